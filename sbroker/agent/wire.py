@@ -1,0 +1,129 @@
+"""Byte formats of both protocols, sans-I/O: link frames (broker, agents, supervisors) and call frames (thin client).
+
+Link frame:  u32 header length | u32 body length | header (JSON object, UTF-8) | body (raw bytes).
+Call frame:  u32 length of what follows | u8 op | payload.            All integers are big-endian.
+
+Call ops, client → server: CALL REPLY INPUT SIGNAL WINDOW ACK; server → client: OUT READ OPEN CLOSE GRANT SPAWN KILL
+CATCH TTY PHASE EXIT DIE. ARCHITECTURE.md, "The call protocol", says what each means.
+"""
+
+import json
+import struct
+
+MAX_HEADER = 4 << 20
+MAX_BODY = 64 << 20
+MAX_CALL = 64 << 20
+
+_LINK = struct.Struct(">II")
+_CALL = struct.Struct(">IB")
+
+# client → server
+CALL, REPLY, INPUT, SIGNAL, WINDOW, ACK = b"CrisWa"
+# server → client
+OUT, READ, OPEN, CLOSE, GRANT, SPAWN, KILL, CATCH, TTY, PHASE, EXIT, DIE = b"ORFKIPGSTHXZ"
+
+
+class WireError(ValueError):
+    """The peer sent what cannot be a frame: the connection is of no more use."""
+
+
+def link_frame(header, body=b""):
+    """One link frame as bytes. `header` must be a JSON object (dict)."""
+    head = json.dumps(header, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    if len(head) > MAX_HEADER or len(body) > MAX_BODY:
+        raise WireError("frame too large: header %d, body %d bytes" % (len(head), len(body)))
+    return _LINK.pack(len(head), len(body)) + head + body
+
+
+class LinkReader:
+    """Feed bytes, iterate (header dict, body bytes)."""
+
+    def __init__(self):
+        self._buffer = bytearray()
+
+    def feed(self, data):
+        """Append `data`; return the list of frames now complete. Raises WireError on a malformed one."""
+        buffer = self._buffer
+        buffer += data
+        frames, at = [], 0
+        while len(buffer) - at >= 8:
+            head, body = _LINK.unpack_from(buffer, at)
+            if head > MAX_HEADER or body > MAX_BODY:
+                raise WireError("frame too large: header %d, body %d bytes" % (head, body))
+            end = at + 8 + head + body
+            if len(buffer) < end:
+                break
+            try:
+                header = json.loads(bytes(buffer[at + 8 : at + 8 + head]).decode("utf-8", "surrogatepass"))
+            except ValueError as error:
+                raise WireError("header is not JSON: %s" % error)
+            if not isinstance(header, dict):
+                raise WireError("header is not a JSON object")
+            frames.append((header, bytes(buffer[at + 8 + head : end])))
+            at = end
+        del buffer[:at]
+        return frames
+
+
+def call_frame(op, payload=b""):
+    """One call frame as bytes; `op` is an int (one of the names above)."""
+    return _CALL.pack(len(payload) + 1, op) + payload
+
+
+class CallReader:
+    """Feed bytes, get the list of (op, payload) now complete."""
+
+    def __init__(self):
+        self._buffer = bytearray()
+
+    def feed(self, data):
+        buffer = self._buffer
+        buffer += data
+        frames, at = [], 0
+        while len(buffer) - at >= 5:
+            size, op = _CALL.unpack_from(buffer, at)
+            if not 1 <= size <= MAX_CALL:
+                raise WireError("call frame of %d bytes" % size)
+            if len(buffer) - at - 4 < size:
+                break
+            frames.append((op, bytes(buffer[at + 5 : at + 4 + size])))
+            at += 4 + size
+        del buffer[:at]
+        return frames
+
+
+def fields(*parts):
+    """Parts (bytes) as u32 length | bytes, concatenated."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def split_fields(payload):
+    """The inverse of `fields`."""
+    parts, at = [], 0
+    while at < len(payload):
+        size = int.from_bytes(payload[at : at + 4], "big")
+        if at + 4 + size > len(payload):
+            raise WireError("field runs past the end")
+        parts.append(payload[at + 4 : at + 4 + size])
+        at += 4 + size
+    return parts
+
+
+def parse_call(payload):
+    """The CALL payload as a dict: id, name, cwd, meta (dict str → str), argv (list of bytes), env (dict bytes → bytes).
+
+    Fields: version "1" | request id | name | cwd | meta ("key=value" lines) | argv (without argv[0]), each ended by NUL | env, each ended by NUL.
+    A field count of more than seven is allowed (later releases add at the end).
+    """
+    parts = split_fields(payload)
+    if len(parts) < 7 or parts[0] != b"1":
+        raise WireError("not a call of version 1")
+    meta = dict(line.partition("=")[::2] for line in parts[4].decode("utf-8", "surrogateescape").splitlines() if line)
+    argv = parts[5].split(b"\0") if parts[5] else []
+    env = {}
+    for item in parts[6].split(b"\0"):
+        key, sep, value = item.partition(b"=")
+        if sep and key:
+            env.setdefault(key, value)
+    return {"id": parts[1].decode("ascii", "replace"), "name": parts[2].decode("utf-8", "surrogateescape"), "cwd": parts[3],
+            "meta": meta, "argv": argv[:-1] if argv and argv[-1] == b"" else argv, "env": env}

@@ -1,0 +1,235 @@
+"""The seam between the broker and a front end. `sbroker` sees nothing of a front end but `FrontEnd`; a front end sees nothing of
+the broker but `Api`, `View` and the values of `sbroker.model`.
+
+One command is one coroutine: ``FrontEnd.run(call, client, api)`` → exit code. `client` acts on the user's side, as the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from sbroker.model import Job, JobSpec, Node, Partition, Run, Step
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What the thin client sent, and who it is (SO_PEERCRED, or the owner of the run that the call came from)."""
+
+    id: str  # random, the same when the client asks again after a lost reply
+    name: str  # "sbatch"
+    argv: tuple[str, ...]  # without argv[0]; bytes that are not UTF-8 as surrogates
+    env: dict[str, str]
+    cwd: str
+    umask: int = 0o022
+    limits: dict[str, tuple[int, int]] = {}
+    ttys: frozenset[int] = frozenset()  # which of 0, 1, 2 are terminals
+    rows: int = 0
+    cols: int = 0
+    pid: int = 0
+    sid: int = 0
+    host: str = ""  # where the user's files are
+    uid: int = 0
+    gid: int = 0
+    user: str = ""
+    operator: bool = False  # root, or in `operators`
+    job: int | None = None  # the call came from inside this run …
+    run: int | None = None
+    raw: bytes = b""  # the CALL payload as it came, to hand over to a supervisor
+
+
+class Client(Protocol):
+    """The user's side of a call. Each method raises `ConnectionError` when the user is gone."""
+
+    async def out(self, data: str | bytes, fd: int = 1) -> None: ...
+    async def read(self, path: str, limit: int = 64 << 20) -> bytes:
+        """The file at `path` (relative to the caller's cwd), read as the user. OSError with errno as the user would get it."""
+        ...
+
+    async def write(self, path: str, data: bytes, *, append: bool = False, mode: int = 0o666) -> None: ...
+    async def stdin(self) -> bytes:
+        """Standard input to its end."""
+        ...
+
+    async def spawn(self, argv: list[str], env: Mapping[str, str]) -> int:
+        """Run a command in the foreground of the user's terminal; its wait status. OSError if it cannot be executed."""
+        ...
+
+    async def kill(self, signum: int) -> None:
+        """Signal the spawned command."""
+        ...
+
+    async def catch(self, signums: Iterable[int]) -> None:
+        """From now on these signals are told by `signals()` and do not end the client."""
+        ...
+
+    def signals(self) -> AsyncIterator[int]: ...
+    async def gone(self) -> None:
+        """Return when the user is gone."""
+        ...
+
+
+class View(Protocol):
+    """The state as it is now, to read only. Synchronous code sees one moment."""
+
+    jobs: Mapping[int, Job]
+    runs: Mapping[int, Run]  # job id → its present or last run
+    steps: Mapping[int, Mapping[int, Step]]  # job id → step id → step, of the present or last run
+    nodes: Mapping[str, Node]
+    partitions: Mapping[str, Partition]
+
+    def array(self, array_id: int) -> list[Job]:
+        """The records of one array: the rest first, then the tasks that have split off."""
+        ...
+
+    def user_jobs(self, uid: int) -> Iterable[Job]: ...
+    def node_jobs(self, node: str) -> Iterable[Job]:
+        """Jobs that hold resources there, completing ones included."""
+        ...
+
+    def node_used(self, node: str) -> tuple[int, int, dict[str, int]]:
+        """CPUs, MiB and gres in use there."""
+        ...
+
+    def estimate(self, job: int) -> float | None:
+        """When the last pass thought that the job will start."""
+        ...
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A job, an array task, or a step that a command names. `tasks` selects within an array."""
+
+    job: int
+    tasks: tuple[int, ...] | None = None
+    step: int | None = None
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of --test-only."""
+
+    start: float
+    cpus: int
+    nodes: tuple[str, ...]
+    partition: str
+    job: int  # the id it would have had
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What sacct asks of the accounting records: every run of every job ever recorded."""
+
+    jobs: tuple[int, ...] = ()
+    uids: tuple[int, ...] = ()
+    accounts: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    start: float | None = None  # jobs in any state between start and end
+    end: float | None = None
+    steps: bool = True
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of one job as accounted, with its steps."""
+
+    job: Job
+    run: Run | None
+    steps: tuple[Step, ...] = ()
+
+
+class Api(Protocol):
+    """What a front end may ask of the broker. Every refusal is `errors.Refused` and changed nothing.
+
+    A method that changes something returns only when the change is durable.
+    """
+
+    view: View
+    config: Any  # sbroker.config.Config
+    caller: Call
+
+    def now(self) -> float: ...
+    async def submit(self, spec: JobSpec, script: bytes | None, environ: bytes) -> Job:
+        """Admit a job; the same call id gives the same job again. `environ`: KEY=value, each ended by NUL."""
+        ...
+
+    async def test(self, spec: JobSpec) -> Placement: ...
+    async def cancel(self, target: Target, *, signal: int | None = None, batch: bool = False, full: bool = False) -> None:
+        """Without `signal`: end it (pending ones at once). With it: signal the steps (and/or the batch shell)."""
+        ...
+
+    async def cancel_many(self, jobs: list[int], *, signal: int | None = None, batch: bool = False, full: bool = False) -> None:
+        """The same for many whole jobs in one change."""
+        ...
+
+    async def hold(self, target: Target, held: str) -> None:
+        """held: "user", "admin", or "" to release."""
+        ...
+
+    async def requeue(self, target: Target, *, hold: bool = False) -> None: ...
+    async def suspend(self, target: Target, suspend: bool) -> None: ...
+    async def update_job(self, target: Target, changes: dict[str, Any]) -> None:
+        """`changes`: field of JobSpec → new value, checked as a submission is."""
+        ...
+
+    async def update_node(self, node: str, *, state: str | None = None, reason: str | None = None, **fields: Any) -> None:
+        """state: drain, resume, down, idle, fail, undrain (Slurm's words in lower case)."""
+        ...
+
+    async def update_partition(self, name: str, **fields: Any) -> None: ...
+    async def script(self, job: int) -> bytes:
+        """The batch script; its owner's and operators' only."""
+        ...
+
+    async def changed(self, job: int, timeout: float | None = None) -> Job | None:
+        """Wait until the job's record changes once more (or is purged: None)."""
+        ...
+
+    async def history(self, query: HistoryQuery) -> list[Record]: ...
+    async def session(self, call: Call, client: Client, job: int, options: dict[str, Any]) -> int:
+        """Hand the call over to the head supervisor of a running job (srun, sattach, sbcast); the exit code."""
+        ...
+
+    async def explain(self, job: int) -> list[str]:
+        """Sentences: where it could run, and why not elsewhere or not yet."""
+        ...
+
+
+class FrontEnd(Protocol):
+    """All that the broker sees of a front end. `bin/` hands one to the daemon."""
+
+    async def run(self, call: Call, client: Client, api: Api) -> int: ...
+    def node_files(self) -> dict[str, bytes]:
+        """Path inside the agent's zipapp → content; among them the module `node_module()` names, which offers `NodeFront`."""
+        ...
+
+    def node_module(self) -> str: ...
+    def option_rows(self) -> list[dict[str, str]]:
+        """For `sbroker options`: command, option, class (honoured, harmless, refused), note."""
+        ...
+
+    def version(self, imitate: str) -> str: ...
+
+
+class NodeFront(Protocol):
+    """What the agent sees of a front end: module-level functions of the `node_module`, Python 3.6, standard library.
+
+    `info` is the run's description, a JSON object (ARCHITECTURE.md, "The run's description").
+    """
+
+    def batch_environ(self, info: dict, node: str, user_env: dict) -> dict: ...
+    def alloc_environ(self, info: dict) -> dict:
+        """What salloc adds to its command's environment."""
+        ...
+
+    def step_environ(self, info: dict, step: dict, node: str, base: dict) -> dict: ...
+    def task_environ(self, info: dict, step: dict, node: str, rank: int, base: dict) -> dict: ...
+    def filename(self, pattern: str, fields: dict) -> str: ...
+    def parse_step(self, info: dict, call: dict) -> dict:
+        """srun's argv and environment inside an allocation → step request, or {"refuse": {"out", "err", "code"}}."""
+        ...
+
+    def layout(self, info: dict, request: dict, nodes: list) -> dict: ...
+    def notice(self, kind: str, fields: dict) -> bytes:
+        """The text of something that Slurm would say in a job's output or on srun's stderr."""
+        ...

@@ -1,0 +1,121 @@
+"""What can happen to the broker: the inputs of `decide`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sbroker.api import Target
+from sbroker.model import JobSpec, Node, Partition, Report, Value
+
+
+class Who(Value, kw_only=True):
+    uid: int
+    user: str = ""
+    gid: int = 0
+    group: str = ""
+    groups: tuple[str, ...] = ()
+    operator: bool = False
+
+
+class Submit(Value, kw_only=True):
+    spec: JobSpec
+    who: Who
+    request_id: str = ""
+    test: bool = False  # --test-only: decide, change nothing
+
+
+class Cancel(Value, kw_only=True):
+    """signal None ends; else it is passed to the tasks."""
+
+    targets: tuple[Target, ...]
+    who: Who
+    signal: int | None = None
+    batch: bool = False
+    full: bool = False
+    why: str = "cancel"
+
+
+class Hold(Value, kw_only=True):
+    target: Target
+    who: Who
+    held: Literal["", "user", "admin"]
+
+
+class Requeue(Value, kw_only=True):
+    target: Target
+    who: Who
+    hold: bool = False
+
+
+class Suspend(Value, kw_only=True):
+    target: Target
+    who: Who
+    suspend: bool = True
+
+
+class UpdateJob(Value, kw_only=True):
+    target: Target
+    who: Who
+    changes: dict[str, Any]
+
+
+class UpdateNode(Value, kw_only=True):
+    node: str
+    who: Who
+    state: str | None = None
+    reason: str | None = None
+    fields: dict[str, Any] = {}
+
+
+class UpdatePartition(Value, kw_only=True):
+    name: str
+    who: Who
+    fields: dict[str, Any]
+
+
+class Configure(Value, kw_only=True):
+    """The configuration as read at a start or reload: what is not listed any more goes when it is empty."""
+
+    nodes: tuple[Node, ...]
+    partitions: tuple[Partition, ...]
+    settings: dict[str, Any] = {}  # kill_wait, min_job_age, max_array_size, first_job_id, accounts, users, qos, lost_after, …
+
+
+class Hello(Value, kw_only=True):
+    """An agent connected (or connected again). `live`: (job, run, "HELD" | "ACTIVE") that it has."""
+
+    node: str
+    incarnation: str
+    boot_id: str
+    live: tuple[tuple[int, int, str], ...] = ()
+    inventory: dict[str, Any] = {}  # cpus, sockets, cores_per_socket, threads_per_core, memory, tmp, gres, arch, os, hostname, boot_time
+
+
+class Silent(Value, kw_only=True):
+    """A node's channel is down, or has been for `seconds`."""
+
+    node: str
+    seconds: float = 0
+
+
+class Reports(Value, kw_only=True):
+    """Consecutive reports of one incarnation; those already applied (by seq) take no effect again."""
+
+    reports: tuple[Report, ...]
+
+
+class Fence(Value, kw_only=True):
+    """Proof that nothing of a node's runs is left: machine gone, boot id changed, lease over, or an operator's word."""
+
+    node: str
+    proof: str
+    who: Who | None = None
+
+
+class Tick(Value, kw_only=True):
+    """Time passed: begin times, deadlines, purges, and a scheduling pass when one is due."""
+
+
+Event = (
+    Submit | Cancel | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | Configure | Hello | Silent | Reports | Fence | Tick
+)
