@@ -36,6 +36,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     operator: bool = False  # root, or in `operators`
     job: int | None = None  # the call came from inside this run …
     run: int | None = None
+    resume: tuple[int, int] = (0, 0)  # (phase, ops processed in it) when the client asks again
     raw: bytes = b""  # the CALL payload as it came, to hand over to a supervisor
 
 
