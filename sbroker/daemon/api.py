@@ -178,6 +178,9 @@ class BrokerApi:
                     if op == wire.EXIT:
                         end.set_result(int.from_bytes(payload, "big", signed=True))
                         return
+                    if op == wire.DIE:
+                        end.set_result(128 + payload[0])
+                        return
                     client.raw(wire.call_frame(op, payload))
                 await client.drain()
                 channel.took(len(data))
