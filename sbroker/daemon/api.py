@@ -126,9 +126,12 @@ class BrokerApi:
         return await self._daemon.broker.changed(job, timeout)
 
     async def history(self, query: HistoryQuery) -> list[Record]:
-        broker = self._daemon.broker
-        await broker.durable(broker.store.written)
-        return await asyncio.get_running_loop().run_in_executor(None, broker.store.history, query)
+        return await asyncio.get_running_loop().run_in_executor(None, self._history, query)
+
+    def _history(self, query: HistoryQuery) -> list[Record]:
+        store = self._daemon.broker.store
+        store.flush()
+        return store.history(query)
 
     async def explain(self, job: int) -> list[str]:
         return self._daemon.explain(self._mine(job))

@@ -13,11 +13,12 @@ from typing import Any, Callable
 
 from sbroker.clock import Clock
 from sbroker.core.decide import decide
-from sbroker.core.effects import Decision, Wake
+from sbroker.core.effects import Decision, Put, Wake
 from sbroker.core.events import Event, Tick
 from sbroker.core.state import State
 from sbroker.errors import StoreError
 from sbroker.model import Job
+from sbroker.store.database import StaleEpoch
 
 log = logging.getLogger("sbroker.broker")
 
@@ -27,9 +28,10 @@ class Broker:
 
     def __init__(self, store: Any, settings: dict[str, Any], clock: Clock) -> None:
         self.store, self.settings, self.clock = store, settings, clock
-        self.state = State.load(store.load(), settings)
+        self.state = self._load()
         self.execute: Callable[[Any], None] = lambda effect: None  # set by the daemon: carries out one effect
         self.reset: Callable[[], None] = lambda: None  # set by the daemon: memory was read again, greet the agents anew
+        self.stop: Callable[[BaseException], None] = lambda error: None  # set by the daemon: another broker has the store
         self._loop = asyncio.get_running_loop()
         self._held: deque[tuple[int, list[Any]]] = deque()  # effects by the sequence number they wait for
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -38,7 +40,10 @@ class Broker:
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = float("inf")
         store.on_durable(lambda seq: self._loop.call_soon_threadsafe(self._on_durable, seq))
-        store.on_failure(lambda seq, error: self._loop.call_soon_threadsafe(self._on_failure, seq, error))
+        store.on_failure(lambda first, last, error: self._loop.call_soon_threadsafe(self._on_failure, first, error))
+
+    def _load(self) -> State:
+        return State.load([Put(*row) for row in self.store.load()], self.settings)
 
     # ---- deciding
 
@@ -123,12 +128,15 @@ class Broker:
 
     def _on_failure(self, seq: int, error: BaseException) -> None:
         log.error("the store could not take changes from %d on: %s; reading it again", seq, error)
+        if isinstance(error, StaleEpoch):
+            self.stop(error)
+            return
         self._held.clear()
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(StoreError(str(error)))
         self._waiting.clear()
-        self.state = State.load(self.store.load(), self.settings)
+        self.state = self._load()
         self._durable = self.store.durable
         for job, futures in self._changed.items():
             for future in futures:

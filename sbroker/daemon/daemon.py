@@ -51,13 +51,13 @@ class Daemon:
     async def start(self) -> None:
         from sbroker.transports.local import LocalTransport
 
-        store = await self.loop.run_in_executor(None, Store.open, self.config.store_url(self.paths), self.clock)
-        self.secret = store.secret
+        store = await self.loop.run_in_executor(None, Store.open, self.config.store_address(self.paths), self.clock)
+        self.secret = _secret(Path(self.paths.state) / "secret")
         settings = self.config.settings()
         self.broker = Broker(store, settings, self.clock)
         self.broker.execute, self.broker.reset = self.execute, self._greet_again
         self.transport = LocalTransport(self._start_agent)
-        await self.broker.do(events.Configure(nodes=self.config.nodes(), partitions=self.config.partitions(), settings=settings))
+        await self.broker.do(_configure(self.config))
         self.server = Server(self.front_end, lambda call: BrokerApi(self, call), frozenset(self.config.operators))
         await self.server.listen(Path(self.paths.socket), 0o666 if self.shared else 0o600)
         for name in self.broker.state.nodes:
@@ -78,7 +78,7 @@ class Daemon:
         try:
             config = config_module.load(self.paths.config)
             self.broker.settings = config.settings()
-            self.broker.apply(events.Configure(nodes=config.nodes(), partitions=config.partitions(), settings=config.settings()))
+            self.broker.apply(_configure(config))
         except (SbrokerError, OSError) as error:
             log.error("the configuration was not changed: %s", error)
             return
@@ -119,11 +119,15 @@ class Daemon:
     def agent_dir(self, node: str) -> Path:
         return Path(self.paths.node_dir(node))
 
+    def _virtual(self, node: str) -> bool:
+        """Whether this is one of several named nodes on this machine, and not the machine itself."""
+        return getattr(self.config.sites.get(self.broker.state.nodes[node].site), "nodes", None) is not None
+
     async def _start_agent(self, node: str) -> None:
         """Start the agent of a local node: by the privileged starter of a shared broker, or as ourselves."""
         record = self.broker.state.nodes[node]
-        virtual = self.config.virtual(node)
-        hosts = [name for name in self.broker.state.nodes if self.config.virtual(name)] if virtual else []
+        virtual = self._virtual(node)
+        hosts = [name for name in self.broker.state.nodes if self._virtual(name)] if virtual else []
         hostname = node if virtual else record.hostname or node
         if self._starter is None:
             directory = self.agent_dir(node)
@@ -204,6 +208,22 @@ class Daemon:
         from sbroker.core.explain import explain
 
         return explain(self.broker.state, job, self.clock.now())
+
+
+def _configure(config: Any) -> events.Configure:
+    nodes = config.nodes()
+    return events.Configure(nodes=nodes, partitions=config.model_partitions(nodes), settings=config.settings())
+
+
+def _secret(path: Path) -> bytes:
+    """The broker's own random bytes, made at the first start; only it can read them."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(fd, "wb") as file:
+        file.write(os.urandom(32))
+    return path.read_bytes()
 
 
 def _bin_dir() -> str:

@@ -160,7 +160,7 @@ class Link:
             Hello(node=self.node, incarnation=self.incarnation, boot_id=header.get("boot_id", ""), live=live, inventory=header.get("inventory", {}))
         )
         # Reports that we have, but whose acknowledgement was lost, must not be sent again and again.
-        seen = self.daemon.broker.state.seen(self.node, self.incarnation)
+        seen = self.daemon.broker.state.seen.get((self.node, self.incarnation), 0)
         if seen:
             self.send({"op": "ack", "seq": seen})
 
