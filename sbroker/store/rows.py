@@ -94,7 +94,7 @@ class Ledger:
         if known is None:
             known = self._jobs[job.id] = _Known(job, 0, self._spec(batch, job.spec))
             if job.request_id:
-                batch.put("request", job.request_id, (job.request_id, job.id))
+                batch.put("request", (job.uid, job.request_id), (job.uid, codec.plain(job.request_id), job.id))
         else:
             if known.job.spec is not job.spec:
                 known.spec_hash = self._spec(batch, job.spec)

@@ -55,6 +55,6 @@ machine = _table("machine", _key("token", Text), _key("index", Integer), Column(
 seen = _table("seen", _key("node", Text), _key("incarnation", Text), Column("value", BigInteger, nullable=False))
 counter = _table("counter", _key("name", Text), Column("value", BigInteger, nullable=False))
 blob = _table("blob", _key("hash", Text), Column("data", LargeBinary, nullable=False), rowid=True)
-request = _table("request", _key("id", Text), Column("job", BigInteger, nullable=False))
+request = _table("request", _key("uid", BigInteger), _key("id", Text), Column("job", BigInteger, nullable=False))
 event = Table("event", metadata, Column("seq", Integer, primary_key=True), Column("time", Float, nullable=False),
               Column("kind", Text, nullable=False), Column("job", BigInteger), Column("text", Text, nullable=False))

@@ -14,7 +14,7 @@ from sbroker.api import HistoryQuery, Record
 from sbroker.clock import Clock
 from sbroker.core.effects import Del, Put
 from sbroker.errors import StoreError
-from sbroker.store import accounting, database, live, schema
+from sbroker.store import accounting, codec, database, live, schema
 from sbroker.store.rows import Ledger
 from sbroker.store.writer import Item, Writer
 
@@ -104,9 +104,10 @@ class Store:
             raise StoreError("the database has no data for the hash %s" % digest)
         return zlib.decompress(data)
 
-    def request(self, request_id: str) -> int | None:
-        """The job that this request made, if it is on record."""
-        return self._scalar(select(schema.request.c.job).where(schema.request.c.id == request_id))
+    def request(self, uid: int, request_id: str) -> int | None:
+        """The job that this request of this user made, if it is on record."""
+        request = schema.request
+        return self._scalar(select(request.c.job).where(request.c.uid == uid, request.c.id == codec.plain(request_id)))
 
     def events(self, after: int = 0, limit: int = 1000) -> list[tuple[int, float, str, int | None, str]]:
         """Log entries with a number above `after`, oldest first: (number, time, kind, job, text)."""

@@ -112,7 +112,8 @@ class Writer:
                 error = StoreError(sentence(self._engine, failure))
             except StoreError as failure:
                 error = failure
-            except Exception as failure:  # a value that no row can hold: the change is refused as a whole
+            except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, msgspec.MsgspecError) as failure:
+                # A value that no row can hold: the change is refused as a whole.
                 error = StoreError("a change cannot be stored: %s: %s" % (type(failure).__name__, failure))
             with self._wake:
                 self._busy = ()

@@ -107,9 +107,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "request",
+        sa.Column("uid", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("job", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("uid", "id"),
         sqlite_with_rowid=False,
     )
     op.create_table(
