@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Table, select
 
+from sbroker.core.effects import Put
 from sbroker.model import Job, JobSpec
 from sbroker.store import codec, schema
 from sbroker.store.rows import Ledger
 
 
-def rows(connection: Connection, ledger: Ledger) -> Iterator[tuple[str, Any, Any]]:
-    """(table, key, value) of all live rows; `ledger` learns the jobs."""
+def rows(connection: Connection, ledger: Ledger) -> Iterator[Put]:
+    """All live rows; `ledger` learns the jobs."""
     for table in (schema.counter, schema.seen):
         for row in connection.execute(select(table)):
-            yield table.name, row[0] if len(row) == 2 else tuple(row[:-1]), row[-1]
+            yield Put(table.name, row[0] if len(row) == 2 else tuple(row[:-1]), row[-1])
     for table in (schema.node, schema.partition, schema.group, schema.machine):
         yield from _values(connection, table)
     yield from _jobs(connection, ledger)
@@ -25,16 +25,16 @@ def rows(connection: Connection, ledger: Ledger) -> Iterator[tuple[str, Any, Any
         yield from _values(connection, table)
 
 
-def _values(connection: Connection, table: Table) -> Iterator[tuple[str, Any, Any]]:
+def _values(connection: Connection, table: Table) -> Iterator[Put]:
     keys = list(table.primary_key)
     query = select(*keys, table.c.doc).order_by(*keys)
     if "live" in table.c:
         query = query.where(table.c.live)
     for row in connection.execute(query):
-        yield table.name, row[0] if len(keys) == 1 else tuple(row[:-1]), codec.parse(table.name, row[-1])
+        yield Put(table.name, row[0] if len(keys) == 1 else tuple(row[:-1]), codec.parse(table.name, row[-1]))
 
 
-def _jobs(connection: Connection, ledger: Ledger) -> Iterator[tuple[str, Any, Any]]:
+def _jobs(connection: Connection, ledger: Ledger) -> Iterator[Put]:
     job, spec = schema.job, schema.spec
     specs = {row.hash: codec.parse("spec", row.doc) for row in connection.execute(
         select(spec.c.hash, spec.c.doc).where(spec.c.hash.in_(select(job.c.spec).where(job.c.live))))}
@@ -42,7 +42,7 @@ def _jobs(connection: Connection, ledger: Ledger) -> Iterator[tuple[str, Any, An
     for row in connection.execute(select(job.c.id, job.c.attempt, job.c.spec, job.c.rest, job.c.doc).where(job.c.live).order_by(job.c.id)):
         value = build_job(row.doc, row.rest, specs[row.spec])
         ledger.learn(value, row.attempt, row.spec)
-        yield "job", row.id, value
+        yield Put("job", row.id, value)
 
 
 def build_job(doc: str, rest: str, spec: JobSpec) -> Job:

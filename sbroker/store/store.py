@@ -45,8 +45,8 @@ class Store:
 
     # the live state
 
-    def load(self) -> list[tuple[str, Any, Any]]:
-        """All live rows as (table, key, value), what others refer to first.
+    def load(self) -> list[Put]:
+        """All live rows, what others refer to first: what the core's state is made of.
 
         Also the way back after a failed commit: `write` works again from here on. Waits until what was queued is committed.
         StoreError if the database cannot be read.
