@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sbroker import providers
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
 from sbroker.clock import SystemClock
@@ -21,10 +22,12 @@ from sbroker.daemon.launch import Launcher
 from sbroker.daemon.links import Link
 from sbroker.daemon.mail import send_mail
 from sbroker.daemon.server import Server
-from sbroker.daemon.starter import StarterClient, agent_command, start_agent
+from sbroker.daemon.starter import StarterClient
 from sbroker.errors import SbrokerError
 from sbroker.model import Job, JobSpec
-from sbroker.store import Store
+from sbroker.providers.base import Context, Endpoint
+from sbroker.store.store import Store
+from sbroker.transports import local
 
 log = logging.getLogger("sbroker.daemon")
 
@@ -32,7 +35,7 @@ log = logging.getLogger("sbroker.daemon")
 class Daemon:
     """Everything of one broker process. `start` returns when calls are answered."""
 
-    def __init__(self, front_end: FrontEnd, config: Any, paths: Any, starter: Any, agent_options: list[str], shared: bool) -> None:
+    def __init__(self, front_end: FrontEnd, config: Any, paths: Any, starter: Any, shared: bool) -> None:
         self.front_end, self.config, self.paths, self.shared = front_end, config, paths, shared
         self.clock = SystemClock()
         self.loop = asyncio.get_running_loop()
@@ -40,28 +43,24 @@ class Daemon:
         self.launcher = Launcher(self)
         self.bin_dir = _bin_dir()
         self.home_for_jobs = "" if shared else paths.state
-        self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "allow_root_jobs": "--allow-root-jobs" in agent_options}
+        self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if shared else 0,
+                               "allow_root_jobs": not shared or config.allow_root_jobs}  # fmt: skip
         self._starter = StarterClient(starter) if starter is not None else None
-        self._agent_options = agent_options
         self._background: set[asyncio.Task[Any]] = set()
         self._started = time.monotonic()
 
     # ---- life
 
     async def start(self) -> None:
-        from sbroker.transports.local import LocalTransport
-
         store = await self.loop.run_in_executor(None, Store.open, self.config.store_address(self.paths), self.clock)
         self.secret = _secret(Path(self.paths.state) / "secret")
         settings = self.config.settings()
         self.broker = Broker(store, settings, self.clock)
         self.broker.execute, self.broker.reset = self.execute, self._greet_again
-        self.transport = LocalTransport(self._start_agent)
         await self.broker.do(_configure(self.config))
         self.server = Server(self.front_end, lambda call: BrokerApi(self, call), frozenset(self.config.operators))
         await self.server.listen(Path(self.paths.socket), 0o666 if self.shared else 0o600)
-        for name in self.broker.state.nodes:
-            self._link(name)
+        self._open_links()
         self.broker.apply(events.Tick())
 
     async def stop(self) -> None:
@@ -83,8 +82,7 @@ class Daemon:
             log.error("the configuration was not changed: %s", error)
             return
         self.config = config
-        for name in self.broker.state.nodes:
-            self._link(name)
+        self._open_links()
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold a background task until it ends (the loop itself only holds a weak reference)."""
@@ -93,9 +91,21 @@ class Daemon:
 
     # ---- links
 
-    def _link(self, node: str) -> None:
-        if node not in self.links:
-            self.links[node] = Link(self, node, node, self.front_end.node_module())
+    def _open_links(self) -> None:
+        """A link to every machine that the sites list; the virtual ones get a loopback address each, by which they know each other."""
+        known: dict[str, Endpoint] = {}
+        for site, settings in self.config.sites.items():
+            provider = providers.make(settings, Context(site=site, spool=self.paths.spool, store_id=self.broker.store.store_id, clock=self.clock))
+            known.update((entry.endpoint.node, entry.endpoint) for entry in provider.list().machines if entry.endpoint is not None)
+        virtual = [name for name, endpoint in known.items() if endpoint.hostname]
+        self.agent_settings["hosts"] = {name: "127.%d.%d.%d" % (n // 62500, n // 250 % 250 + 1, n % 250 + 1) for n, name in enumerate(virtual)}
+        for name, endpoint in known.items():
+            if name not in self.links:
+                self.links[name] = Link(self, name, endpoint, self.front_end.node_module())
+
+    async def open_transport(self, endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """OSError when the agent cannot be reached."""
+        return await local.open(endpoint, start=self._start_agent)
 
     def _greet_again(self) -> None:
         for link in self.links.values():
@@ -112,31 +122,18 @@ class Daemon:
             link = self.links.get(node)
         return link
 
-    def run_endpoint(self, node: str, job: int, run: int) -> str:
+    def run_endpoint(self, node: str) -> str:
         """Where the other supervisors of a run reach this node's: all local nodes share this machine."""
-        return "unix:%s" % (self.agent_dir(node) / "runs" / ("%d.%d" % (job, run)) / "peer.sock")
+        return "unix:%s" % self.agent_dir(node)
 
     def agent_dir(self, node: str) -> Path:
         return Path(self.paths.node_dir(node))
 
-    def _virtual(self, node: str) -> bool:
-        """Whether this is one of several named nodes on this machine, and not the machine itself."""
-        return getattr(self.config.sites.get(self.broker.state.nodes[node].site), "nodes", None) is not None
-
-    async def _start_agent(self, node: str) -> None:
+    def _start_agent(self, endpoint: Endpoint) -> Any:
         """Start the agent of a local node: by the privileged starter of a shared broker, or as ourselves."""
-        record = self.broker.state.nodes[node]
-        virtual = self._virtual(node)
-        hosts = [name for name in self.broker.state.nodes if self._virtual(name)] if virtual else []
-        hostname = node if virtual else record.hostname or node
-        if self._starter is None:
-            directory = self.agent_dir(node)
-            directory.mkdir(parents=True, exist_ok=True)
-            extra = [*self._agent_options, "--broker-uid", str(os.getuid()), *(["--hosts", ",".join(hosts)] if hosts else [])]
-            command = agent_command(directory, node, hostname, self.front_end.node_module(), extra)
-            start_agent(command, Path(self.paths.logs) / ("agent-%s.log" % node))
-            return
-        await self._starter.start(node, hostname, hosts)
+        if self._starter is not None:
+            return self._starter.start(endpoint)
+        return local.start_agent(endpoint, extra=["--broker-uid", str(os.getuid())])
 
     # ---- calls from inside jobs
 

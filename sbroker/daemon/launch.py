@@ -87,7 +87,7 @@ class Launcher:
                 "node": share.node, "address": node.address or node.hostname or share.node, "cpus": share.cpus, "cpu_ids": share.cpu_ids,
                 "mem": share.mem, "gres": {name: list(ids) for name, ids in share.gres.items()}, "node_cpus": node.cpus,
                 "sockets": node.sockets, "cores_per_socket": node.cores_per_socket, "threads_per_core": node.threads_per_core,
-                "features": list(node.features), "endpoint": self.daemon.run_endpoint(share.node, job.id, run.run),
+                "features": list(node.features), "endpoint": self.daemon.run_endpoint(share.node),
             })  # fmt: skip
         return {
             "cluster": config.cluster, "imitate": config.imitate, "store": self.daemon.broker.store.store_id, "job": job.id, "run": run.run,

@@ -68,7 +68,7 @@ class Link:
         down_since = clock.boottime()
         while True:
             try:
-                reader, writer = await self.daemon.transport.open(self.endpoint)
+                reader, writer = await self.daemon.open_transport(self.endpoint)
             except OSError as error:
                 self.error = str(error)
                 if attempt == 0:

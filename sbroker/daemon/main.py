@@ -47,14 +47,15 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
     shared = not options.personal and not options.home and not os.environ.get("SBROKER_HOME") and os.geteuid() == 0
     environ = dict(os.environ, SBROKER_HOME=options.home) if options.home else os.environ
     paths = paths_module.shared() if shared else paths_module.personal(environ)
-    agent_options = ["--allow-root-jobs"] if options.allow_root_jobs or not shared else []
     starter = None
     if shared and not options.check:
         from sbroker.daemon import starter as starter_module
 
-        starter = starter_module.split(Path(paths.spool), front_end.node_module(), agent_options, [Path(paths.state), Path(paths.socket).parent, Path(paths.logs)])
+        folders = [Path(paths.state), Path(paths.socket).parent, Path(paths.logs)]
+        starter = starter_module.split(Path(paths.spool), folders, options.allow_root_jobs)
     elif not options.check:
         paths.create()
+    os.umask(0o077)  # the database, the secret and the logs are the broker's own
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
@@ -67,7 +68,7 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
         return 0
     lock = _lock(Path(paths.state) / "lock")
     try:
-        asyncio.run(_run(front_end, config, paths, starter, agent_options, shared))
+        asyncio.run(_run(front_end, config, paths, starter, shared))
     finally:
         os.close(lock)
     return 0
@@ -86,10 +87,10 @@ def _lock(path: Path) -> int:
     return fd
 
 
-async def _run(front_end: FrontEnd, config: Any, paths: Any, starter: Any, agent_options: list[str], shared: bool) -> None:
+async def _run(front_end: FrontEnd, config: Any, paths: Any, starter: Any, shared: bool) -> None:
     from sbroker.daemon.daemon import Daemon
 
-    daemon = Daemon(front_end, config, paths, starter, agent_options, shared)
+    daemon = Daemon(front_end, config, paths, starter, shared)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):

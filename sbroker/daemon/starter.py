@@ -7,7 +7,6 @@ checked here, the command line is fixed here: a broker that was taken over can s
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pwd
@@ -15,10 +14,11 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 from sbroker.errors import SbrokerError
+from sbroker.providers.base import Endpoint
+from sbroker.transports import local
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 USER = "sbroker"
@@ -28,24 +28,18 @@ class StarterClient:
     """The broker's side: ask for an agent, wait for the answer. When the starter is gone the broker cannot go on."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._lock = asyncio.Lock()
+        sock.settimeout(10)  # the starter only forks; it answers within milliseconds, or it is gone
+        self._sock, self._file = sock, sock.makefile("rb")
 
-    async def start(self, node: str, hostname: str, hosts: list[str]) -> None:
+    def start(self, endpoint: Endpoint) -> None:
         """OSError with the starter's sentence when the agent cannot be started."""
-        async with self._lock:
-            if self._streams is None:
-                self._streams = await asyncio.open_connection(sock=self._sock)
-            reader, writer = self._streams
-            writer.write(json.dumps({"node": node, "hostname": hostname, "hosts": hosts}).encode() + b"\n")
-            await writer.drain()
-            answer = await reader.readline()
+        self._sock.sendall(json.dumps({"node": endpoint.node, "hostname": endpoint.hostname}).encode() + b"\n")
+        answer = self._file.readline()
         if not answer:
             raise OSError("the privileged starter is gone: restart sbrokerd")
         error = json.loads(answer).get("error")
         if error:
-            raise OSError("the agent of %s could not be started: %s" % (node, error))
+            raise OSError("the agent of %s could not be started: %s" % (endpoint.node, error))
 
 
 def service_user() -> pwd.struct_passwd:
@@ -63,20 +57,7 @@ def service_user() -> pwd.struct_passwd:
             raise SbrokerError("there is no user %s and it could not be made (%s): add a system user of that name" % (USER, made.stderr.strip())) from None
 
 
-def agent_command(directory: Path, node: str, hostname: str, front: str, options: list[str]) -> list[str]:
-    """The command line of a node's agent, run by this very interpreter from this very installation."""
-    root = str(Path(__file__).resolve().parents[2])
-    code = "import sys; sys.path.insert(0, %r); from sbroker.agent.__main__ import main; sys.exit(main(sys.argv[1:]))" % root
-    return [sys.executable, "-I", "-c", code, "serve", "--dir", str(directory), "--node", node, "--hostname", hostname, "--front", front, *options]
-
-
-def start_agent(command: list[str], log: Path) -> None:
-    """Start it detached in a session of its own; it outlives us."""
-    with log.open("ab") as out:
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/", close_fds=True)
-
-
-def split(agents: Path, front: str, options: list[str], child_dirs: list[Path]) -> socket.socket:
+def split(agents: Path, child_dirs: list[Path], allow_root_jobs: bool) -> socket.socket:
     """Fork. Returns in the child, as user `sbroker`, with the socket to ask on; the parent never returns."""
     user = service_user()
     for path in child_dirs:
@@ -95,10 +76,11 @@ def split(agents: Path, front: str, options: list[str], child_dirs: list[Path]) 
         os.environ["HOME"] = user.pw_dir
         return theirs
     theirs.close()
-    _serve(ours, child, agents, front, [*options, "--broker-uid", str(user.pw_uid)])
+    extra = ["--broker-uid", str(user.pw_uid), *(["--allow-root-jobs"] if allow_root_jobs else [])]
+    _serve(ours, child, agents, extra)
 
 
-def _serve(asked: socket.socket, child: int, agents: Path, front: str, options: list[str]) -> None:
+def _serve(asked: socket.socket, child: int, agents: Path, extra: list[str]) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda got, frame: os.kill(child, got))
     # An agent's exit is not ours to wait for; the child's status is asked for by pid at the end.
@@ -110,22 +92,19 @@ def _serve(asked: socket.socket, child: int, agents: Path, front: str, options: 
         buffer += data
         *lines, buffer = buffer.split(b"\n")
         for line in lines:
-            answer = _start(line, agents, front, options)
+            answer = _start(line, agents, extra)
             asked.sendall(json.dumps(answer).encode() + b"\n")
     _, status = os.waitpid(child, 0)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _start(line: bytes, agents: Path, front: str, options: list[str]) -> dict[str, str]:
+def _start(line: bytes, agents: Path, extra: list[str]) -> dict[str, str]:
     try:
         ask = json.loads(line)
-        node, hostname, hosts = str(ask["node"]), str(ask["hostname"]), [str(name) for name in ask.get("hosts", ())]
-        if not all(NAME.fullmatch(name) for name in (node, hostname, *hosts)):
+        node, hostname = str(ask["node"]), str(ask["hostname"])
+        if not all(NAME.fullmatch(name) for name in (node, hostname or node)):
             return {"error": "not a node name: %r" % node}
-        directory = agents / node
-        directory.mkdir(mode=0o755, exist_ok=True)
-        extra = ["--hosts", ",".join(hosts)] if hosts else []
-        start_agent(agent_command(directory, node, hostname, front, options + extra), agents / (node + ".log"))
+        local.start_agent(Endpoint(transport="local", node=node, hostname=hostname, directory=str(agents / node)), extra=extra)
     except (OSError, ValueError, KeyError) as error:
         return {"error": str(error)}
     return {}
