@@ -28,6 +28,7 @@ class Code(str, Enum):
     NODE_CONFIG = "node_config"  # "Requested node configuration is not available"
     TOO_MANY_CPUS = "too_many_cpus"
     MEMORY = "memory"  # "Memory specification can not be satisfied"
+    SOCKETS = "sockets"  # "Socket, core and/or thread specification can not be satisfied"
     TMP_DISK = "tmp_disk"  # "Temporary disk specification can not be satisfied"
     ACCESS_DENIED = "access_denied"
     ALREADY_DONE = "already_done"
