@@ -47,7 +47,6 @@ class Reason(str, Enum):
     HELD_ADMIN = "JobHeldAdmin"
     REQUEUED_HELD = "JobHoldMaxRequeue"
     REQUEUE_HOLD = "job_requeued_in_held_state"
-    LAUNCH_HOLD = "launch_failed_requeued_held"
     BEGIN_TIME = "BeginTime"
     LICENSES = "Licenses"
     RESERVATION = "Reservation"
