@@ -9,6 +9,7 @@ class Code(str, Enum):
     """Why a request was refused. The front end maps each code to Slurm's sentence."""
 
     INVALID_PARTITION = "invalid_partition"
+    PARTITION_UNAVAILABLE = "partition_unavailable"  # "Required partition not available (inactive or drain)"
     INVALID_ACCOUNT = "invalid_account"
     INVALID_QOS = "invalid_qos"
     INVALID_NODE_NAME = "invalid_node_name"
