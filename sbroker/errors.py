@@ -35,6 +35,7 @@ class Code(str, Enum):
     ALREADY_DONE = "already_done"
     DISABLED = "disabled"  # "Requested operation is presently disabled"
     JOB_PENDING = "job_pending"
+    NOT_PENDING = "not_pending"  # "Job is no longer pending execution"
     NOT_RUNNING = "not_running"
     JOB_FINISHED = "job_finished"
     BATCH_ONLY = "batch_only"
