@@ -1,0 +1,45 @@
+"""What `scontrol show` looks at: one moment of the broker, the caller's way of printing, and how a record is laid out."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Iterable
+from typing import Any
+
+from sbroker.api import View
+from slurm_compat.jobnumbers import World
+from slurm_compat.timefmt import Times
+
+
+class Scene:
+    """One call's view. `now`: seconds since the epoch; `config`: sbroker.config.Config; `version`: the release that is imitated."""
+
+    __slots__ = ("config", "detail", "env", "now", "oneliner", "times", "version", "view", "world")
+
+    def __init__(self, view: View, config: Any, env: dict[str, str], now: float, *, version: str, detail: bool = False, oneliner: bool = False) -> None:
+        self.view, self.config, self.env, self.now, self.version = view, config, env, now, version
+        self.detail, self.oneliner = detail, oneliner
+        self.times = Times(env, now)
+        self.world = World(view.partitions, view.nodes)
+
+    def record(self, lines: Iterable[str], tail: str = "\n\n", one_tail: str = "\n") -> str:
+        """Lines of one record: indented below the first, or all on one line."""
+        if self.oneliner:
+            return " ".join(lines) + one_tail
+        return "\n   ".join(lines) + tail
+
+    def user_name(self, uid: int) -> str:
+        """The login name, or the number where there is none."""
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return str(uid)
+
+    def user_id(self, name: str) -> tuple[int] | None:
+        """(uid,) of a login name or number, None if there is none."""
+        if name.isdigit():
+            return (int(name),)
+        try:
+            return (pwd.getpwnam(name).pw_uid,)
+        except KeyError:
+            return None
