@@ -8,11 +8,10 @@ from sbroker.errors import Code, Refused
 from sbroker.model import INFINITE, Gres
 from slurm_compat.control.session import Session, words_of
 from slurm_compat.control.words import unquoted
-from slurm_compat.grammar import Invalid, gres, timelimit
+from slurm_compat.grammar import Invalid, gres, memory, timelimit
 from slurm_compat.hostlist import HostlistError, expand
 from slurm_compat.jobrefs import parse
 from slurm_compat.update import BadUpdate, NotSupported, Pair
-from slurm_compat.update_job import memory_megabytes
 
 NODE_STATES = ("NoResp", "DRAIN", "FAIL", "FUTURE", "RESUME", "POWER_DOWN", "POWER_UP", "UNDRAIN")  # as the complaint lists them
 _TAKEN = ("down", "drain", "fail", "idle", "resume", "undrain")  # what the broker can do
@@ -117,7 +116,7 @@ def _number(value: str) -> int | None:
 def _megabytes(value: str) -> int | None:
     if value.upper() in ("UNLIMITED", "0"):
         return None
-    found = memory_megabytes(value)
+    found = memory.mebibytes(value)
     if found is None:
         raise ValueError(value)
     return found

@@ -66,7 +66,7 @@ KEYWORDS: tuple[tuple[int, str, Act, int, int], ...] = (
     (3, "token", misc.token, 0, 2),
     (3, "top", verbs.top, 1, 99),
     (1, "update", update, 0, 9999),
-    (2, "uhold", verbs.hold, 0, 99),
+    (2, "uhold", verbs.hold, 1, 99),
     (4, "verbose", _flag(quiet=-1), 0, 0),
     (4, "version", misc.version, 0, 99),
     (2, "wait_job", verbs.wait_job, 1, 1),
@@ -107,13 +107,7 @@ async def run(call: Call, client: Client, api: Api) -> int:
 
 async def _uid(session: Session, text: str) -> bool:
     """-u: somebody else's name is for operators; theirs are the rights that they have anyway."""
-    if text.isdigit():
-        return True
-    import pwd
-
-    try:
-        pwd.getpwnam(text)
-    except KeyError:
+    if session.scene().user_id(text) is None:
         await session.err(f'scontrol: error: --uid="{text}" invalid\n')
         return False
     return True
@@ -129,9 +123,7 @@ async def _do(session: Session, words: list[str]) -> None:
     else:
         await session.fail(f"invalid keyword: {word}", always=True)
         return
-    if name == "uhold" and not args or name == "hold" and not args:
-        await session.fail(f"too few arguments for keyword:{word}")
-    elif len(args) < few:
+    if len(args) < few:
         await session.fail(f"too few arguments for keyword:{word}")
     elif len(args) > many:
         await session.fail(f"too many arguments for keyword:{word}")

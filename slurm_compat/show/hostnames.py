@@ -35,7 +35,7 @@ def run(argv, env, read=None):
     if equals:
         given = [value] + given
     if len(given) > 1:
-        return "", "too many arguments for keyword:%s\n" % words[0], 1
+        return "", f"too many arguments for keyword:{words[0]}\n", 1
     return show(entity, given[0] if given else None, env, read)
 
 
@@ -57,7 +57,7 @@ def show(entity, text, env, read=None):
         try:
             text = (read or _read)(text)
         except OSError:
-            return "", "Can not open %s\n" % text, 1
+            return "", f"Can not open {text}\n", 1
     try:
         names = expand(text)
     except HostlistError as error:
@@ -67,8 +67,8 @@ def show(entity, text, env, read=None):
 
 def complaint(error):
     """What scontrol says of a HostlistError."""
-    detail = "scontrol: error: _parse_single_range: %s\n" % error.detail if error.detail else ""
-    return "%s%s\n" % (detail, error)
+    detail = f"scontrol: error: _parse_single_range: {error.detail}\n" if error.detail else ""
+    return f"{detail}{error}\n"
 
 
 def _read(path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sbroker.model import Node
 from sbroker.states import NodeState
-from slurm_compat.jobnumbers import Numbers, size, tres
+from slurm_compat.jobnumbers import Numbers, tres
 from slurm_compat.show.scene import Scene
 
 
@@ -59,7 +59,7 @@ def lines(scene: Scene, node: Node) -> list[str]:
     partitions = ",".join(name for name, part in scene.view.partitions.items() if node.name in part.nodes)
     everything = Numbers(1, None, node.cpus, None, node.memory, gres_totals(node))
     busy = scene.now if cpus else node.agent_time
-    seen = "Arch=%s " % node.arch if node.arch else ""
+    seen = f"Arch={node.arch} " if node.arch else ""
     out = [
         f"NodeName={node.name} {seen}CoresPerSocket={node.cores_per_socket} ",
         f"CPUAlloc={cpus} CPUEfctv={node.cpus} CPUTot={node.cpus} CPULoad={load}",

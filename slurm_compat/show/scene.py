@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pwd
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sbroker.api import View
+from slurm_compat.grammar import when
 from slurm_compat.jobnumbers import World
 from slurm_compat.timefmt import Times
 
@@ -43,3 +47,20 @@ class Scene:
             return (pwd.getpwnam(name).pw_uid,)
         except KeyError:
             return None
+
+
+def clock(env: Mapping[str, str]) -> tuple[Callable[[float], time.struct_time], Callable[[tuple[int, ...]], float]]:
+    """The caller's (localtime, mktime), by TZ; mktime takes fields beyond their range, as C's does."""
+    name = env.get("TZ")
+    if not name:
+        return time.localtime, time.mktime  # type: ignore[return-value]
+    try:
+        zone = ZoneInfo(name.lstrip(":"))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return time.gmtime, when.utc
+
+    def mktime(parts: tuple[int, ...]) -> float:
+        flat = time.gmtime(when.utc(parts))  # the fields normalised
+        return datetime(*flat[:6], tzinfo=zone).timestamp()
+
+    return lambda second: datetime.fromtimestamp(second, zone).timetuple(), mktime
