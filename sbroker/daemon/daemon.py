@@ -208,8 +208,7 @@ class Daemon:
 
 
 def _configure(config: Any) -> events.Configure:
-    nodes = config.nodes()
-    return events.Configure(nodes=nodes, partitions=config.model_partitions(nodes), settings=config.settings())
+    return events.Configure(nodes=config.nodes(), partitions=config.partitions(), settings=config.settings())
 
 
 def _secret(path: Path) -> bytes:
