@@ -172,12 +172,13 @@ class Call:
         self.sock, self.buffer, self.at = None, b"", 0  # `at`: where in the buffer the next op begins
         self.phase = self.received = 0  # ops that came since the last PHASE
         self.fds = {0: 0, 1: 1, 2: 2}  # handle → descriptor
-        self.written = {1: 0, 2: 0}  # bytes given to the standard ones in phase 0 …
-        self.skip = {}  # … of which so many come again when phase 0 is asked again
+        self.said = {1: 0, 2: 0}  # bytes that this run of phase 0 put out on the standard ones …
+        self.written = {1: 0, 2: 0}  # … and any run of it: as many are not written again
         self.replies = []  # of this phase, to say again after a broken connection
         self.reach = None
         self.progress, self.deadline, self.delay = False, None, 0.0  # of asking again
-        self.unwritable = set()
+        self.unwritable = set()  # handles whose failure was told
+        self.partial = None  # attach.py: what is left of the OUT that is being written
         self.connect = connect
 
     def request(self, resume=False):
@@ -190,7 +191,7 @@ class Call:
         """Send frames. A connection that is broken is found and mended by `next`, after all that the other side still said."""
         try:
             self.sock.sendall(data, _socket.MSG_NOSIGNAL)
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:  # broken, or closed while it is being mended
             return
 
     def reply(self, number, errno, data=b""):
@@ -234,8 +235,7 @@ class Call:
         self.buffer, self.at = b"", 0
         if self.phase == 0:
             self.received = 0
-            self.skip = dict(self.written)
-            self.written = {1: 0, 2: 0}
+            self.said = {1: 0, 2: 0}
 
     def ready(self):
         """The next op, (op, payload), if it is in the buffer, else None."""
@@ -270,10 +270,10 @@ class Call:
 
     def fresh(self, handle, data):
         """`data` without what an earlier run of phase 0 has written of it already."""
-        if self.phase == 0 and handle in self.written:
-            known = min(self.skip.get(handle, 0), len(data))
-            self.skip[handle] = self.skip.get(handle, 0) - known
-            self.written[handle] += len(data)
+        if self.phase == 0 and handle in self.said:
+            known = min(max(self.written[handle] - self.said[handle], 0), len(data))
+            self.said[handle] += len(data)
+            self.written[handle] = max(self.written[handle], self.said[handle])
             return data[known:]
         return data
 

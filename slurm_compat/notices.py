@@ -20,9 +20,10 @@ _STEPD = {
     "task_epilog_denied": "Could not run user task_epilog [{path}]: access denied",
     "task_epilog_failed": "TaskEpilog failed status={status}",
     "io_open": "Could not open {stream} file {path}: {error}",
-    "credential": "execve: {path}: {error}",
+    "no_program": "No executable program specified for this task",
 }
 _SRUN = {
+    "quit": "Quit",
     "aborted": "Job step aborted: Waiting up to {seconds} seconds for job step to finish.",
     "force_terminated": "Force Terminated StepId={job}.{step}",
     "terminating": "launch/slurm: _step_signal: Terminating StepId={job}.{step}",

@@ -77,6 +77,7 @@ class Daemon:
         try:
             config = config_module.load(self.paths.config)
             self.broker.settings = config.settings()
+            self.broker.state.configure(self.broker.settings)
             self.broker.apply(_configure(config))
         except (SbrokerError, OSError) as error:
             log.error("the configuration was not changed: %s", error)
