@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from importlib import resources
+from typing import Any
 
 from sbroker.api import Api, Call, Client
 from slurm_compat import messages, optable
@@ -12,10 +14,6 @@ COMMANDS = ("sbatch", "salloc", "srun", "squeue", "scancel", "sinfo", "sacct", "
 LATER = ("sprio", "sshare", "sstat", "sdiag", "sacctmgr", "sreport", "strigger")
 
 NODE_MODULE = "slurm_compat.node"
-# what nodes need of this package: standard library only, Python 3.6
-NODE_FILES = ("__init__", "attach", "bcast", "environ", "filenames", "getopt", "hostlist", "layout", "multiprog", "node", "notices", "optable",
-              "optable_query", "optable_submit", "optrow", "small", "srun", "talk", "taskset", "grammar/__init__", "grammar/gres",
-              "grammar/memory", "grammar/numbers", "grammar/signals", "grammar/timelimit", "grammar/words")
 
 
 class FrontEnd:
@@ -35,13 +33,8 @@ class FrontEnd:
 
     def node_files(self) -> dict[str, bytes]:
         """Path inside the agent's zipapp → content."""
-        folder = resources.files("slurm_compat")
-        found = {}
-        for name in NODE_FILES:
-            file = folder.joinpath(*(name + ".py").split("/"))
-            if file.is_file():
-                found["slurm_compat/%s.py" % name] = file.read_bytes()
-        return found
+        wanted = importlib.import_module(NODE_MODULE).FILES
+        return {"slurm_compat/" + name: data for entry in wanted for name, data in _sources(resources.files("slurm_compat"), entry)}
 
     def node_module(self) -> str:
         return NODE_MODULE
@@ -58,3 +51,14 @@ class FrontEnd:
 def version_asked(call: Call) -> bool:
     """Whether the command line is nothing but --version or -V (with other words before it, the command decides)."""
     return list(call.argv) in (["-V"], ["--version"])
+
+
+def _sources(folder: Any, entry: str) -> Iterator[tuple[str, bytes]]:
+    """The files of one entry: a module, or a folder of modules."""
+    place = folder.joinpath(*entry.split("/"))
+    if entry.endswith(".py"):
+        yield entry, place.read_bytes()
+        return
+    for file in place.iterdir():
+        if file.name.endswith(".py"):
+            yield entry + "/" + file.name, file.read_bytes()
