@@ -114,15 +114,31 @@ def _short(command, letters, word, words, at, pairs):
 
 
 def from_env(command, env):
-    """The options that input variables set: [(canonical name, value, variable)], in the order of the table. Empty values count."""
-    return [(row.canonical, env[name], name) for name, row in optable.variables(command) if name in env]
+    """The options that input variables set: [(canonical name, value, variable)], in the order of the table.
+
+    An empty value counts as an option without argument. A flag is off with "0" or "no", on with anything else.
+    """
+    found = []
+    for name, row in optable.variables(command):
+        value = env.get(name)
+        if value is None or (name == "SLURM_STEP_GRES" and "SLURM_JOB_ID" not in env):
+            continue
+        if row.canonical == "verbose":
+            if value.isdigit() and int(value):
+                found.append((row.canonical, value, name))
+        elif row.arg == NONE:
+            if value.lower() not in ("0", "no"):
+                found.append((row.canonical, None, name))
+        else:
+            found.append((row.canonical, None if row.arg == OPTIONAL and not value else value, name))
+    return found
 
 
 def parse(command, argv, env=None):
     """argv (without argv[0]) and the environment → Raw. What argv says wins over variables. Raises BadOption."""
     options, sources = {}, {}
     for name, value, _variable in from_env(command, env or {}):
-        options[name], sources[name] = value, "env"
+        options[name], sources[name] = True if value is None else value, "env"
     parsed = parse_argv(command, argv)
     for name, value in parsed.pairs:
         if name == "verbose":
@@ -132,6 +148,6 @@ def parse(command, argv, env=None):
             options[name] = True if value is None else value
         sources[name] = "cli"
     if sources.get("verbose") == "env":
-        options["verbose"] = int(options["verbose"]) if options["verbose"].isdigit() else 0
+        options["verbose"] = int(options["verbose"])
     return Raw(options, sources, parsed.rest, parsed.pairs)
 

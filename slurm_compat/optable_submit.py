@@ -10,7 +10,7 @@ from slurm_compat.optrow import NONE, OPTIONAL, REFUSED, REQUIRED, rows
 
 _BIND = "nodes bind no tasks to cores (as Slurm with TaskPlugin=task/none)"
 _ONE_CLUSTER = "there is one cluster, its own name is accepted"
-_NO_BB = "there is no burst buffer"
+_NO_BB = "no burst buffer plugin is configured: Slurm passes the text by, too"
 
 ROWS = rows(
     # name, letter, argument, commands, variables, field, class, note
@@ -23,8 +23,8 @@ ROWS = rows(
     ("bcast-exclude", "", REQUIRED, "s", "BCAST_EXCLUDE", "bcast_exclude", HARM, "shared objects are not broadcast"),
     ("begin", "b", REQUIRED, "bas", "", "begin", HON, ""),
     ("bell", "", NONE, "a", "BELL", "bell", HON, ""),
-    ("bb", "", REQUIRED, "bas", "as:BURST_BUFFER", "", REFUSED, _NO_BB),
-    ("bbf", "", REQUIRED, "bas", "", "", REFUSED, _NO_BB),
+    ("bb", "", REQUIRED, "bas", "as:BURST_BUFFER", "extra", HARM, _NO_BB),
+    ("bbf", "", REQUIRED, "bas", "", "extra", HARM, _NO_BB),
     ("cluster-constraint", "", REQUIRED, "bas", "", "extra", HARM, "no federation: nothing to choose from"),
     ("chdir", "D", REQUIRED, "bas", "s:REMOTE_CWD s:WORKING_DIR", "work_dir", HON, ""),
     ("cluster", "", REQUIRED, "bas", "", "clusters", HON, _ONE_CLUSTER, "clusters"),
@@ -32,7 +32,7 @@ ROWS = rows(
     ("comment", "", REQUIRED, "bas", "", "comment", HON, ""),
     ("compress", "", OPTIONAL, "s", "COMPRESS", "compress", HARM, "changes how bytes travel, not what arrives"),
     ("container", "", REQUIRED, "bas", "ba:CONTAINER s=SRUN_CONTAINER", "", REFUSED, "no container runtime is configured"),
-    ("context", "", REQUIRED, "bas", "", "", REFUSED, "there is no SELinux support"),
+    ("context", "", REQUIRED, "bas", "", "extra", HARM, "no SELinux plugin is configured: Slurm passes the text by, too"),
     ("contiguous", "", NONE, "bas", "", "contiguous", HON, ""),
     ("constraint", "C", REQUIRED, "bas", "CONSTRAINT", "constraint", HON, ""),
     ("core-spec", "S", REQUIRED, "bas", "CORE_SPEC", "core_spec", HON, "not allowed by configuration, as Slurm says (AllowSpecResourcesUsage=No)"),
@@ -64,7 +64,7 @@ ROWS = rows(
     ("gpus-per-node", "", REQUIRED, "bas", "GPUS_PER_NODE", "gpus_per_node", HON, ""),
     ("gpus-per-socket", "", REQUIRED, "bas", "", "gpus_per_socket", HON, ""),
     ("gpus-per-task", "", REQUIRED, "bas", "GPUS_PER_TASK", "gpus_per_task", HON, ""),
-    ("gres", "", REQUIRED, "bas", "GRES s:STEP_GRES", "gres", HON, ""),
+    ("gres", "", REQUIRED, "bas", "s:STEP_GRES GRES", "gres", HON, ""),
     ("gres-flags", "", REQUIRED, "bas", "GRES_FLAGS", "gres_flags", HON, ""),
     ("help", "h", NONE, "bas", "", "help", HON, ""),
     ("het-group", "", REQUIRED, "s", "", "", REFUSED, "heterogeneous jobs are not supported"),
