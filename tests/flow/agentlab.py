@@ -62,6 +62,7 @@ class Lab:
         return self.hello
 
     def send(self, header, body=b""):
+        self.sock.settimeout(PATIENCE)
         self.sock.sendall(link_frame(header, body))
 
     def until(self, condition):
@@ -75,7 +76,7 @@ class Lab:
             self.sock.settimeout(0.05)
             try:
                 data = self.sock.recv(1 << 18)
-            except socket.timeout:
+            except TimeoutError:
                 continue
             assert data, "the agent closed the connection"
             for header, body in self.reader.feed(data):
