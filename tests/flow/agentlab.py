@@ -94,6 +94,12 @@ class Lab:
         else:
             self.frames.append((header, body))
 
+    def settle(self):
+        """The agent has dealt with all that was sent before."""
+        self.send({"op": "ping", "n": 7})
+        self.until(lambda: ({"op": "pong", "n": 7}, b"") in self.frames)
+        self.frames.remove(({"op": "pong", "n": 7}, b""))
+
     def kinds(self, job=None):
         return [report["kind"] for report in self.reports if job in (None, report["job"])]
 
@@ -131,7 +137,8 @@ class Lab:
         return self.wait("started", job)
 
     def output(self, job=1):
-        return (self.folder.parent / f"{job}.out").read_text()
+        path = self.folder.parent / f"{job}.out"
+        return path.read_text() if path.exists() else ""
 
     def supervisor(self, job=1):
         """Pid of the run's supervisor, as it reported it."""
