@@ -7,7 +7,7 @@ with the call's "files".
 import os
 import shlex
 
-from slurm_compat import getopt, hostlist, layout, multiprog, optable
+from slurm_compat import environ, getopt, hostlist, layout, multiprog, optable
 from slurm_compat.grammar import Invalid, gres, memory, numbers, timelimit, words
 from slurm_compat.talk import CAUGHT, Talk
 
@@ -178,6 +178,16 @@ def _tasks(call, request, low, high):
         low = ntasks
         high = min(high, ntasks) if high is not None else ntasks
     return ntasks, low, high
+
+
+def _whole(call, request):
+    """The srun that made the allocation has chosen by it already: its step takes all of it."""
+    total = len(call.info["nodes"])
+    ntasks = call.positive("ntasks") or (len(request["hosts"]) if request["hosts"] else environ.job_ntasks(call.info) or total)
+    request.update(exact=False, overlap=False, nodelist=[], exclude=[], relative=None, gres=None, gpus_total=None, mem_per_node=None, mem_per_cpu=None)
+    request.update(ntasks=ntasks, nodes_min=total, nodes_max=total)
+    if request["hosts"]:
+        request["nodes_min"] = request["nodes_max"] = len(set(request["hosts"]))
 
 
 def _memory(call):
@@ -462,10 +472,13 @@ def _parse(info, call_fields):
     _distribution(call, request)
     request.update(_memory(call))
     _gres(call, request, None)
-    low, high = _nodes(call, request)
-    if request["hosts"]:
-        low = high = len(set(request["hosts"]))
-    request["ntasks"], request["nodes_min"], request["nodes_max"] = _tasks(call, request, low, high)
+    if request["standalone"]:
+        _whole(call, request)
+    else:
+        low, high = _nodes(call, request)
+        if request["hosts"]:
+            low = high = len(set(request["hosts"]))
+        request["ntasks"], request["nodes_min"], request["nodes_max"] = _tasks(call, request, low, high)
     limit = call.text("time")
     request["time_limit"] = None
     if limit is not None and (call.typed("time") and not request["standalone"]):

@@ -72,12 +72,9 @@ class Cluster:
         data = kwargs.pop("input", None)
         if data is not None:
             kwargs["stdin"] = subprocess.PIPE
-        out, err = self.srun(*argv, job=job, **kwargs).communicate(data, timeout=PATIENCE), None
-        return self._answer(out, err)
-
-    @staticmethod
-    def _answer(out, _err):
-        return out
+        process = self.srun(*argv, job=job, text=True, **kwargs)
+        out, err = process.communicate(data, timeout=PATIENCE)
+        return out, err, process.returncode
 
     def allocate(self, job=1, **more):
         self.begin("", job, kind="alloc", **more)
