@@ -56,7 +56,8 @@ def request(name: str, argv: list[str]) -> bytes:
     meta = ["umask=%o" % umask, "pid=%d" % os.getpid(), "sid=%d" % os.getsid(0), "host=" + os.uname().nodename, "tty="]
     env = b"".join(b"%s=%s\0" % item for item in os.environb.items())
     arguments = b"".join(os.fsencode(arg) + b"\0" for arg in argv)
-    return wire.call_frame(wire.CALL, wire.fields(b"1", secrets.token_hex(16).encode(), name.encode(), os.getcwdb(), "\n".join(meta).encode(), arguments, env))
+    identity = (b"1", secrets.token_hex(16).encode(), name.encode(), os.getcwdb())
+    return wire.call_frame(wire.CALL, wire.fields(*identity, "\n".join(meta).encode(), arguments, env))
 
 
 def relay(name: str, argv: list[str]) -> int:

