@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import sys
 
+from sbroker.api import FrontEnd
+
+
+def front_end() -> FrontEnd:
+    from slurm_compat.frontend import SlurmFrontEnd
+
+    return SlurmFrontEnd()
+
 
 def sbrokerd(argv: list[str] | None = None) -> int:
     """The broker itself; returns its exit code."""
     from sbroker import daemon
-    from slurm_compat.frontend import SlurmFrontEnd
 
-    return daemon.main(SlurmFrontEnd(), sys.argv[1:] if argv is None else argv)
+    return daemon.main(front_end(), sys.argv[1:] if argv is None else argv)
 
 
 def sbroker(argv: list[str] | None = None) -> int:
     """The administrator's command; returns its exit code."""
     from sbroker import cli
 
-    return cli.main(sys.argv[1:] if argv is None else argv)
+    return cli.main(sys.argv[1:] if argv is None else argv, front_end)
 
 
 if __name__ == "__main__":
-    # `sbroker_main.py sbrokerd …` from a checkout, `-m sbroker_main --personal` from the thin client
+    # `sbroker_main.py sbrokerd …` from a checkout; `-m sbroker_main --personal` where no script lies beside the client
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name == "sbroker":
         sys.exit(sbroker(sys.argv[2:]))

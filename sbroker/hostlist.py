@@ -60,17 +60,16 @@ def _part(text: str) -> Iterable[str]:
 
 
 def fold(hosts: Iterable[str]) -> str:
-    """The inverse of `expand`, for messages: neighbours that differ in their last number only are written as ranges."""
+    """The inverse of `expand`, for messages: neighbours that differ in their last number only share brackets."""
     items: list[str] = []
-    for (prefix, _), group in itertools.groupby(hosts, key=_family):
+    for (prefix, numbered), group in itertools.groupby(hosts, key=_family):
         members = list(group)
-        if len(members) == 1:
+        if len(members) == 1 or not numbered:
             items += members
             continue
-        numbers = [host[len(prefix):] for host in members]
         ranges: list[list[str]] = []
-        for number in numbers:
-            if ranges and int(number) == int(ranges[-1][1]) + 1 and len(number) == len(str(int(number)).zfill(len(ranges[-1][0]))):
+        for number in (host[len(prefix):] for host in members):
+            if ranges and number == str(int(ranges[-1][1]) + 1).zfill(len(ranges[-1][0])):
                 ranges[-1][1] = number
             else:
                 ranges.append([number, number])
@@ -78,9 +77,7 @@ def fold(hosts: Iterable[str]) -> str:
     return ",".join(items)
 
 
-def _family(host: str) -> tuple[str, int]:
-    """Prefix before the last number, and how it is padded (0: not at all). Hosts without a number are families of their own."""
+def _family(host: str) -> tuple[str, bool]:
+    """Prefix before the last number, and whether there is one."""
     match = _NUMBERED.fullmatch(host)
-    if not match:
-        return host, -1
-    return match[1], len(match[2]) if match[2].startswith("0") and len(match[2]) > 1 else 0
+    return (match[1], True) if match else (host, False)

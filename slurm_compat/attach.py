@@ -4,11 +4,10 @@ Loaded by client.py when the first such op comes; from there this loop carries o
 library. It waits in one place (`poll`), so that a pipe nobody reads does not keep a signal from being told.
 """
 
+import _signal
 import posix
 import select
 import termios
-
-import _signal
 
 CALL, REPLY, INPUT, SIGNAL, WINDOW, ACK = b"CrisWa"
 OUT, READ, OPEN, CLOSE, GRANT, SPAWN, KILL, CATCH, TTY, PHASE, EXIT, DIE = b"ORFKIPGSTHXZ"
@@ -347,9 +346,8 @@ class Session:
 
     def signals(self):
         for signum in posix.read(self.wake, 512):
-            if signum == _signal.SIGCHLD:
-                if self.spawned and self.spawned.reap():
-                    self.call.reply(self.spawn_number, 0, self.spawned.status.to_bytes(4, "big"))
+            if signum == _signal.SIGCHLD and self.spawned and self.spawned.reap():
+                self.call.reply(self.spawn_number, 0, self.spawned.status.to_bytes(4, "big"))
             if signum == _signal.SIGWINCH and self.terminal.raw:
                 self.tell(self.window())
             elif signum == _signal.SIGCONT and self.terminal.raw:
@@ -384,7 +382,7 @@ class Session:
         if not raw:
             self.terminal.restore()
             return
-        for signum in (_signal.SIGWINCH, _signal.SIGCONT) + ENDING:
+        for signum in (_signal.SIGWINCH, _signal.SIGCONT, *ENDING):
             if _signal.getsignal(signum) != _signal.SIG_IGN:
                 self.handle(signum)
         self.terminal.set_raw()
@@ -412,9 +410,7 @@ class Session:
             self.spawned = None
             return
         call.reply(self.spawn_number, 0, self.spawned.pid.to_bytes(4, "big"))
-        if self.spawned.status is not None:
-            call.reply(self.spawn_number, 0, self.spawned.status.to_bytes(4, "big"))
-        elif self.spawned.reap():
+        if self.spawned.status is not None or self.spawned.reap():
             call.reply(self.spawn_number, 0, self.spawned.status.to_bytes(4, "big"))
 
 

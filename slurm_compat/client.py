@@ -72,7 +72,7 @@ def exists(path):
 
 
 def whom(me, env, cwd):
-    """Whom to ask: (kind, socket path), kind "beside", "given", "personal" or "shared". Only a personal broker is ever started from here."""
+    """Whom to ask: (kind, socket path), kind "beside", "given", "personal" or "shared". Only a personal broker is ever started."""
     beside = (me.rpartition(b"/")[0] or b".") + SOCKET_NAME
     if exists(beside):
         return "beside", beside
@@ -326,8 +326,9 @@ def main(client, underscore, me, *args):
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # Python ignores these two; Slurm's commands die of them without a word
     _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
     here = client.rpartition("/")[0] or "."
-    if args and (args[0] in LOCAL or args[0] == "show" and me.endswith("scontrol") and args[1:2] and args[1].startswith("hostn")):
-        code = load("reach", here)["answer"](here, me.rpartition("/")[2], args)
+    name = me.rpartition("/")[2]
+    if args and (args[0] in LOCAL or (name == "scontrol" and [arg for arg in args[1:4] if arg.startswith(("hostn", "hostl"))])):
+        code = load("reach", here)["answer"](here, name, args)
         if code is not None:
             return code
     call = Call(here, me, underscore, args)

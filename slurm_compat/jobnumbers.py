@@ -97,7 +97,7 @@ def asked(job: Job, world: World) -> Numbers:
     nodes = wanted_nodes(spec)
     tasks = wanted_tasks(spec)
     cpus = nodes if spec.overcommit else (tasks or 1) * per_task(spec)
-    shown = max(tasks or 1, nodes) if spec.ntasks is None else tasks
+    shown = max(tasks or min(1, nodes), nodes) if spec.ntasks is None else tasks
     if spec.ntasks is None and job.state.ended and job.run < 0:
         shown = None
     gres = gres_total(spec, nodes, tasks or nodes)

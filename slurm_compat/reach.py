@@ -27,13 +27,17 @@ UNREACHABLE = {
     "sdiag": ("slurm_get_statistics: %s", 255),
     "sshare": ("Couldn't get shares from controller: %s", 255),
 }
-SCONTROL_SHOW = {"node": "slurm_load_node", "partition": "slurm_load_partitions", "step": "slurm_get_job_steps", "config": "slurm_load_ctl_conf",
-                 "reservation": "slurm_load_reservations", "licenses": "slurm_load_license"}
+SCONTROL_SHOW = {"node": "slurm_load_node", "partition": "slurm_load_partitions", "step": "slurm_get_job_steps",
+                 "config": "slurm_load_ctl_conf", "reservation": "slurm_load_reservations", "licenses": "slurm_load_license"}
 
 
-def say(text):
+def say(line):
     """A line on standard error."""
-    posix.write(2, text.encode(sys.getfilesystemencoding(), "surrogateescape") + b"\n")
+    posix.write(2, line.encode(sys.getfilesystemencoding(), "surrogateescape") + b"\n")
+
+
+def text(path):
+    return path.decode("utf-8", "replace")
 
 
 def pause(seconds):
@@ -50,21 +54,21 @@ def sentences(name, args):
     if name == "scontrol":
         words = [arg.lower() for arg in args if not arg.startswith("-")] + ["", ""]
         if words[0] == "show":
-            kind = next((call for key, call in SCONTROL_SHOW.items() if words[1] and key.startswith(words[1].rstrip("s"))), "slurm_load_jobs")
-            return "%s error: %s" % (kind, CONNECT_FAILURE), 1
+            kind = [call for key, call in SCONTROL_SHOW.items() if words[1] and key.startswith(words[1].rstrip("s"))]
+            return "%s error: %s" % (kind[0] if kind else "slurm_load_jobs", CONNECT_FAILURE), 1
         return "slurm_%s error: %s" % (words[0] or "load_ctl_conf", CONNECT_FAILURE), 1
     if name == "sbatch" and "--test-only" in args:
         return "allocation failure: " + CONNECT_FAILURE, 1
     if name == "squeue" and ("-s" in args or "--steps" in args):
         return "slurm_get_job_steps error: " + CONNECT_FAILURE, 1
-    text, code = UNREACHABLE.get(name, ("%s: error: %%s" % name, 1))
-    return text % CONNECT_FAILURE, code
+    sentence, code = UNREACHABLE.get(name, ("%s: error: %%s" % name, 1))
+    return sentence % CONNECT_FAILURE, code
 
 
 def unreachable(call):
-    text, code = sentences(call.name, call.args)
+    sentence, code = sentences(call.name, call.args)
     call.leave()
-    say(text)
+    say(sentence)
     posix._exit(code)
 
 
@@ -112,7 +116,7 @@ def personal(call):
         make(folder + b"/logs")
         lock = posix.open(folder + b"/start.lock", posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
     except OSError as error:
-        refuse(call, "no folder for the personal broker: %s: %s" % (folder.decode("utf-8", "replace"), posix.strerror(error.errno)))
+        refuse(call, "The personal broker has no place: %s: %s" % (text(folder), posix.strerror(error.errno)))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -140,7 +144,7 @@ def start(call, log):
         if gone:
             refuse(call, "The personal broker does not start: " + last_words(log, begin))
         if time.monotonic() > deadline:
-            refuse(call, "The personal broker (pid %d) does not answer within %d seconds; its log is %s" % (pid, START_WAIT, log.decode("utf-8", "replace")))
+            refuse(call, "The personal broker (pid %d) does not answer within %d seconds; its log is %s" % (pid, START_WAIT, text(log)))
         call.pause(0.01)
 
 
@@ -196,15 +200,15 @@ def last_words(log, begin):
     """What the broker wrote since `begin`, its last lines."""
     fd = posix.open(log, posix.O_RDONLY | posix.O_CLOEXEC)
     size = posix.fstat(fd).st_size
-    text = posix.pread(fd, 8192, max(begin, size - 8192)).decode("utf-8", "replace")
+    tail = text(posix.pread(fd, 8192, max(begin, size - 8192)))
     posix.close(fd)
-    lines = [line for line in text.splitlines() if line.strip()][-LOG_LINES:]
-    return "\n".join(lines) if lines else "it says nothing in %s" % log.decode("utf-8", "replace")
+    lines = [line for line in tail.splitlines() if line.strip()][-LOG_LINES:]
+    return "\n".join(lines) if lines else "it says nothing in %s" % text(log)
 
 
-def refuse(call, text):
+def refuse(call, sentence):
     call.leave()
-    say("%s: error: %s" % (call.name, text))
+    say("%s: error: %s" % (call.name, sentence))
     posix._exit(1)
 
 
@@ -216,5 +220,28 @@ def not_written(call, handle, error):
 
 
 def answer(here, name, args):
-    """The exit code of a command that needs no broker, after its output; None: not here, ask."""
-    return None
+    """The exit code of a command that needs no broker, after its output; None: it cannot be told here, ask."""
+    sys.path.insert(0, here + "/..")
+    try:
+        if name == "scontrol" and args[0].lstrip("-") not in ("version", "help", "usage", "V"):
+            from slurm_compat.show.hostnames import run
+
+            told = run(list(args), {text(key): text(value) for key, value in posix.environ.items()}, read_text)
+        else:
+            from slurm_compat.usage import answer as usage
+
+            told = usage(name, list(args))
+    except ImportError:  # a node has this file alone
+        return None
+    if told is None:
+        return None
+    out, err, code = told
+    for fd, words in ((1, out), (2, err)):
+        if words:
+            posix.write(fd, words.encode(sys.getfilesystemencoding(), "surrogateescape"))
+    return code
+
+
+def read_text(path):
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()

@@ -8,16 +8,18 @@ from sbroker.model import Gres, NodeShare
 
 
 def mebibytes(amount: int, convert: bool = True) -> str:
-    """``2G``, ``2500M``, ``0``: a larger unit only when nothing is lost."""
+    """``2G``, ``1.50G``, ``2500M``, ``0``: a larger unit only where halves of it are exact."""
     if not amount:
         return "0"
-    if convert:
-        for unit in "MGTP":
-            if amount % 1024:
-                return f"{amount}{unit}"
-            amount //= 1024
-        return f"{amount}E"
-    return f"{amount}M"
+    if not convert:
+        return f"{amount}M"
+    for unit in "MGTP":
+        if amount < 1024 or amount % 512:
+            return f"{amount}{unit}"
+        if amount % 1024:
+            return f"{amount / 1024:.2f}{'GTPE'['MGTP'.index(unit)]}"
+        amount //= 1024
+    return f"{amount}E"
 
 
 def gres_text(items: Iterable[Gres], prefix: str = "gres:") -> str:

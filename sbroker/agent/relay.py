@@ -65,11 +65,13 @@ class Relay:
     def _flush(self):
         """One write and fsync for all reports of this turn; then supervisors and broker may hear of them."""
         self._flushing = False
+        fresh = self.journal.fresh
         data = self.journal.take()
         if data:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._journal_fd, view) :]
+        if fresh:
             os.fsync(self._journal_fd)
             self.journal.durable()
         touched, self._touched = self._touched, set()
@@ -82,7 +84,7 @@ class Relay:
         self.journal.ack(seq)
         if self.journal.size > _COMPACT and len(self.journal.reports) * 500 < self.journal.size // 2:
             self._write_journal_anew()
-        # the note of the acknowledgement needs no fsync of its own: without it the broker would be told again, and drop it
+        self._flush_soon()
 
     def _write_journal_anew(self):
         """Compact the file; also the first one."""

@@ -53,7 +53,7 @@ class Runs:
             if record.state == ENDED:
                 record.state = ACTIVE  # until `empty` is found in its last word
             try:
-                record.info = directory.info()
+                record.info = directory.record()[0]
             except (OSError, ValueError):
                 record.info = None
             if not self._reconnect(record):
@@ -64,7 +64,7 @@ class Runs:
 
     def _reconnect(self, record):
         try:
-            sock = connect_unix(record.dir.file("sup.sock"))
+            sock = connect_unix(record.dir.file("srun.sock"))
         except OSError:
             return False
         if record.info is None or not users.peer_is(sock, record.info["user"]["uid"]):
@@ -171,7 +171,7 @@ class Runs:
     def fork(self, record):
         """A supervisor for a held run: a fork of this process, warm, without exec."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        listening = listen_unix(record.dir.file("sup.sock"), 0o777 if os.geteuid() == 0 else 0o600)  # the folder is its owner's alone
+        listening = listen_unix(record.dir.file("srun.sock"), 0o777 if os.geteuid() == 0 else 0o600)  # the folder is its owner's alone
         pid = os.fork()
         if pid == 0:
             self._supervise(record, theirs, listening)

@@ -86,7 +86,7 @@ def _check_head(doc: Document, config: Config) -> None:
     if config.imitate not in RELEASES:
         raise doc.error(("imitate",), "%r is not a release of Slurm that this sbroker can be; there are: %s" % (config.imitate, ", ".join(RELEASES)))
     if config.store != "sqlite" and not config.store.startswith(("postgresql://", "sqlite:///")):
-        raise doc.error(("store",), "%r is not a store: write sqlite, or postgresql://USER@HOST/NAME" % config.store.partition("@")[2])
+        raise doc.error(("store",), "%r is not a store: write sqlite, or postgresql://USER@HOST/NAME" % config.store.partition(":")[0])
 
 
 def _check_partitions(doc: Document, config: Config) -> None:
@@ -129,5 +129,5 @@ def _check_nodes(doc: Document, config: Config) -> None:
         if node.name in owner:
             raise doc.error(("sites", node.site), "its node %s is also a node of the site %s" % (node.name, owner[node.name]))
         if not all(_LABEL.fullmatch(label) for label in node.name.split(".")):
-            raise doc.error(("sites", node.site), "%r cannot be the name of a node: letters, digits and dashes" % node.name)
+            raise doc.error(("sites", node.site, "nodes"), "%r cannot be the name of a node: letters, digits and dashes" % node.name)
         owner[node.name] = node.site

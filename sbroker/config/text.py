@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import yaml
@@ -48,7 +48,7 @@ class Document:
         if len(path) > _DEPTH:  # also what an alias to its own parent leads to
             raise ConfigError("%s:%d: this is nested deeper than anything in a configuration" % (self.name, node.start_mark.line + 1))
         if isinstance(node, yaml.ScalarNode):
-            return None if node.style is None and node.value in _NULL else node.value
+            return None if not node.style and node.value in _NULL else node.value  # style: how it is quoted
         if isinstance(node, yaml.SequenceNode):
             return [self._build(item, (*path, index)) for index, item in enumerate(node.value)]
         result: dict[str, Any] = {}
@@ -101,9 +101,9 @@ class Document:
         try:
             return msgspec.convert(_words(value, kind), kind, strict=False, dec_hook=hook)
         except msgspec.ValidationError as error:
-            raise self._explain(path, value, str(error)) from error
+            raise self._explain(path, kind, value, str(error)) from error
 
-    def _explain(self, path: Path, value: Any, message: str) -> ConfigError:
+    def _explain(self, path: Path, kind: type, value: Any, message: str) -> ConfigError:
         """A message of msgspec ("Expected `int`, got `str` - at `$.kill_wait`") in our words."""
         sentence, _, place = message.partition(" - at `$")
         inner: list[str | int] = []
@@ -124,6 +124,8 @@ class Document:
         bound = re.fullmatch(r"Expected `(?:int|float)` (>=|<=|>|<) (\S+)", sentence)
         if bound:
             return self.error((*path, *inner), "%s is wrong: it must be a number %s %s" % (_shown(value), bound[1], bound[2]))
+        if sentence.startswith("Invalid enum value") and inner:
+            return self.error((*path, *inner), "%s is wrong: it must be one of: %s" % (_shown(value), ", ".join(_choices(kind, str(inner[0])))))
         return self.error((*path, *inner), sentence if sentence.startswith(("'", '"')) else "%s is wrong: %s" % (_shown(value), sentence))
 
 
@@ -136,6 +138,18 @@ def nearest(word: str, right: Iterable[str]) -> str:
 
 def _names(kind: type) -> list[str]:
     return [field.encode_name for field in msgspec.structs.fields(kind)]
+
+
+def _choices(kind: type, key: str) -> list[str]:
+    """The words that a key of `kind` may have, sorted."""
+    found, types = [], [field.type for field in msgspec.structs.fields(kind) if field.encode_name == key]
+    while types:
+        one = types.pop()
+        if get_origin(one) is Literal:
+            found += [word for word in get_args(one) if word]
+        else:
+            types += get_args(one)
+    return sorted(found)
 
 
 def _words(value: dict[str, Any], kind: type) -> dict[str, Any]:

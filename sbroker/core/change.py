@@ -135,7 +135,7 @@ def hold(draft: Draft, event: Hold) -> None:
         permit(job, event.who)
         if event.held == "" and job.held == "admin" and not event.who.operator and job.reason is not Reason.REQUEUE_HOLD:
             raise Refused(Code.ACCESS_DENIED, job=job.id)
-        if job.state is JobState.PENDING:
+        if not job.state.ended:  # a running one that is requeued later is then held
             for each in whole_or_tasks(draft, event.target, job):
                 _hold(draft, each, event.held, event.who)
 
@@ -153,7 +153,12 @@ def _hold(draft: Draft, job: Job, held: str, who: Who) -> None:
 def release(draft: Draft, job: Job) -> Job:
     """Back into the queue, behind those that are there; what it depends on is looked at again."""
     if not job.held:
+        if job.begin is not None and job.begin != job.spec.begin and job.state is JobState.PENDING:
+            # put off by a requeue: the user need not wait that long
+            return draft.change(job, begin=None, eligible_time=draft.now, reason=Reason.NONE)
         return job
+    if job.state is not JobState.PENDING:
+        return draft.change(job, held="", priority=max(1, draft.next_priority() - job.spec.nice), reason=Reason.NONE)
     begin = job.begin if job.begin is not None and job.begin > draft.now else None
     if job.spec.priority and job.spec.priority > 0 and job.priority:
         priority = job.priority

@@ -64,6 +64,10 @@ class Draft:
                     self._live[job.array_id] = self._live.get(job.array_id, 0) + sign * lives(record)
                     is_active = record.completing or record.state in (JobState.RUNNING, JobState.SUSPENDED)
                     self._active[job.array_id] = self._active.get(job.array_id, 0) + sign * is_active
+        if old is not None and (old.state is JobState.SUSPENDED) != (job.state is JobState.SUSPENDED):
+            self.freed = True
+            for share in job.nodes:
+                self._use[share.node] = usage.freeze(self.use(share.node), self.node(share.node), job.id, job.state is JobState.SUSPENDED)
         if old is not None and queued(old) and job.state is not JobState.RUNNING and not queued(job):
             self.freed = True  # it stood before others
         elif old is not None and queued(job) and not (queued(old) and (old.spec is job.spec and old.priority <= job.priority)):

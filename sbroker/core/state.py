@@ -136,6 +136,8 @@ class State:
         if old is None or new is None:
             self._whose(old or new, new is not None)  # type: ignore[arg-type]
         self._live(key, old, new)
+        if old is not None and new is not None and (old.state is JobState.SUSPENDED) != (new.state is JobState.SUSPENDED):
+            self._freeze(new)
         self._depends(key, old, new)
         self._queue(key, old, new)
         when = None if new is None else due(new, self.settings["min_job_age"])
@@ -174,6 +176,12 @@ class State:
                     _count(self.array_live, job.array_id, sign)
                 if active(job):
                     _count(self.array_active, job.array_id, sign)
+
+    def _freeze(self, job: Job) -> None:
+        for share in job.nodes:
+            if share.node in self.use:
+                self.use[share.node] = usage.freeze(self.use[share.node], self.nodes.get(share.node), job.id, job.state is JobState.SUSPENDED)
+        self.version += 1
 
     def _depends(self, key: int, old: Job | None, new: Job | None) -> None:
         before = old.deps_left if old else None
@@ -268,7 +276,10 @@ class State:
                 share = share_of(self.jobs.get(job), node)
                 if share is not None:
                     record = self.jobs[job]
-                    self.use[node] = usage.add(self.use.get(node, usage.EMPTY), self.nodes.get(node), job, share, record.uid, sharing_mode(self, record))
+                    self.use[node] = usage.add(
+                        self.use.get(node, usage.EMPTY), self.nodes.get(node), job, share, record.uid, sharing_mode(self, record),
+                        record.state is JobState.SUSPENDED,
+                    )
         elif (job, run) in held:
             del held[job, run]
             self.use[node] = usage.drop(self.use.get(node, usage.EMPTY), self.nodes.get(node), job)

@@ -11,12 +11,14 @@ from sbroker.model import Node, NodeShare
 
 class Use(msgspec.Struct, frozen=True):
     """In use on one node. `cores`: bit i = core i; `gres`: name → mask of device indices over all types of that name.
-    `holders`: job id → (share, uid, mode), mode as `state.sharing_mode` says."""
+    `holders`: job id → (share, uid, mode), mode as `state.sharing_mode` says. A suspended job has given its cores back, so that they are
+    not in `cores`; its mode starts with "-"."""
 
     cores: int = 0
     mem: int = 0
     gres: dict[str, int] = {}
     holders: dict[int, tuple[NodeShare, int, str]] = {}
+    frozen: frozenset[int] = frozenset()  # holders that are suspended
 
 
 EMPTY = Use()
@@ -84,15 +86,17 @@ def gres_masks(share: NodeShare) -> dict[str, int]:
     return masks
 
 
-def add(use: Use, node: Node | None, job: int, share: NodeShare, uid: int, mode: str) -> Use:
-    """`use` and this share."""
+def add(use: Use, node: Node | None, job: int, share: NodeShare, uid: int, mode: str, frozen: bool = False) -> Use:
+    """`use` and this share, of a suspended job if `frozen`."""
     gres = use.gres
     if share.gres:
         gres = dict(gres)
         for name, bits in gres_masks(share).items():
             gres[name] = gres.get(name, 0) | bits
     threads = node.threads_per_core if node else 1
-    return Use(use.cores | cores_of(share.cpu_ids, threads), use.mem + share.mem, gres, {**use.holders, job: (share, uid, mode)})
+    cores = use.cores if frozen else use.cores | cores_of(share.cpu_ids, threads)
+    still = use.frozen | {job} if frozen else use.frozen
+    return Use(cores, use.mem + share.mem, gres, {**use.holders, job: (share, uid, mode)}, still)
 
 
 def drop(use: Use, node: Node | None, job: int) -> Use:
@@ -104,5 +108,13 @@ def drop(use: Use, node: Node | None, job: int) -> Use:
     left = EMPTY
     for other, (share, uid, mode) in use.holders.items():
         if other != job:
-            left = add(left, node, other, share, uid, mode)
+            left = add(left, node, other, share, uid, mode, other in use.frozen)
     return left
+
+
+def freeze(use: Use, node: Node | None, job: int, frozen: bool) -> Use:
+    """`use` with the job suspended, or going on."""
+    held = use.holders.get(job)
+    if held is None or (job in use.frozen) == frozen:
+        return use
+    return add(drop(use, node, job), node, job, *held, frozen)

@@ -29,7 +29,7 @@ def hello(draft: Draft, event: Hello) -> None:
     if node.incarnation and node.incarnation != event.incarnation:
         for job, run in list(draft.state.node_parts.get(node.name, ())):
             part = draft.part(job, run, node.name)
-            if part is not None and part.state in HOLDING and part.incarnation and not part.incarnation.endswith(event.boot_id):
+            if part is not None and part.state in HOLDING and _surely_gone(part, event):
                 _gone(draft, part, PartState.FENCED)
     back = node.state is NodeState.UNKNOWN or node.state is NodeState.DOWN and node.reason in (NO_ANSWER, _REBOOTED)
     fields: dict[str, Any] = {"incarnation": event.incarnation, "last_heard": draft.now, "agent_time": draft.now, **_inventory(node, event.inventory)}
@@ -46,6 +46,13 @@ def hello(draft: Draft, event: Hello) -> None:
             resend(draft, part)
     for (job, run), kind in live.items():
         _stray(draft, node.name, job, run, kind)
+
+
+def _surely_gone(part: Part, event: Hello) -> bool:
+    """The machine was started anew and the agent's folder is another one. (With the folder still there the agent tells itself how each of
+    its runs stands, better than a reboot can.)"""
+    folder = event.incarnation.removesuffix(event.boot_id)
+    return bool(part.incarnation) and not part.incarnation.endswith(event.boot_id) and not part.incarnation.startswith(folder)
 
 
 def _inventory(node: Node, told: dict[str, Any]) -> dict[str, Any]:
@@ -174,6 +181,8 @@ def _held(draft: Draft, report: Report) -> None:
     job, run, part = known
     if part.state is PartState.ASKED:
         part = draft.move_part(part, PartState.HELD, incarnation=report.incarnation)
+    elif part.incarnation != report.incarnation:
+        part = draft.put_part(replace(part, incarnation=report.incarnation))
     if run.state is not RunState.PREPARING:
         if run.state not in (RunState.HELD, RunState.STARTED):
             finish.tell_end(draft, run, part, job.killed_by)

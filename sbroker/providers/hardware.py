@@ -72,8 +72,8 @@ def gpus(proc: str = "/proc/driver/nvidia/gpus", dev: str = "/dev") -> tuple[Gre
 
 def gpu_type(model: str) -> str:
     """``NVIDIA A100-SXM4-40GB`` → a100; ``Tesla T4`` → t4; ``NVIDIA GeForce RTX 3090`` → rtx_3090."""
-    words = [word for word in re.split(r"[\s_]+", model.strip()) if word.lower() not in ("nvidia", "tesla", "geforce", "quadro")]
-    if not words:
+    words = [word for word in re.split(r"[\s_]+", model.strip()) if word.lower() not in ("nvidia", "tesla", "geforce", "quadro")] or [""]
+    if not words[0]:
         return "gpu"
     if words[0].upper() in ("RTX", "GTX", "TITAN") and len(words) > 1:
         return "_".join(words[:2]).lower()

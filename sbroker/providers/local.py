@@ -89,7 +89,10 @@ def names(site: str, nodes: str | None) -> list[str]:
         if not 1 <= int(nodes) <= MAX_HOSTS:
             raise ValueError("nodes: %s is wrong: it must be a number from 1 to %d or names such as node[1-2]" % (nodes, MAX_HOSTS))
         return ["%s-%d" % (site, number) for number in range(1, int(nodes) + 1)]
-    return expand(nodes)
+    try:
+        return expand(nodes)
+    except ValueError as error:
+        raise ValueError("nodes: %s" % error) from error
 
 
 def topology(cpus: int, sockets: int | None, cores: int | None, threads: int | None) -> tuple[int, int, int]:

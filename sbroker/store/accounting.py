@@ -15,25 +15,24 @@ _CHUNK = 500  # ids in one query
 
 
 def history(connection: Connection, query: HistoryQuery, now: float) -> list[Record]:
-    """Records that `query` selects, ordered by job id and run. An open period reaches from the beginning to `now`."""
+    """Records that `query` selects, in the order in which they began. An open period reaches from the beginning to `now`.
+
+    What a requeued job was before has a state that has not ended, and an end time; its run says why.
+    """
     job = schema.job
-    chosen = select(job.c.id, job.c.attempt, job.c.run, job.c.spec, job.c.rest, job.c.doc).where(*_conditions(query, now))
-    rows = connection.execute(chosen.order_by(job.c.id, job.c.attempt)).all()
+    chosen = select(job.c.id, job.c.run, job.c.spec, job.c.rest, job.c.doc).where(*_conditions(query, now))
+    rows = connection.execute(chosen.order_by(job.c.record)).all()
     specs = {}
     for hashes in _chunks(sorted({row.spec for row in rows})):
         for digest, doc in connection.execute(select(schema.spec.c.hash, schema.spec.c.doc).where(schema.spec.c.hash.in_(hashes))):
             specs[digest] = codec.parse("spec", doc)
-    jobs = [(row.attempt, build_job(row.doc, row.rest, specs[row.spec])) for row in rows]
+    jobs = [(row.run, build_job(row.doc, row.rest, specs[row.spec])) for row in rows]
     if query.nodes:
         wanted = frozenset(query.nodes)
-        jobs = [(attempt, value) for attempt, value in jobs if any(share.node in wanted for share in value.nodes)]
+        jobs = [(number, value) for number, value in jobs if any(share.node in wanted for share in value.nodes)]
     runs, steps = _runs(connection, [value.id for _, value in jobs], query.steps)
-    records = []
-    for attempt, value in jobs:
-        # A job that waits again after a requeue still carries the number of its last run, which belongs to the record before.
-        key = (value.id, value.run) if value.nodes or not attempt else None
-        records.append(Record(job=value, run=runs.get(key) if key else None, steps=tuple(steps.get(key, ())) if key else ()))
-    return records
+    # The row's number of a run and not the value's: a job that waits again still carries the one of its last run.
+    return [Record(job=value, run=runs.get((value.id, number)), steps=tuple(steps.get((value.id, number), ()))) for number, value in jobs]
 
 
 def _runs(connection: Connection, ids: list[int], with_steps: bool) -> tuple[dict[tuple[int, int], Run], dict[tuple[int, int], list[Step]]]:
@@ -73,7 +72,7 @@ def _in_state(state: str, period: bool, start: float, end: float) -> ColumnEleme
     if state == "PENDING":
         return and_(job.c.submit_time <= end, or_(job.c.start_time >= start, and_(job.c.start_time.is_(None), or_(job.c.end_time.is_(None), job.c.end_time >= start))))
     if state == "RUNNING":
-        return and_(job.c.start_time <= end, or_(job.c.end_time.is_(None), job.c.end_time >= start))
+        return and_(job.c.run >= 0, job.c.start_time <= end, or_(job.c.end_time.is_(None), job.c.end_time >= start))
     if state == "SUSPENDED":
         return and_(job.c.state == state, job.c.start_time <= end)
     return and_(job.c.state == state, job.c.end_time >= start, job.c.end_time <= end)

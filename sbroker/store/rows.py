@@ -43,24 +43,34 @@ class Batch:
 
 
 class _Known:
-    """What the ledger knows of one live job: its value as last written, attempt, and the hash of its specification."""
+    """What the ledger knows of one live job: its value as last written, and of its record: attempt, number, the run before it, and the
+    hash of the job's specification."""
 
-    __slots__ = ("attempt", "job", "spec_hash")
+    __slots__ = ("after", "attempt", "job", "record", "spec_hash")
 
-    def __init__(self, job: Job, attempt: int, spec_hash: str) -> None:
-        self.job, self.attempt, self.spec_hash = job, attempt, spec_hash
+    def __init__(self, job: Job, attempt: int, record: int, after: int, spec_hash: str) -> None:
+        self.job, self.attempt, self.record, self.after, self.spec_hash = job, attempt, record, after, spec_hash
 
 
 class Ledger:
     def __init__(self) -> None:
         self._jobs: dict[int, _Known] = {}
+        self._record = 0  # number of the last record
         self._specs: set[str] = set()  # hashes that the database has
         self._blobs: set[str] = set()
 
-    def learn(self, job: Job, attempt: int, spec_hash: str) -> None:
-        """Take note of a live job read from the database."""
-        self._jobs[job.id] = _Known(job, attempt, spec_hash)
+    def begin(self, record: int) -> None:
+        """The database has records up to this number."""
+        self._record = record
+
+    def learn(self, job: Job, attempt: int, record: int, run: int, spec_hash: str) -> None:
+        """Take note of a live job read from the database; `run` as its row has it."""
+        self._jobs[job.id] = _Known(job, attempt, record, job.run if run < 0 else run - 1, spec_hash)
         self._specs.add(spec_hash)
+
+    def _next(self) -> int:
+        self._record += 1
+        return self._record
 
     def forget_blobs(self) -> None:
         """The database may have lost blobs that no live job needs."""
@@ -92,7 +102,7 @@ class Ledger:
     def _put_job(self, batch: Batch, job: Job, now: float) -> None:
         known = self._jobs.get(job.id)
         if known is None:
-            known = self._jobs[job.id] = _Known(job, 0, self._spec(batch, job.spec))
+            known = self._jobs[job.id] = _Known(job, 0, self._next(), -1, self._spec(batch, job.spec))
             if job.request_id:
                 batch.put("request", (job.uid, job.request_id), (job.uid, codec.plain(job.request_id), job.id))
         else:
@@ -101,10 +111,10 @@ class Ledger:
             if job.state is JobState.PENDING and known.job.state is not JobState.PENDING:
                 # Requeued: what the job was remains as the record of its last run.
                 record = known.job if known.job.end_time is not None else msgspec.structs.replace(known.job, end_time=now)
-                batch.put("job", (job.id, known.attempt), _job_row(record, known.attempt, False, known.spec_hash))
-                known.attempt += 1
+                batch.put("job", (job.id, known.attempt), _job_row(record, known, False))
+                known.attempt, known.record, known.after = known.attempt + 1, self._next(), known.job.run
             known.job = job
-        batch.put("job", (job.id, known.attempt), _job_row(job, known.attempt, True, known.spec_hash))
+        batch.put("job", (job.id, known.attempt), _job_row(job, known, True))
 
     def _spec(self, batch: Batch, spec: JobSpec) -> str:
         """The hash under which `spec` is stored; queues its row unless the database has it."""
@@ -116,13 +126,13 @@ class Ledger:
         return digest
 
 
-def _job_row(job: Job, attempt: int, live: bool, spec_hash: str) -> tuple:
+def _job_row(job: Job, known: _Known, live: bool) -> tuple:
     rest, pending = codec.dump_rest(job.array_pending), job.array_pending
     doc = codec.dump(msgspec.structs.replace(job, spec=NO_SPEC, array_pending=() if rest else pending))
     plain = codec.plain
-    return (job.id, attempt, job.array_id, job.array_task, job.uid, plain(job.user), job.account and plain(job.account),
+    return (job.id, known.attempt, known.record, job.array_id, job.array_task, job.uid, plain(job.user), job.account and plain(job.account),
             job.qos and plain(job.qos), plain(job.partition), plain(job.spec.name), job.state.value, job.submit_time, job.start_time,
-            job.end_time, job.run, live, spec_hash, rest, doc)
+            job.end_time, job.run if job.run > known.after else -1, live, known.spec_hash, rest, doc)
 
 
 def _row(table: str, key: Any, value: Any) -> tuple:

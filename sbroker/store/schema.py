@@ -30,15 +30,18 @@ meta = _table("meta", _key("id", Integer), Column("store_id", String(32), nullab
 # One row for each record of accounting: a job that is requeued gets the next `attempt`. The row of the highest attempt is the job itself.
 job = _table(
     "job", _key("id", BigInteger), _key("attempt", Integer),
+    Column("record", BigInteger, nullable=False),  # in the order in which the records began
     Column("array_id", BigInteger, nullable=False), Column("array_task", BigInteger),
     Column("uid", BigInteger, nullable=False), Column("user", Text, nullable=False), Column("account", Text), Column("qos", Text),
     Column("partition", Text, nullable=False), Column("name", Text, nullable=False), Column("state", String(16), nullable=False),
     Column("submit_time", Float, nullable=False), Column("start_time", Float), Column("end_time", Float),
-    Column("run", Integer, nullable=False), Column("live", Boolean, nullable=False), Column("spec", String(32), nullable=False),
+    Column("run", Integer, nullable=False),  # that this record is about, -1: none yet
+    Column("live", Boolean, nullable=False), Column("spec", String(32), nullable=False),
     Column("rest", String(48), nullable=False),  # array_pending as "first-last" when it has no gaps, else ""
     Column("doc", Text, nullable=False),
 )
 Index("job_live", job.c.id, sqlite_where=job.c.live, postgresql_where=job.c.live)
+Index("job_record", job.c.record, unique=True)
 Index("job_array", job.c.array_id)
 Index("job_end", job.c.end_time)
 

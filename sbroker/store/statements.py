@@ -11,6 +11,7 @@ from sqlalchemy.engine import Dialect
 from sbroker.store import schema
 
 ONCE = frozenset({"blob", "spec", "request"})  # what such a key says never changes
+FIXED = frozenset({"record", "array_id"})  # columns of a job's row that never change: their indexes need not be touched
 # What leaves the live state with one key: (table, key columns).
 _RETIRED = {
     "job": ((schema.job, ("id",)), (schema.run, ("job",)), (schema.step, ("job",))),
@@ -59,7 +60,7 @@ class Statements:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
         elif table is not schema.event:
             statement = statement.on_conflict_do_update(
-                index_elements=keys, set_={name: statement.excluded[name] for name in names if name not in keys})
+                index_elements=keys, set_={name: statement.excluded[name] for name in names if name not in keys and name not in FIXED})
         return [self._text(statement, names)]
 
     def _delete(self, table: Table, keys: tuple[str, ...] = ()) -> list[str]:

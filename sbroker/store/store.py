@@ -116,7 +116,8 @@ class Store:
         return self._read(lambda connection: [tuple(row) for row in connection.execute(query.where(event.c.seq > after).order_by(event.c.seq).limit(limit))])
 
     def history(self, query: HistoryQuery) -> list[Record]:
-        """Accounting records, a requeued job with one for each run, ordered by job id and run. Takes time: call it in a thread."""
+        """Accounting records in the order in which they began, a requeued job with one for each run: an earlier one has a state that has
+        not ended, and an end time. Takes time: call it in a thread."""
         return self._read(lambda connection: accounting.history(connection, query, self._clock.now()))
 
     def _scalar(self, query: Any) -> Any:

@@ -59,7 +59,7 @@ class Conn:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock, self.reader, self.frames = sock, wire.CallReader(), []
-        op, payload = self.expect(wire.CALL)
+        _, payload = self.expect(wire.CALL)
         self.call = wire.parse_call(payload)
 
     def send(self, *frames: bytes) -> None:

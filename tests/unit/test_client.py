@@ -33,7 +33,8 @@ def test_output_and_exit_code(path):
 
 def test_the_call_says_who_asks_and_what(path, tmp_path):
     with Server(path, answer(exit_with(0))) as server:
-        client(path, "sbatch", "--wrap", "a b", "", "\udcff", cwd=tmp_path, umask=0o027, env={"ODD": "x=y\nz", "BASH_FUNC_module%%": "() { :; }"})
+        more = {"ODD": "x=y\nz", "BASH_FUNC_module%%": "() { :; }"}
+        client(path, "sbatch", "--wrap", "a b", "", "\udcff", cwd=tmp_path, umask=0o027, env=more)
     call = server.calls[0]
     assert call["name"] == "sbatch"
     assert call["argv"] == [b"--wrap", b"a b", b"", b"\xff"]
@@ -90,7 +91,8 @@ def test_opens_writes_and_closes_files(path, tmp_path):
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
     def script(conn):
-        conn.send(open_file(1, 9, flags, b"out.txt", 0o640), out(b"abc", 9), out(b"def", 9), close(9), open_file(2, 10, flags, b"no/such", 0o640))
+        conn.send(open_file(1, 9, flags, b"out.txt", 0o640), out(b"abc", 9), out(b"def", 9), close(9))
+        conn.send(open_file(2, 10, flags, b"no/such", 0o640))
         assert conn.reply() == (1, 0, b"")
         assert conn.reply() == (2, 2, b"")
         conn.send(exit_with(0))
@@ -110,11 +112,11 @@ def test_dies_of_the_signal_it_is_told(path, signum):
 
 
 def test_a_closed_pipe_ends_it_without_a_word(path):
-    with Server(path, answer(out(b"x" * 1000000), exit_with(0))):
-        with subprocess.Popen([str(BIN / "squeue")], env=environ(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            process.stdout.close()
-            error = process.stderr.read()
-            process.wait(30)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Server(path, answer(out(b"x" * 1000000), exit_with(0))), subprocess.Popen([BIN / "squeue"], env=environ(path), **pipes) as process:
+        process.stdout.close()
+        error = process.stderr.read()
+        process.wait(30)
     assert (process.returncode, error) == (-signal.SIGPIPE, b"")
 
 

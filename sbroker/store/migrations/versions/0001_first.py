@@ -41,6 +41,7 @@ def upgrade() -> None:
         "job",
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("attempt", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("record", sa.BigInteger(), nullable=False),
         sa.Column("array_id", sa.BigInteger(), nullable=False),
         sa.Column("array_task", sa.BigInteger()),
         sa.Column("uid", sa.BigInteger(), nullable=False),
@@ -64,6 +65,7 @@ def upgrade() -> None:
     op.create_index("job_array", "job", ["array_id"])
     op.create_index("job_end", "job", ["end_time"])
     op.create_index("job_live", "job", ["id"], sqlite_where=sa.text("live"), postgresql_where=sa.text("live"))
+    op.create_index("job_record", "job", ["record"], unique=True)
     op.create_table(
         "machine",
         sa.Column("token", sa.Text(), autoincrement=False, nullable=False),
