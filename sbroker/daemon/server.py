@@ -12,6 +12,7 @@ from typing import Any, Callable
 
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
+from sbroker.cli import broker_side
 from sbroker.daemon.calls import Connection, make_call
 from sbroker.errors import SbrokerError
 
@@ -81,7 +82,8 @@ class Server:
         api.connection = connection
         connection.mute = call.resume[0] > 0
         try:
-            code = await self.front_end.run(call, connection, api)
+            run = broker_side.run if call.name == "sbroker" else self.front_end.run
+            code = await run(call, connection, api)
             connection.finish(code)
             await connection.drain()
         except ConnectionError:
