@@ -1,1 +1,1 @@
-"""The commands: one module a name, each ``async def run(call, client, api) -> int`` around pure functions."""
+"""One module a command: ``async def run(call, client, api) -> int``."""
