@@ -41,7 +41,7 @@ def zone(call: Call):
         return datetime.fromtimestamp(seconds, tz).timetuple()
 
     def make(parts) -> float:
-        naive = datetime.fromtimestamp(calendar.timegm(tuple(parts[:6]) + (0, 0, 0)), ZoneInfo("UTC")).replace(tzinfo=tz)
+        naive = datetime.fromtimestamp(calendar.timegm((*parts[:6], 0, 0, 0)), ZoneInfo("UTC")).replace(tzinfo=tz)
         return naive.timestamp()
 
     return local, make
