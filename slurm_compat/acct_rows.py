@@ -12,8 +12,6 @@ from slurm_compat.jobnumbers import Numbers, World, asked, held
 from slurm_compat.show.step import BATCH, label
 from slurm_compat.taskset import bitstr_len, pending_text
 
-NO_SIZE = 64  # bytes of an array's task expression unless SLURM_BITSTR_LEN says more
-
 
 class Scope(NamedTuple):
     """What all rows of one call share. `unit`: "" or one of KMGTP; `start`, `end`: the window of -T, or None."""
@@ -156,8 +154,8 @@ def in_order(records: list[Record]) -> list[Record]:
     for at, record in enumerate(records):
         if record.job.array_id and record.job.array_task is not None:
             last_task[record.job.array_id] = at
-    keys = [(max(at, last_task.get(record.job.array_id, at)), at) if record.job.array_pending else (at, at) for at, record in enumerate(records)]
-    return [records[at] for _, at in sorted((key, at) for at, key in enumerate(keys))]
+    places = sorted((last_task.get(record.job.array_id, at), 1, at) if record.job.array_pending else (at, 0, at) for at, record in enumerate(records))
+    return [records[at] for _, _, at in places]
 
 
 def is_batch_job(job: Job) -> bool:

@@ -22,6 +22,7 @@ STATES = {
     "PR": "PREEMPTED", "BF": "BOOT_FAIL", "DL": "DEADLINE", "OOM": "OUT_OF_MEMORY", "RQ": "REQUEUED", "RS": "RESIZING", "RV": "REVOKED",
 }
 _NOT_ACCOUNTED = {"CG": "COMPLETING", "CF": "CONFIGURING", "SE": "SPECIAL_EXIT", "SO": "STAGE_OUT", "SI": "SIGNALING", "ST": "STOPPED"}
+_YEARLESS = re.compile(r"\d{1,2}[/.]\d{1,2}(?![/.\d])|\d{4}(?![\d:-]\d)")
 FLAGS = ("schedsubmit", "schedmain", "schedbackfill", "startrecieved", "none", "notset")
 
 
@@ -191,12 +192,21 @@ def _words(text: Any) -> tuple[str, ...]:
     return tuple(word for word in str(text or "").split(",") if word)
 
 
-def _moment(text: str, env: Mapping[str, str], now: float) -> float:
+def moment(text: str, env: Mapping[str, str], now: float) -> float:
+    """-S and -E. Unlike sbatch's times they look back: a clock time is today's, a date without year is the last one. Raises BadSelection."""
+    local, mktime = clock(env)
+    today = local(now)
+    looks_back = not text.lower().lstrip().startswith("now")
+    base = mktime((today.tm_year, today.tm_mon, today.tm_mday, 0, 0, 0, 0, 0, -1)) if looks_back else now
     try:
-        return when.parse(text, "starttime", now, *clock(env))
+        found = when.parse(text, "starttime", base, local, mktime)
     except Invalid as error:
         lines = [line for kind, line in error.lines if kind == "raw"] or [f"Invalid time specification (pos=0): {text}"]
         raise BadSelection("\n".join(lines)) from None
+    if found >= base + 86400 and _YEARLESS.match(text.strip()):
+        then = local(found)
+        found = mktime((then.tm_year - 1, then.tm_mon, then.tm_mday, then.tm_hour, then.tm_min, then.tm_sec, 0, 0, -1))
+    return found
 
 
 def _minutes(text: str) -> int:
@@ -208,8 +218,8 @@ def _minutes(text: str) -> int:
 
 def _period(options: Mapping[str, Any], call: Call, now: float, *, by_id: bool, by_state: bool) -> tuple[float | None, float]:
     """The window in which jobs are looked for: its defaults depend on -j and -s."""
-    begin = _moment(options["starttime"], call.env, now) if "starttime" in options else None
-    end = _moment(options["endtime"], call.env, now) if "endtime" in options else None
+    begin = moment(options["starttime"], call.env, now) if "starttime" in options else None
+    end = moment(options["endtime"], call.env, now) if "endtime" in options else None
     if begin is None and not by_id:
         local, mktime = clock(call.env)
         today = local(now)
