@@ -57,7 +57,7 @@ def personal(environ: Mapping[str, str]) -> Paths:
 def shared(config: str | os.PathLike = SHARED_CONFIG) -> Paths:
     """The paths of the shared broker of this host."""
     return Paths(config=os.fspath(config), state="/var/lib/sbroker", database="/var/lib/sbroker/sbroker.db",
-                 socket="/run/sbroker/sbroker.sock", logs="/var/log/sbroker", spool="/var/lib/sbroker/spool", shared=True)
+                 socket="/run/sbroker/sbroker.sock", logs="/var/log/sbroker", spool="/var/spool/sbroker", shared=True)
 
 
 def _xdg(environ: Mapping[str, str], name: str, default: str) -> str:

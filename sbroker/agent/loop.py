@@ -83,6 +83,10 @@ class Loop:
         os.close(self._wake_r)
         os.close(self._wake_w)
 
+    def own_fds(self):
+        """The descriptors that the loop itself needs: the selector and the wakeup pipe."""
+        return {self._epoll.fileno(), self._wake_r, self._wake_w}
+
     def now(self):
         return boottime()
 

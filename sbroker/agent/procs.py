@@ -18,6 +18,12 @@ def descendants(pid):
     return found
 
 
+def children(pid):
+    """Pids of the children of `pid`."""
+    found = _children(pid)
+    return _below().get(pid, []) if found is None else found
+
+
 def _children(pid):
     try:
         threads = os.listdir(f"/proc/{pid}/task")
@@ -36,13 +42,19 @@ def _children(pid):
     return children
 
 
-def _descendants_by_stat(pid):
+def _below():
+    """parent → children of all processes, by /proc/*/stat."""
     below = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             fields = _stat(name)
             if fields:
                 below.setdefault(int(fields[1]), []).append(int(name))
+    return below
+
+
+def _descendants_by_stat(pid):
+    below = _below()
     found, queue = [], [pid]
     while queue:
         children = below.get(queue.pop(0), [])

@@ -2,6 +2,8 @@
 
 import os
 
+from .loop import peer_ids
+
 
 def refusal(user, settings, me=None):
     """"" if this agent may run jobs of `user` (the description's user object), else a sentence. `settings`: min_uid, allow_root_jobs."""
@@ -27,3 +29,13 @@ def become(user):
     os.setuid(user["uid"])
     if os.getresuid() != (user["uid"],) * 3 or os.getresgid() != (user["gid"],) * 3:
         raise OSError("the user's ids did not take effect")
+
+
+def peer_allowed(fd):
+    """Whether the process at the other end of a Unix socket is root's or of our own uid."""
+    return peer_ids(fd)[1] in (0, os.geteuid())
+
+
+def peer_is(sock, uid):
+    """Whether the other end is the user `uid`, or root."""
+    return peer_ids(sock)[1] in (0, uid)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sbroker import paths
@@ -64,14 +64,14 @@ def command(endpoint: Endpoint, program: str | None = None) -> tuple[list[str], 
     return argv + (["--hostname", endpoint.hostname] if endpoint.hostname else []), environ
 
 
-def start_agent(endpoint: Endpoint, program: str | None = None) -> subprocess.Popen[bytes]:
-    """Start the agent in a session of its own, its words in DIRECTORY/agent.log. OSError if that cannot be."""
+def start_agent(endpoint: Endpoint, program: str | None = None, extra: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """Start the agent in a session of its own, its words in DIRECTORY/agent.log; `extra`: more options. OSError if that cannot be."""
     _children[:] = [child for child in _children if child.poll() is None]
     os.makedirs(endpoint.directory, exist_ok=True)
     argv, environ = command(endpoint, program)
     log = os.open(_log(endpoint), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        child = subprocess.Popen(argv, env=environ, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        child = subprocess.Popen([*argv, *extra], env=environ, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     finally:
         os.close(log)
     _children.append(child)
