@@ -19,6 +19,7 @@ class Caller:
     def __init__(self, uid, options=None):
         self.uid, self.options = uid, options or {}
         self.on_frame = self.on_close = self.on_drain = None
+        self.why = None  # chan_close's, when a channel ended
         self._early = []
 
     def send(self, op, payload=b""):
@@ -199,7 +200,9 @@ class Calls:
         for number in [number for number in self._relays if number not in waiting]:
             self._relays.pop(number)[1].close()
         for number in list(self._remotes):
-            self._remotes.pop(number)[0].gone()
+            remote = self._remotes.pop(number)[0]
+            remote.why = "link"
+            remote.gone()
 
     # --- frames from the agent
 
@@ -224,6 +227,7 @@ class Calls:
                     remote.on_drain()
             elif op == "chan_close":
                 del self._remotes[number]
+                remote.why = header.get("why")
                 remote.gone()
 
     def _opened(self, number, header, body):

@@ -33,7 +33,7 @@ import time
 
 from . import procs, tasks, users
 from .batch import Batch
-from .calls import Calls
+from .calls import Calls, session_code
 from .ending import Ending
 from .loop import Stream
 from .peers import Peers
@@ -67,6 +67,8 @@ class Supervisor:
         self.calls = Calls(self)
         self.ending = Ending(self)
         self.batch = Batch(self)
+        if session_code() is not None:
+            session_code().setup(self)
         self._take_agent(Stream(loop, agent), LinkReader(), [])
 
     # --- the agent
