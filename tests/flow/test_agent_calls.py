@@ -54,7 +54,7 @@ def test_a_call_goes_to_the_broker_as_the_owner_of_the_run(running):
 
 
 def test_a_call_waits_for_the_broker(running):
-    running.sock.close()
+    running.hang_up()
     client = Client(running)
     running.connect()
     header, body = opened(running)
@@ -71,7 +71,7 @@ def test_a_call_waits_for_the_agent(running):
 def test_a_call_in_flight_is_cut_with_its_link_and_its_client_asks_again(running):
     client = Client(running)
     opened(running)
-    running.sock.close()
+    running.hang_up()
     assert client.frame() is None
     running.connect()
     again = Client(running)
