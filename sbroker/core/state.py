@@ -101,7 +101,7 @@ class State:
     def load(cls, rows: Iterable[Put], settings: Mapping[str, Any] | None = None) -> State:
         """The state that these rows (in any order) describe."""
         state = cls(settings)
-        order = {"counter": 0, "seen": 0, "node": 1, "partition": 2, "group": 3, "machine": 3, "job": 4, "run": 5, "part": 6, "step": 7}
+        order = {"counter": 0, "seen": 8, "node": 1, "partition": 2, "group": 3, "machine": 9, "job": 4, "run": 5, "part": 6, "step": 7}
         state.apply(sorted(rows, key=lambda row: (order[row.table], row.key)))
         return state
 
