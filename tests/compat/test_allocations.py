@@ -36,7 +36,8 @@ class Case:
 def run(case):
     words = shlex.split(case.line)
     call = call_of(words[0], words[1:], case.env)
-    client, api = FakeClient(case.files, exits=case.exits), FakeApi(call, refuse=refusal(case.refused) if case.refused else None, **case.api)
+    client = FakeClient(case.files, exits=case.exits)
+    api = FakeApi(call, refuse=refusal(case.refused) if case.refused else None, **case.api)
     for signum in case.signals:
         client.pending_signals.put_nowait(signum)
     code = asyncio.run(MODULES[words[0]].run(call, client, api))
@@ -65,7 +66,8 @@ CASES = [
          api=WAITS, signals=(signal.SIGTERM,)),
     Case("salloc --begin=now+2 true", "salloc: Pending job allocation 7\nsalloc: job 7 queued and waiting for resources\n"
          "salloc: job 7 has been allocated resources\n" + GRANTED + GIVEN_BACK, api=STARTS),
-    Case("srun --begin=now+2 hostname", "srun: job 7 queued and waiting for resources\nsrun: job 7 has been allocated resources\n", api=STARTS),
+    Case("srun --begin=now+2 hostname", "srun: job 7 queued and waiting for resources\nsrun: job 7 has been allocated resources\n",
+         api=STARTS),
     Case("srun -H -t1 hostname", "srun: Job is in held state, pending scheduler release\nsrun: job 7 queued and waiting for resources\n"
          "srun: Job has been cancelled\nsrun: error: Unable to allocate resources: Job/step already completing or completed\n", 1,
          api={"start": False, "reason": Reason.HELD_USER, "moves": [CANCELLED]}),
@@ -73,19 +75,21 @@ CASES = [
          "salloc: job 7 queued and waiting for resources\nsalloc: Job allocation 7 has been revoked.\nsalloc: Job has been cancelled\n"
          "salloc: error: Job submit/allocate failed: Job/step already completing or completed\n", 1,
          api={"start": False, "reason": Reason.HELD_USER, "moves": [CANCELLED]}),
-    Case("salloc -I -n33 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 1, api=WAITS),
+    Case("salloc -I -n33 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 1,
+         api=WAITS),
     Case("srun -I -N99 true", "srun: error: Unable to allocate resources: %s\n" % BUSY, 1, api=WAITS),
     Case("srun -I -n1 true", "srun: error: Unable to allocate resources: Immediate execution impossible, insufficient priority\n", 1,
          api={"start": False, "reason": Reason.PRIORITY}),
-    Case("salloc -I -N99 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 43, api=WAITS,
-         env={"SLURM_EXIT_IMMEDIATE": "43"}),
+    Case("salloc -I -N99 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 43,
+         api=WAITS, env={"SLURM_EXIT_IMMEDIATE": "43"}),
     Case("salloc --mem=1T true", "salloc: error: Memory specification can not be satisfied\nsalloc: Job allocation 1 has been revoked.\n"
          "salloc: error: Job submit/allocate failed: Requested node configuration is not available\n", 1, refused="MEMORY"),
     Case("srun --mem=1T true", "srun: error: Memory specification can not be satisfied\n"
          "srun: error: Unable to allocate resources: Requested node configuration is not available\n", 1, refused="MEMORY"),
     Case("srun --gres=gpu:99 true", "srun: error: Unable to allocate resources: Requested node configuration is not available\n", 1,
          refused="NODE_CONFIG"),
-    Case("salloc -C nosuch true", "salloc: error: Job submit/allocate failed: Invalid feature specification\n", 1, refused="INVALID_FEATURE"),
+    Case("salloc -C nosuch true", "salloc: error: Job submit/allocate failed: Invalid feature specification\n", 1,
+         refused="INVALID_FEATURE"),
     Case("srun -p nosuch hostname", "srun: error: invalid partition specified: nosuch\n"
          "srun: error: Unable to allocate resources: Invalid partition name specified\n", 1, refused="INVALID_PARTITION nosuch"),
     Case("srun", "srun: fatal: No command given to execute.\n", 1),
@@ -96,7 +100,8 @@ CASES = [
     Case("srun -n abc hostname", 'srun: error: Invalid numeric value "abc" for --ntasks.\n', 1),
     Case("srun -r1 -N1 hostname", "srun: fatal: --relative option invalid for job allocation request\n", 1),
     Case("srun -N2 -n1 hostname", "srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1\n"),
-    Case("srun --test-only -N2 hostname", "srun: Job 7 to start at 2026-11-24T09:24:12 using 2 processors on nodes node[1-2] in partition debug\n"),
+    Case("srun --test-only -N2 hostname",
+         "srun: Job 7 to start at 2026-11-24T09:24:12 using 2 processors on nodes node[1-2] in partition debug\n"),
     Case("srun --jobid=999999 hostname", "srun: error: Unable to confirm allocation for job 999999: Invalid job id specified\n"
          "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 999999\n", 1),
     Case("srun hostname", "srun: error: Unable to confirm allocation for job 999999: Invalid job id specified\n"
@@ -157,7 +162,10 @@ def _revoked(line, ttys=()):
     return asyncio.run(play())
 
 
-@pytest.mark.parametrize(("line", "ttys", "signum"), [("salloc -K sleep 9", (), signal.SIGTERM), ("salloc -K9 sleep 9", (), 9), ("salloc", (0, 1), 1)])
+KILLS = [("salloc -K sleep 9", (), signal.SIGTERM), ("salloc -K9 sleep 9", (), 9), ("salloc", (0, 1), 1)]
+
+
+@pytest.mark.parametrize(("line", "ttys", "signum"), KILLS)
 def test_a_revoked_allocation_is_told_and_the_command_signalled(line, ttys, signum):
     client, _api, code = _revoked(line, ttys)
     assert client.texts[2] == GRANTED + "salloc: Job allocation 7 has been revoked.\n"
@@ -172,8 +180,7 @@ def test_hangup_ends_salloc_at_once():
         client.release.clear()
         api = FakeApi(call)
         task = asyncio.ensure_future(salloc.run(call, client, api))
-        while not client.spawned:
-            await asyncio.sleep(0)
+        await client.began.wait()
         client.pending_signals.put_nowait(signal.SIGHUP)
         return client, api, await task
 
@@ -187,8 +194,7 @@ def test_an_allocation_is_given_back_when_its_user_goes_away():
         call = call_of("srun", ["true"])
         client, api = FakeClient(), FakeApi(call, start=False)
         task = asyncio.ensure_future(srun.run(call, client, api))
-        while not client.texts[2]:
-            await asyncio.sleep(0)
+        await client.spoke.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return api
