@@ -28,6 +28,12 @@ class Over(Exception):
         self.code = code
 
 
+def _looked_at(task: asyncio.Task[int]) -> None:
+    """Nobody may wait any more when the user goes away: that is no error of the task."""
+    if not task.cancelled():
+        task.exception()
+
+
 class Signals:
     """The user's signals, one at a time, as a task that others can be waited for beside."""
 
@@ -37,8 +43,14 @@ class Signals:
 
     def next(self) -> asyncio.Task[int]:
         if self._next is None or self._next.done():
-            self._next = asyncio.ensure_future(anext(self._source))  # type: ignore[arg-type]
+            self._next = asyncio.ensure_future(self._one())
+            self._next.add_done_callback(_looked_at)
         return self._next
+
+    async def _one(self) -> int:
+        async for signum in self._source:
+            return signum
+        raise ConnectionError("the user's side is gone")
 
     async def close(self) -> None:
         """Stop listening: a signal that comes from now on is somebody else's."""

@@ -15,6 +15,9 @@ from slurm_compat.request import Asked
 from slurm_compat.submission import asked_of, clusters, exit_error, from_variables, guarded, host_files, parsed, tell
 
 BELL_AFTER = 10.0  # seconds of waiting after which the bell rings without being asked
+# --chdir: a shell changes the folder, for the client cannot; it says itself what salloc says of a command that is not there
+_ELSEWHERE = """cd -- "$0" && if command -v -- "$1" >/dev/null 2>&1; then exec "$@"; fi
+printf 'salloc: error: _fork_command: Unable to find command "%s"\\n' "$1" >&2; exit 1"""
 _QUIET_DEATHS = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT)  # a command that died of these counts as ended well
 
 
@@ -83,7 +86,7 @@ async def _serve(allocation: Allocation, command: list[str]) -> int:
     variables = {**call.env, **environ.alloc_environ(await api.describe(allocation.number))}
     argv = list(command) or [_shell(call)]
     if asked.chdir is not None:
-        argv = ["/bin/sh", "-c", 'cd -- "$0" && exec "$@"', asked.chdir, *argv]
+        argv = ["/bin/sh", "-c", _ELSEWHERE, asked.chdir, *argv]
     await client.catch(REVOKING)
     running = asyncio.ensure_future(client.spawn(argv, variables))
     try:
