@@ -61,12 +61,11 @@ class Signals:
             await self._source.aclose()  # type: ignore[attr-defined]
 
 
-async def first_of(*waits: Awaitable[Any]) -> set[asyncio.Future[Any]]:
-    """Wait until one is done; those made here from coroutines are cancelled. The futures that are done, as passed or made."""
+async def first_of(*waits: Awaitable[Any]) -> None:
+    """Wait until one is done; those made here from coroutines are cancelled."""
     futures = [asyncio.ensure_future(wait) for wait in waits]
     try:
-        done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-        return done
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for future, wait in zip(futures, waits, strict=True):
             if future is not wait and not future.done():
@@ -80,6 +79,7 @@ class Allocation:
         self.call, self.client, self.api, self.asked = call, client, api, asked
         self.command, self.quiet = call.name, bool(asked.other.get("quiet"))
         self.stop = "." if call.name == "salloc" else ""  # salloc ends its sentence about a revoked allocation with a full stop
+        self.lead = messages.LEADS[self.command]
         self.number = 0
         self.waited = 0.0
         self.signals = Signals(client)
@@ -90,10 +90,6 @@ class Allocation:
 
     async def error(self, line: str) -> None:
         await say(self.client, self.command, "error", line)
-
-    @property
-    def lead(self) -> str:
-        return "Job submit/allocate failed: " if self.command == "salloc" else "Unable to allocate resources: "
 
     def job(self) -> Job | None:
         return self.api.view.jobs.get(self.number)
@@ -170,11 +166,11 @@ class Allocation:
             if job.state is not JobState.PENDING:
                 return
             signals = self.signals.next()
-            await first_of(self._changed(), signals, self.client.gone())
+            await first_of(self.changed(), signals, self.client.gone())
             if signals.done():
                 await self._interrupted(signals.result())
 
-    async def _changed(self, timeout: float | None = None) -> None:
+    async def changed(self, timeout: float | None = None) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
             await self.api.changed(self.number, timeout)
 
@@ -207,7 +203,7 @@ class Allocation:
             if run is not None and run.state not in (RunState.PREPARING, RunState.HELD):
                 return
             signals = self.signals.next()
-            await first_of(self._changed(pause), signals, self.client.gone())
+            await first_of(self.changed(pause), signals, self.client.gone())
             if signals.done():
                 await self._interrupted(signals.result())
             pause = min(pause * 2, _LAST_LOOK)

@@ -35,7 +35,9 @@ def parse_argv(command, argv, permute=None):
         permute = command not in STOP_AT_OPERAND
     table = optable.options(command)
     letters = {row.short: row for row in table if row.short}
-    pairs, operands, at, words = [], [], 0, list(argv)
+    pairs: list = []
+    operands: list = []
+    at, words = 0, list(argv)
     while at < len(words):
         word = words[at]
         at += 1

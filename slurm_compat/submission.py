@@ -20,9 +20,9 @@ async def say(client: Client, command: str, kind: str, line: str) -> None:
     await client.out(spoken(command, kind, line), 2)
 
 
-async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]], lead: str) -> int:
-    """`body`'s exit code; refusals become Slurm's words and code. `lead` stands before the sentence of a refused submission."""
-    command = call.name
+async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]]) -> int:
+    """`body`'s exit code; refusals become Slurm's words and code."""
+    command, lead = call.name, messages.LEADS[call.name]
     try:
         return await body()
     except BadOption as bad:

@@ -22,7 +22,7 @@ _QUIET_DEATHS = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT)  
 
 
 async def run(call: Call, client: Client, api: Api) -> int:
-    return await guarded(call, client, lambda: _run(call, client, api), "Job submit/allocate failed: ")
+    return await guarded(call, client, lambda: _run(call, client, api))
 
 
 async def _run(call: Call, client: Client, api: Api) -> int:
@@ -109,8 +109,10 @@ async def _watch(allocation: Allocation, running: asyncio.Future[int], has_comma
     while not running.done():
         signals, gone = allocation.signals.next(), asyncio.ensure_future(client.gone())
         try:
-            waits = [running, signals, gone] if told else [running, signals, gone, allocation._changed()]
-            await first_of(*waits)
+            if told:
+                await first_of(running, signals, gone)
+            else:
+                await first_of(running, signals, gone, allocation.changed())
             if gone.done():
                 raise ConnectionError("the user's side is gone")
         finally:

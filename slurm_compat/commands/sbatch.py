@@ -20,7 +20,7 @@ LOOK_AGAIN = 30.0  # seconds between looks at an array that --wait waits for, so
 
 
 async def run(call: Call, client: Client, api: Api) -> int:
-    return await guarded(call, client, lambda: _run(call, client, api), "Batch job submission failed: ")
+    return await guarded(call, client, lambda: _run(call, client, api))
 
 
 async def _run(call: Call, client: Client, api: Api) -> int:

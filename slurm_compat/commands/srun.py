@@ -29,7 +29,7 @@ _STEP_ONLY = ("stdin", "stdout", "stderr", "open_mode")  # of the step, not of t
 
 
 async def run(call: Call, client: Client, api: Api) -> int:
-    return await guarded(call, client, lambda: _run(call, client, api), "Unable to allocate resources: ")
+    return await guarded(call, client, lambda: _run(call, client, api))
 
 
 async def _run(call: Call, client: Client, api: Api) -> int:
