@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from . import bcast, sattach, stdio, wire
+from . import bcast, sattach, stdio, stephooks, wire
 from .session import Session, limits_of
 from .steps import Busy
 
@@ -73,6 +73,28 @@ class Srun(Session):
         self.plan = stdio.Plan(self.sup.front, self.request, fields, lambda rank: (names[index[rank]], index[rank]))
         self._open(list(self.plan.opens))
 
+    def _hook(self, name, then):
+        """Run srun's own --prolog or --epilog on the client's side, then go on; one that cannot be run is told of, no more."""
+        path = self.request.get(name)
+        if path is None:
+            return then()
+        error = stephooks.runnable(os.path.join(self.call["cwd"], path))
+        if error is not None:
+            self.talk.say("prolog_denied", path=path, error=error.strerror)
+            self._act()
+            return then()
+        answers = []
+
+        def answered(errno, data):
+            answers.append(data)
+            if errno or len(answers) == 2:
+                self.settled(number)
+                then()
+
+        env = b"".join(b"%s=%s\0" % (key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")) for key, value in
+                       self.call["env"].items())  # fmt: skip
+        number = self.ask(wire.SPAWN, wire.fields(path.encode("utf-8", "surrogateescape") + b"\0", env), answered, several=True)
+
     def _too_late(self):
         self.sup.steps.forget(self._entry)
         self._decided(None, "Requested nodes are busy")
@@ -80,8 +102,8 @@ class Srun(Session):
     def _open(self, left):
         """Open the files of -i, -o and -e one after the other, then launch."""
         if not left:
-            return self._launch()
-        handle, flags, path, name, ranks = left[0]
+            return self._hook("prolog", self._launch)
+        handle, flags, path, name = left[0][:4]
 
         def opened(errno, _data):
             if self.ended:
@@ -89,7 +111,7 @@ class Srun(Session):
             if not errno:
                 return self._open(left[1:])
             self.sup.steps.abandon(self.step)
-            if name == "stdin" and len(self.plan.stdin.paths) == len(ranks) * len([entry for entry in self.plan.opens if entry[3] == "stdin"]) and self._several():
+            if name == "stdin" and self.plan.stdin.kind == stdio.FILES:
                 self.talk.launch_failed(sorted(self.plan.stdin.paths), "Slurmd could not connect IO")
                 self._act()
                 return self.exit(0)
@@ -99,10 +121,9 @@ class Srun(Session):
 
         self.open(handle, flags, path, opened)
 
-    def _several(self):
-        return self.plan.stdin.kind == stdio.FILES
-
     def _launch(self):
+        if self.ended:
+            return
         request, step, meta = self.request, self.step, self.call["meta"]
         if request.get("label"):
             self.labels = stdio.Labels(request["ntasks"])
@@ -187,9 +208,13 @@ class Srun(Session):
 
     def finished(self):
         self._stop(self._tick)
-        code = self.talk.finish()
-        self._act()
-        self.exit(code)
+
+        def last():
+            code = self.talk.finish()
+            self._act()
+            self.exit(code)
+
+        self._hook("epilog", last)
 
     # --- from the client
 

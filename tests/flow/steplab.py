@@ -10,6 +10,8 @@ from agentlab import PATIENCE, ROOT, Lab
 class Cluster:
     """One Lab a node; the first is the head of the runs."""
 
+    bin = ROOT / "bin"
+
     def __init__(self, folder, names=("node1",), cpus=8, mem=16000, gres=None):
         self.folder, self.labs, self.cpus, self.mem, self.gres = folder, [], cpus, mem, gres or {}
         for name in names:
