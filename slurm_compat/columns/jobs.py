@@ -260,11 +260,12 @@ _ROWS: tuple[tuple, ...] = (
     ("", "tres-per-task", "TRES_PER_TASK", _gres("gpus_per_task")),
     ("", "wait4switch", "WAIT4SWITCH", lambda j, c: "5:00" if j.spec.switches else "0:00"),
 )
+WHOLE = frozenset("lLMNRY")  # never cut at the right margin
 SORTABLE = frozenset("bcdefghijlmnptuvzBCDGHIJLMNOPQSTUV")  # Slurm refuses to sort by the other letters
 
 
 def _column(letter: str, header: str, text: Callable[[Job, Context], str], order: Callable[[Job, Context], object] | None = None) -> Column:
-    return Column(header, text, order=(order or text) if letter in SORTABLE else None)
+    return Column(header, text, order=(order or text) if letter in SORTABLE else None, whole=bool(letter) and letter in WHOLE)
 
 
 _COLUMNS = [(letter, names.split(), _column(letter, *rest)) for letter, names, *rest in _ROWS]

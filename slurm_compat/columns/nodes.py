@@ -51,8 +51,16 @@ class NodeColumn(Column):
 
     __slots__ = ("key", "kind")
 
-    def __init__(self, header: str, kind: str, text: Callable[[Any, Any], str], key: Callable[..., Any] | None, order: Callable[[Any, Any], Any] | None) -> None:
-        super().__init__(header, text, order=order)
+    def __init__(
+        self,
+        header: str,
+        kind: str,
+        text: Callable[[Any, Any], str],
+        key: Callable[..., Any] | None,
+        order: Callable[[Any, Any], Any] | None,
+        fit: Callable[[str, int], str] | None = None,
+    ) -> None:
+        super().__init__(header, text, order=order, fit=fit)
         self.kind, self.key = kind, key
 
 
@@ -60,8 +68,18 @@ def _first(group: Group) -> NodeInfo | None:
     return next(iter(group.nodes.values()), None)
 
 
-def _part(header: str, text: Callable[[Partition, Context], str], order: Callable[[Group, Context], Any] | None = None) -> NodeColumn:
-    return NodeColumn(header, "part", lambda g, c: text(g.part, c), lambda part, info, c: text(part, c), order or (lambda g, c: text(g.part, c)))
+def _part(
+    header: str,
+    text: Callable[[Partition, Context], str],
+    order: Callable[[Group, Context], Any] | None = None,
+    fit: Callable[[str, int], str] | None = None,
+) -> NodeColumn:
+    return NodeColumn(header, "part", lambda g, c: text(g.part, c), lambda part, info, c: text(part, c), order or (lambda g, c: text(g.part, c)), fit)
+
+
+def _keep_star(text: str, width: int) -> str:
+    """The sign of the default partition stays when its name is cut."""
+    return text[: width - 1] + "*" if len(text) > width and text.endswith("*") else text
 
 
 def _node(header: str, text: Callable[[NodeInfo, Context], str], none: str = "", order: Callable[[NodeInfo, Context], Any] | None = None) -> NodeColumn:
@@ -195,7 +213,7 @@ _ROWS: tuple[tuple[str, str, NodeColumn], ...] = (
     ("o", "nodeaddr", _node("NODE_ADDR", lambda i, c: i.node.address or i.node.name)),
     ("O", "cpusload", _span("CPU_LOAD", lambda i: i.node.load, lambda v: f"{v:.2f}")),
     ("p", "prioritytier", _part("PRIO_TIER", lambda p, c: str(p.priority_tier), lambda g, c: g.part.priority_tier)),
-    ("P", "partition", _part("PARTITION", lambda p, c: p.name + ("*" if p.default else ""), lambda g, c: g.part.name)),
+    ("P", "partition", _part("PARTITION", lambda p, c: p.name + ("*" if p.default else ""), lambda g, c: g.part.name, _keep_star)),
     ("r", "root", _part("ROOT", lambda p, c: "no")),
     ("R", "partitionname", _part("PARTITION", lambda p, c: p.name)),
     ("s", "size", _part("JOB_SIZE", job_size)),
