@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sbroker.model import INFINITE, Job
 from sbroker.states import JobState
 from slurm_compat import jobtext
-from slurm_compat.asked import asked, held, memory_asked
+from slurm_compat.asked import asked, held, memory_asked, nodes_asked
 from slurm_compat.columns.context import Context
 from slurm_compat.hostlist import compress_sorted
 from slurm_compat.render import Column
@@ -39,7 +39,7 @@ def reason_or_nodes(j: Job, c: Context) -> str:
 
 
 def node_count(j: Job, c: Context) -> int:
-    return len(j.nodes) if j.nodes and j.state is not _PENDING else asked(j, c.sizes).nodes
+    return len(j.nodes) if j.nodes and j.state is not _PENDING else nodes_asked(j, c.sizes)
 
 
 def cpu_count(j: Job, c: Context) -> int:
