@@ -36,6 +36,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     operator: bool = False  # root, or in `operators`
     job: int | None = None  # the call came from inside this run …
     run: int | None = None
+    resume: tuple[int, int] = (0, 0)  # (phase, ops processed in it) when the client asks again
     raw: bytes = b""  # the CALL payload as it came, to hand over to a supervisor
 
 
@@ -50,6 +51,10 @@ class Client(Protocol):
     async def write(self, path: str, data: bytes, *, append: bool = False, mode: int = 0o666) -> None: ...
     async def stdin(self) -> bytes:
         """Standard input to its end."""
+        ...
+
+    def lines(self) -> AsyncIterator[bytes]:
+        """Standard input line by line as it is typed, without the newlines; for terminals."""
         ...
 
     async def spawn(self, argv: list[str], env: Mapping[str, str]) -> int:
@@ -154,6 +159,15 @@ class Api(Protocol):
         ...
 
     async def test(self, spec: JobSpec) -> Placement: ...
+    async def describe(self, job: int) -> dict[str, Any]:
+        """The run's description (ARCHITECTURE.md) of a job that has an allocation: what NodeFront functions take as `info`."""
+        ...
+
+    async def finish(self, job: int, code: int, signal: int = 0) -> None:
+        """The owner of an allocation (salloc, srun) is done with it: end the run; the job ends with this exit code, not as cancelled.
+        A pending one is withdrawn as Slurm does when srun or salloc is interrupted while it waits."""
+        ...
+
     async def cancel(self, target: Target, *, signal: int | None = None, batch: bool = False, full: bool = False) -> None:
         """Without `signal`: end it (pending ones at once). With it: signal the steps (and/or the batch shell)."""
         ...
@@ -179,6 +193,10 @@ class Api(Protocol):
     async def update_partition(self, name: str, **fields: Any) -> None: ...
     async def script(self, job: int) -> bytes:
         """The batch script; its owner's and operators' only."""
+        ...
+
+    async def environ(self, job: int) -> bytes:
+        """The environment that the user exported to a batch job, KEY=value each ended by NUL; its owner's and operators' only."""
         ...
 
     async def changed(self, job: int, timeout: float | None = None) -> Job | None:

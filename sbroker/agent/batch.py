@@ -21,7 +21,7 @@ class Batch:
     def launch(self):
         """Start the script, or report why it cannot be."""
         sup = self.sup
-        environ = parse_environ(sup.rundir.read("environ"))
+        environ = parse_environ(sup.rundir.record()[1])
         if sup.info["spec"].get("get_user_env"):
             self._login_environ(environ)
         else:

@@ -6,9 +6,8 @@ broker or the agent is away; a call that was cut is closed, and the client asks 
 
 import importlib
 
-from . import users, wire
+from . import wire
 from .link import Channel
-from .loop import Stream, listen_unix
 
 STEP_COMMANDS = ("srun", "sattach", "sbcast")
 _HIGH = 1 << 18  # bytes on their way to the broker before we stop reading the client
@@ -20,6 +19,7 @@ class Caller:
     def __init__(self, uid, options=None):
         self.uid, self.options = uid, options or {}
         self.on_frame = self.on_close = self.on_drain = None
+        self.why = None  # chan_close's, when a channel ended
         self._early = []
 
     def send(self, op, payload=b""):
@@ -94,15 +94,10 @@ class Calls:
     def __init__(self, sup):
         self.sup = sup
         self.path = sup.rundir.file("srun.sock")
-        self._listening = None
         self._remotes = {}  # channel → (Remote, CallReader)
         self._relays = {}  # our channel → (Channel, Stream)
         self._waiting = []  # [channel, payload, uid] not handed to an agent yet
         self._next = 0
-
-    def listen(self):
-        self._listening = listen_unix(self.path, 0o600)
-        self.sup.loop.watch(self._listening.fileno(), read=self._accept)
 
     def tell_all(self, frames):
         for header, body in frames:
@@ -110,18 +105,11 @@ class Calls:
 
     # --- inside the job
 
-    def _accept(self):
-        try:
-            sock = self._listening.accept()[0]
-        except OSError:
-            return
-        stream, reader = Stream(self.sup.loop, sock), wire.CallReader()
-        if not users.peer_allowed(stream.fd):
-            return stream.close()
-        caller = Local(self.sup.info["user"]["uid"], stream)
-        raw = bytearray()
+    def came(self, stream, early):
+        """A thin client at the run's socket; `early`: what it has said so far."""
+        caller, reader, raw = Local(self.sup.info["user"]["uid"], stream), wire.CallReader(), bytearray()
         stream.on_data = lambda data: self._first(caller, reader, raw, data)
-        stream.resume()
+        self._first(caller, reader, raw, early)
 
     def _first(self, caller, reader, raw, data):
         """The first frame must be the CALL. `raw`: all that came so far."""
@@ -212,7 +200,9 @@ class Calls:
         for number in [number for number in self._relays if number not in waiting]:
             self._relays.pop(number)[1].close()
         for number in list(self._remotes):
-            self._remotes.pop(number)[0].gone()
+            remote = self._remotes.pop(number)[0]
+            remote.why = "link"
+            remote.gone()
 
     # --- frames from the agent
 
@@ -237,6 +227,7 @@ class Calls:
                     remote.on_drain()
             elif op == "chan_close":
                 del self._remotes[number]
+                remote.why = header.get("why")
                 remote.gone()
 
     def _opened(self, number, header, body):

@@ -9,7 +9,7 @@ import time
 from . import procs
 
 _MEMORY_FIRST, _MEMORY_EVERY = 1.0, 2.0  # seconds between looks at the memory in use
-_STOP_AFTER = 2.0  # seconds between SIGTSTP, which a program may catch, and SIGSTOP, which none can
+_STOP_AFTER = 0.01  # seconds between SIGTSTP, which a program may catch, and SIGSTOP, which none can
 _SWEEP = (0.02, 1.0)  # seconds between two rounds of SIGKILL: first, at most
 
 

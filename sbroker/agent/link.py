@@ -28,6 +28,7 @@ class Journal:
         self._written = 0  # seq up to which reports were handed to `take`
         self._durable = 0
         self.size = 0  # bytes in the file, about
+        self._other_boot = False
         self._load(data)
 
     def _load(self, data):
@@ -40,7 +41,7 @@ class Journal:
             except ValueError:
                 continue  # a line torn by a crash, with more written behind it: it was never said to be durable
             self._apply(entry)
-        if self._lines_of_other_boot:
+        if self._other_boot:
             # a new boot is a new incarnation: its reports are counted from 1
             for number, report in enumerate(self.reports, 1):
                 report["seq"] = number
@@ -48,11 +49,9 @@ class Journal:
         self._written = self._durable = self.last
         self.size = len(data)
 
-    _lines_of_other_boot = False
-
     def _apply(self, entry):
         if "boot" in entry:
-            self._lines_of_other_boot = entry["boot"] != self.boot
+            self._other_boot = entry["boot"] != self.boot
             self.last = self.acked = entry["last"]
             self.marks = dict(entry["marks"])
             self.reports = []
@@ -97,8 +96,13 @@ class Journal:
     def _write(self, entry):
         self._lines.append(_line(entry))
 
+    @property
+    def fresh(self):
+        """Whether `take` would give reports, which must be fsynced; the rest may be lost (it only makes us say things again)."""
+        return self.last > self._written
+
     def take(self):
-        """Bytes to append to the file and fsync; b"" if nothing is new."""
+        """Bytes to append to the file (fsync if `fresh`); b"" if nothing is new."""
         data = b"".join(self._lines)
         self._lines = []
         self._written = self.last
@@ -121,8 +125,7 @@ class Journal:
         """The whole file anew, smaller; write it beside and rename. Call `durable` when that is on disk."""
         self._lines = []
         self._written = self.last
-        marks = {key: value for key, value in self.marks.items()}
-        head = {"boot": self.boot, "last": self.acked, "marks": marks}
+        head = {"boot": self.boot, "last": self.acked, "marks": self.marks}
         data = _line(head) + b"".join(_line(report) for report in self.reports)
         self.size = len(data)
         return data

@@ -67,7 +67,7 @@ class Peers:
         folder = share["endpoint"][len("unix:") :]
         if folder.endswith("/agent.sock"):
             folder = os.path.dirname(folder)
-        return os.path.join(folder, "runs", os.path.basename(self.sup.dir), "sup.sock")
+        return os.path.join(folder, "runs", os.path.basename(self.sup.dir), "srun.sock")
 
     def accept(self, stream, reader, frames):
         """A caller greeted with op "peer"; True if it is the run's head (by its key) and the run may start here."""

@@ -8,7 +8,7 @@ import importlib
 import os
 import time
 
-from sbroker import __version__
+import sbroker
 
 from . import inventory, users, wire
 from .link import Epoch, Journal, Link
@@ -65,11 +65,13 @@ class Relay:
     def _flush(self):
         """One write and fsync for all reports of this turn; then supervisors and broker may hear of them."""
         self._flushing = False
+        fresh = self.journal.fresh
         data = self.journal.take()
         if data:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._journal_fd, view) :]
+        if fresh:
             os.fsync(self._journal_fd)
             self.journal.durable()
         touched, self._touched = self._touched, set()
@@ -82,7 +84,7 @@ class Relay:
         self.journal.ack(seq)
         if self.journal.size > _COMPACT and len(self.journal.reports) * 500 < self.journal.size // 2:
             self._write_journal_anew()
-        # the note of the acknowledgement needs no fsync of its own: without it the broker would be told again, and drop it
+        self._flush_soon()
 
     def _write_journal_anew(self):
         """Compact the file; also the first one."""
@@ -154,7 +156,7 @@ class Relay:
             self.front = importlib.import_module(self.settings["front"])
         self.names.add(self.settings.get("hosts") or {})
         self._broker, self._link = stream, link
-        identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": __version__}
+        identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
         self._send([link.greet(identity, self.runs.live(), inventory.take(time.time(), self.hostname))])
         self._send(link.outgoing())
         unsent, self._unsent = self._unsent, []

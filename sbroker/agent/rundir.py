@@ -1,12 +1,15 @@
 """The rules of a run's directory, without processes or sockets: who was first, and what a directory says after a crash.
 
-    runs/JOB.RUN/          made by mkdir: Prepare or Revoke, whichever comes first
-        info.json          the description          slurm_script, environ   script and the user's environment, NUL-ended
-        held               made when all that is written: HELD. Whoever renames it decides the run, once and for all:
-        started            … its supervisor, before the first task: ACTIVE
-        revoked            … the agent, before it started (or made by Revoke when that made the directory)
-        ended              JSON {"reports": [[number, kind, time, data], …]}: what the supervisor had not got acknowledged
-        sup.sock, srun.sock  the supervisor's sockets: agent and other supervisors; commands inside the job
+    runs/JOB.RUN/     made by mkdir: Prepare or Revoke, whichever comes first
+        slurm_script  the batch script
+        held          the record, renamed into place when all is written: HELD. Whoever renames it decides the run, once and for all:
+        started       … its supervisor, before the first task: ACTIVE
+        revoked       … the agent, before it started (or an empty one, made by Revoke when that made the directory)
+        srun.sock     the supervisor: commands inside the job, later agents, other supervisors
+
+The record is one file, because creating a file is what costs most in a short job: the description (a line of JSON), the user's environment
+(as many bytes as the description's line says), and the supervisor's last words, a line of JSON each: {"reports": [[number, kind, time,
+data], …]}, all that the agent had not acknowledged. Only the newest whole line counts.
 
 The directory belongs to the job's owner and nobody else can read it. A root agent that reads there trusts nothing: it opens
 without following links, and reads no more than a bound.
@@ -48,16 +51,17 @@ class RunDir:
             state = self.state()
             if state != NEW:
                 return state
-        write(self.file("environ"), environ, 0o600)
         if info.get("kind") == "batch":
             write(self.file("slurm_script"), script, 0o700)
-        write(self.file("info.json"), json.dumps(info).encode("utf-8", "surrogatepass"), 0o600)
-        write(self.file("held"), b"", 0o600)
+        head = json.dumps({"info": info, "environ": len(environ)}).encode("utf-8", "surrogatepass")
+        write(self.file("held.new"), head + b"\n" + environ + b"\n", 0o600)
         if owner is not None:
             for name in os.listdir(self.path):
                 os.chown(self.file(name), owner[0], owner[1], follow_symlinks=False)
+        os.rename(self.file("held.new"), self.file("held"))
+        sync_file(self.file("held"))
+        if owner is not None:
             os.chown(self.path, owner[0], owner[1])
-        sync_file(self.file("info.json"))
         return NEW
 
     def revoke(self):
@@ -81,32 +85,55 @@ class RunDir:
         sync_file(self.file(name))
         return True
 
-    def end(self, reports):
-        """Leave word for an agent that is away: `reports` as [number, kind, time, data] not acknowledged so far."""
-        replace(self.file("ended"), json.dumps({"reports": reports}).encode("utf-8", "surrogatepass"), 0o600)
+    def leave(self, reports):
+        """Leave word for an agent that is away, durably: `reports` as [number, kind, time, data] not acknowledged so far."""
+        fd = os.open(self.file("started"), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        try:
+            _write_all(fd, json.dumps({"reports": reports}).encode("utf-8", "surrogatepass") + b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def state(self):
-        """NEW (unfinished), HELD, ACTIVE (started), ENDED (its supervisor left its last word) or REVOKED."""
+        """NEW (unfinished), HELD, ACTIVE (started), ENDED (started, and its supervisor left a last word) or REVOKED."""
         names = set(os.listdir(self.path))
-        if "ended" in names:
-            return ENDED
         if "started" in names:
-            return ACTIVE
+            return ENDED if self.last_word() else ACTIVE
         if "revoked" in names:
             return REVOKED
         return HELD if "held" in names else NEW
 
-    def last_word(self):
-        """The reports in `ended`: [[number, kind, time, data], …]; [] if there is none that can be read."""
-        try:
-            reports = json.loads(self.read("ended").decode("utf-8", "surrogatepass"))["reports"]
-            return [[int(number), str(kind), float(time), dict(data)] for number, kind, time, data in reports]
-        except (OSError, ValueError, KeyError, TypeError):
-            return []
+    def record(self):
+        """(description, environment). OSError or ValueError if it is not whole."""
+        info, environ, _rest = self._record()
+        return info, environ
 
-    def info(self):
-        """The description (a dict). OSError or ValueError if it is not whole."""
-        return json.loads(self.read("info.json").decode("utf-8", "surrogatepass"))
+    def _record(self):
+        for name in ("started", "held", "revoked"):
+            try:
+                data = self.read(name)
+                break
+            except FileNotFoundError:
+                continue
+        else:
+            raise FileNotFoundError(errno.ENOENT, "no record", self.path)
+        head, _, rest = data.partition(b"\n")
+        head = json.loads(head.decode("utf-8", "surrogatepass"))
+        try:
+            size = int(head["environ"])
+            return dict(head["info"]), rest[:size], rest[size + 1 :]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a run's record: {error!r}")
+
+    def last_word(self):
+        """The newest last word: [[number, kind, time, data], …]; [] if there is none that can be read."""
+        try:
+            rest = self._record()[2]
+            line = rest[: rest.rfind(b"\n") + 1].splitlines()[-1]
+            reports = json.loads(line.decode("utf-8", "surrogatepass"))["reports"]
+            return [[int(number), str(kind), float(when), dict(data)] for number, kind, when, data in reports]
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            return []
 
     def read(self, name):
         """Bytes of one of our own files. OSError if it is missing, not a plain file, or too large."""
@@ -134,19 +161,24 @@ def scan(runs):
 
 def write(path, data, mode, sync=False):
     """Write a file of our own anew. O_EXCL after unlink: never through a link that somebody put there."""
+    how = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
+        fd = os.open(path, how, mode)
+    except FileExistsError:
         os.unlink(path)
-    except FileNotFoundError:
-        pass
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        fd = os.open(path, how, mode)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        _write_all(fd, data)
         if sync:
             os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _write_all(fd, data):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def replace(path, data, mode):

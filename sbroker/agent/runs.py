@@ -53,7 +53,7 @@ class Runs:
             if record.state == ENDED:
                 record.state = ACTIVE  # until `empty` is found in its last word
             try:
-                record.info = directory.info()
+                record.info = directory.record()[0]
             except (OSError, ValueError):
                 record.info = None
             if not self._reconnect(record):
@@ -64,7 +64,7 @@ class Runs:
 
     def _reconnect(self, record):
         try:
-            sock = connect_unix(record.dir.file("sup.sock"))
+            sock = connect_unix(record.dir.file("srun.sock"))
         except OSError:
             return False
         if record.info is None or not users.peer_is(sock, record.info["user"]["uid"]):
@@ -129,9 +129,11 @@ class Runs:
         record = self.records.get(key)
         if record is None:
             record = self.records[key] = Record(RunDir(self.folder, *key), NEW)
-        before = record.dir.revoke()
-        if before in (ACTIVE, ENDED):
-            record.state = before if record.state in (NEW, HELD) else record.state
+        if record.state == ENDED:
+            self._empty_again(key)
+            return False
+        if record.dir.revoke() in (ACTIVE, ENDED):
+            record.state = ACTIVE
             return False
         record.state = REVOKED
         if record.stream is not None:
@@ -142,12 +144,13 @@ class Runs:
         return True
 
     def end(self, key, header):
-        record = self.records.get(key)
-        if record is None or record.state in (NEW, HELD, REVOKED):
-            if self.revoke(key):
-                return
-            record = self.records[key]
-        record.tell(header)
+        if not self.revoke(key):
+            self.records[key].tell(header)
+
+    def _empty_again(self, key):
+        """For a broker that asks though `empty` was acknowledged: its record was restored from a backup, say."""
+        if key not in self.relay.journal.unacked("empty"):
+            self.relay.report("empty", key)
 
     def tell(self, key, header, body=b""):
         """Hand an order to the run's supervisor. False if there is none."""
@@ -171,7 +174,7 @@ class Runs:
     def fork(self, record):
         """A supervisor for a held run: a fork of this process, warm, without exec."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        listening = listen_unix(record.dir.file("sup.sock"), 0o777 if os.geteuid() == 0 else 0o600)  # the folder is its owner's alone
+        listening = listen_unix(record.dir.file("srun.sock"), 0o777 if os.geteuid() == 0 else 0o600)  # the folder is its owner's alone
         pid = os.fork()
         if pid == 0:
             self._supervise(record, theirs, listening)

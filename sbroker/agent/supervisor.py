@@ -33,17 +33,18 @@ import time
 
 from . import procs, tasks, users
 from .batch import Batch
-from .calls import Calls
+from .calls import Calls, session_code
 from .ending import Ending
 from .loop import Stream
 from .peers import Peers
-from .wire import LinkReader, WireError, link_frame
+from .wire import CALL, LinkReader, WireError, link_frame
 
 _PATIENCE = 10.0  # seconds that an ended run waits for an agent that is connected but does not acknowledge
 
 
 class Supervisor:
-    """State and orders of one run on one node. `agent`: a connected socket; `listening`: the socket for later agents and peers."""
+    """State and orders of one run on one node. `agent`: a connected socket; `listening`: the run's own socket, for commands
+    inside the job, later agents and peers."""
 
     def __init__(self, loop, rundir, info, node, front, settings, agent, listening):
         self.loop, self.rundir, self.info, self.node, self.front, self.settings = loop, rundir, info, node, front, settings
@@ -58,7 +59,6 @@ class Supervisor:
         self._listeners = {}  # op → [fn]
         self._over_listeners = []
         self.agent = None
-        self._accepting = set()  # streams that have not said who they are
         loop.on_orphan(self._orphan)
         self.listening = listening
         loop.watch(listening.fileno(), read=self._accept)
@@ -67,6 +67,8 @@ class Supervisor:
         self.calls = Calls(self)
         self.ending = Ending(self)
         self.batch = Batch(self)
+        if session_code() is not None:
+            session_code().setup(self)
         self._take_agent(Stream(loop, agent), LinkReader(), [])
 
     # --- the agent
@@ -76,27 +78,32 @@ class Supervisor:
             sock = self.listening.accept()[0]
         except OSError:
             return
-        stream, reader = Stream(self.loop, sock), LinkReader()
-        stream.on_data = lambda data: self._greeted(stream, reader, data)
-        stream.on_close = lambda error: self._accepting.discard(stream)
-        self._accepting.add(stream)
+        stream, early = Stream(self.loop, sock), bytearray()
+        if not users.peer_allowed(stream.fd):
+            return stream.close()
+        stream.on_data = lambda data: self._greeted(stream, early, data)
+        stream.on_close = lambda error: None
         stream.resume()
 
-    def _greeted(self, stream, reader, data):
-        """The first frame says who it is: an agent (its uid is root or ours, as the kernel says), or a peer with the run's key."""
+    def _greeted(self, stream, early, data):
+        """The first bytes say who it is: a thin client's CALL (its fifth byte), else an agent, or a peer with the run's key. All are root's or
+        our own user's, as the kernel said."""
+        early += data
+        if len(early) < 5:
+            return
+        if early[4] == CALL:
+            return self.calls.came(stream, bytes(early))
+        reader = LinkReader()
         try:
-            frames = reader.feed(data)
+            frames = reader.feed(bytes(early))
         except WireError:
-            frames = [({"op": "bad"}, b"")]
+            return stream.close()
         if not frames:
             return
-        self._accepting.discard(stream)
         op = frames[0][0].get("op")
-        if op == "agent" and users.peer_allowed(stream.fd):
+        if op == "agent":
             self._take_agent(stream, reader, frames[1:])
-        elif op == "peer" and self.peers_link.accept(stream, reader, frames):
-            return
-        else:
+        elif op != "peer" or not self.peers_link.accept(stream, reader, frames):
             stream.close()
 
     def _take_agent(self, stream, reader, frames):
@@ -157,7 +164,7 @@ class Supervisor:
 
     def leave_word(self, *kinds):
         """Write all that is unacknowledged to the run's directory, durably, then tell the reports of these kinds."""
-        self.rundir.end(self._unacked)
+        self.rundir.leave(self._unacked)
         for entry in self._unacked:
             if entry[1] in kinds:
                 self._tell_report(entry)
@@ -191,7 +198,6 @@ class Supervisor:
         if not self.rundir.start():
             return False
         self.started = True
-        self.calls.listen()
         if self.is_head:
             self.report("started", {"pid": os.getpid()})
             self.peers_link.connect()

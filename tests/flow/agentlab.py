@@ -62,7 +62,16 @@ class Lab:
         return self.hello
 
     def send(self, header, body=b""):
+        self.sock.settimeout(PATIENCE)
         self.sock.sendall(link_frame(header, body))
+
+    def hang_up(self):
+        """Close the connection; returns when the agent knows."""
+        self.sock.shutdown(socket.SHUT_WR)
+        self.sock.settimeout(PATIENCE)
+        while self.sock.recv(1 << 16):
+            continue
+        self.sock.close()
 
     def until(self, condition):
         """Take frames until `condition()`; its value."""
@@ -75,7 +84,7 @@ class Lab:
             self.sock.settimeout(0.05)
             try:
                 data = self.sock.recv(1 << 18)
-            except socket.timeout:
+            except TimeoutError:
                 continue
             assert data, "the agent closed the connection"
             for header, body in self.reader.feed(data):
@@ -92,6 +101,13 @@ class Lab:
             self.send({"op": "ack", "seq": self.seen})
         else:
             self.frames.append((header, body))
+
+    def settle(self):
+        """The agent has dealt with all that was sent before (a turn of its loop ends between two answers)."""
+        for _ in range(2):
+            self.send({"op": "ping", "n": 7})
+            self.until(lambda: ({"op": "pong", "n": 7}, b"") in self.frames)
+            self.frames.remove(({"op": "pong", "n": 7}, b""))
 
     def kinds(self, job=None):
         return [report["kind"] for report in self.reports if job in (None, report["job"])]
@@ -130,7 +146,8 @@ class Lab:
         return self.wait("started", job)
 
     def output(self, job=1):
-        return (self.folder.parent / f"{job}.out").read_text()
+        path = self.folder.parent / f"{job}.out"
+        return path.read_text() if path.exists() else ""
 
     def supervisor(self, job=1):
         """Pid of the run's supervisor, as it reported it."""

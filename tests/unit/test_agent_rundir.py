@@ -16,17 +16,17 @@ def run(tmp_path):
 
 
 def test_prepare_first_holds_the_run_and_is_repeatable(run):
-    assert run.prepare(INFO, b"#!/bin/sh\n", b"A=1\0") == NEW
+    assert run.prepare(INFO, b"#!/bin/sh\n", b"A=1\nx\0") == NEW
     assert run.prepare(INFO, b"other", b"") == HELD
-    assert run.read("slurm_script") == b"#!/bin/sh\n" and run.info() == INFO
+    assert run.read("slurm_script") == b"#!/bin/sh\n" and run.record() == (INFO, b"A=1\nx\0")
     assert os.stat(run.path).st_mode & 0o777 == 0o700
-    assert os.stat(run.file("environ")).st_mode & 0o777 == 0o600
+    assert os.stat(run.file("held")).st_mode & 0o777 == 0o600
 
 
 def test_revoke_first_wins_over_a_prepare_that_comes_late(run):
     assert run.revoke() == NEW
     assert run.revoke() == REVOKED
-    assert run.prepare(INFO, b"", b"") == REVOKED and not os.path.exists(run.file("info.json"))
+    assert run.prepare(INFO, b"", b"") == REVOKED and os.listdir(run.path) == ["revoked"]
     assert not run.start()
 
 
@@ -45,31 +45,39 @@ def test_a_run_starts_once(run):
 
 def test_an_unfinished_prepare_is_done_again(run):
     run.make()
-    run_file = run.file("environ")
-    with open(run_file, "w") as stream:
+    with open(run.file("held.new"), "w") as stream:
         stream.write("half")
     assert run.state() == NEW
-    assert run.prepare(INFO, b"", b"B=2\0") == NEW and run.read("environ") == b"B=2\0"
+    assert run.prepare(INFO, b"", b"B=2\0") == NEW and run.record() == (INFO, b"B=2\0")
 
 
-def test_the_last_word_survives_and_nonsense_in_it_is_nothing(run):
-    run.prepare(INFO, b"", b"")
+def test_the_newest_whole_last_word_counts(run):
+    run.prepare(INFO, b"", b"A=\n\0")
     run.start()
-    run.end([[1, "started", 5.0, {"pid": 3}], [2, "ended", 6.0, {"code": 0}]])
+    assert run.state() == ACTIVE and run.last_word() == []
+    run.leave([[1, "started", 5.0, {"pid": 3}], [2, "ended", 6.0, {"code": 0}]])
     assert run.state() == ENDED and [report[1] for report in run.last_word()] == ["started", "ended"]
-    for nonsense in (b"", b"{}", b'{"reports": 3}', b'{"reports": [[1]]}', b"\xff"):
-        rundir.write(run.file("ended"), nonsense, 0o600)
-        assert run.last_word() == []
+    run.leave([[3, "empty", 7.0, {}]])
+    with open(run.file("started"), "ab") as stream:
+        stream.write(b'{"reports": [[4, "torn"')
+    assert run.last_word() == [[3, "empty", 7.0, {}]] and run.record() == (INFO, b"A=\n\0")
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"\n", b"{}\n", b'{"info": {}, "environ": 0}\n\n{"reports": [[1]]}\n', b"\xff\n", b'{"info": 3, "environ": "x"}\n'])
+def test_nonsense_in_the_record_is_no_last_word(run, nonsense):
+    run.make()
+    rundir.write(run.file("started"), nonsense, 0o600)
+    assert run.last_word() == [] and run.state() == ACTIVE
 
 
 def test_links_in_place_of_our_files_are_not_followed(run, tmp_path):
-    run.prepare(INFO, b"", b"")
+    run.make()
     secret = tmp_path / "secret"
-    secret.write_text('{"reports": [[1, "ended", 1.0, {}]]}')
-    os.symlink(str(secret), run.file("ended"))
+    secret.write_text('{"info": {}, "environ": 0}\n\n{"reports": [[1, "ended", 1.0, {}]]}\n')
+    os.symlink(str(secret), run.file("started"))
     assert run.last_word() == []
-    os.unlink(run.file("ended"))
-    os.mkfifo(run.file("ended"))
+    os.unlink(run.file("started"))
+    os.mkfifo(run.file("started"))
     assert run.last_word() == []
 
 

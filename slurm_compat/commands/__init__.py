@@ -1,0 +1,1 @@
+"""One module a command: ``async def run(call, client, api) -> int``."""
