@@ -15,7 +15,7 @@ from typing import Any
 from sbroker.core import usage
 from sbroker.core.effects import Del, Put
 from sbroker.core.shape import Shape, shape_key
-from sbroker.model import Group, Job, Machine, Node, NodeShare, Part, Partition, Run, Step
+from sbroker.model import INFINITE, Group, Job, Machine, Node, NodeShare, Part, Partition, Run, Step
 from sbroker.states import JobState, PartState, Reason
 
 HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE})
@@ -40,7 +40,10 @@ def due(job: Job, min_job_age: float) -> float | None:
         return None if job.completing or job.end_time is None else job.end_time + min_job_age
     if job.state is not JobState.PENDING:
         return None
-    times = [job.spec.deadline]
+    times: list[float | None] = []
+    if job.spec.deadline is not None:
+        needs = job.spec.time_min if job.spec.time_min is not None else job.time_limit if job.time_limit != INFINITE else 0
+        times.append(job.spec.deadline - needs)
     if not job.held:
         times.append(job.begin)
     if job.spec.immediate is not None:
