@@ -36,6 +36,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     operator: bool = False  # root, or in `operators`
     job: int | None = None  # the call came from inside this run …
     run: int | None = None
+    resume: tuple[int, int] = (0, 0)  # (phase, ops processed in it) when the client asks again
     raw: bytes = b""  # the CALL payload as it came, to hand over to a supervisor
 
 
@@ -158,6 +159,15 @@ class Api(Protocol):
         ...
 
     async def test(self, spec: JobSpec) -> Placement: ...
+    async def describe(self, job: int) -> dict[str, Any]:
+        """The run's description (ARCHITECTURE.md) of a job that has an allocation: what NodeFront functions take as `info`."""
+        ...
+
+    async def finish(self, job: int, code: int, signal: int = 0) -> None:
+        """The owner of an allocation (salloc, srun) is done with it: end the run; the job ends with this exit code, not as cancelled.
+        A pending one is withdrawn as Slurm does when srun or salloc is interrupted while it waits."""
+        ...
+
     async def cancel(self, target: Target, *, signal: int | None = None, batch: bool = False, full: bool = False) -> None:
         """Without `signal`: end it (pending ones at once). With it: signal the steps (and/or the batch shell)."""
         ...

@@ -26,7 +26,7 @@ class BadOption(Exception):
         self.text = "%s: %s\n%s" % (command, sentence, hint)
         self.sentence = sentence
         self.code = 255 if command in STOP_AT_OPERAND else 1
-        super(BadOption, self).__init__(self.text)
+        super().__init__(self.text)
 
 
 def parse_argv(command, argv, permute=None):
@@ -88,7 +88,7 @@ def _match(command, table, typed, word):
     if found is None:
         raise BadOption(command, "unrecognized option '%s'" % word)
     if others:
-        names = " ".join("'--%s'" % row.name for row in [found] + others)
+        names = " ".join("'--%s'" % row.name for row in [found, *others])
         raise BadOption(command, "option '%s' is ambiguous; possibilities: %s" % (word, names))
     return found
 

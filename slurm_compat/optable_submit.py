@@ -10,6 +10,7 @@ from slurm_compat.optrow import NONE, OPTIONAL, REFUSED, REQUIRED, rows
 
 _BIND = "nodes bind no tasks to cores (as Slurm with TaskPlugin=task/none)"
 _ONE_CLUSTER = "there is one cluster, its own name is accepted"
+_NO_SPEC = "not allowed by configuration, as Slurm says (AllowSpecResourcesUsage=No)"
 _NO_BB = "no burst buffer plugin is configured: Slurm passes the text by, too"
 
 ROWS = rows(
@@ -18,7 +19,7 @@ ROWS = rows(
     ("account", "A", REQUIRED, "bas", "ACCOUNT", "account", HON, ""),
     ("acctg-freq", "", REQUIRED, "bas", "ACCTG_FREQ", "extra", HARM, "usage is taken at the end of each step"),
     ("array", "a", REQUIRED, "b", "ARRAY_INX", "array", HON, ""),
-    ("batch", "", REQUIRED, "b", "BATCH", "", REFUSED, "the batch host is the first node of the allocation, its features cannot be chosen apart"),
+    ("batch", "", REQUIRED, "b", "BATCH", "", REFUSED, "the batch host is the first node of the allocation"),
     ("bcast", "", OPTIONAL, "s", "BCAST", "bcast", HON, ""),
     ("bcast-exclude", "", REQUIRED, "s", "BCAST_EXCLUDE", "bcast_exclude", HARM, "shared objects are not broadcast"),
     ("begin", "b", REQUIRED, "bas", "", "begin", HON, ""),
@@ -35,7 +36,7 @@ ROWS = rows(
     ("context", "", REQUIRED, "bas", "", "extra", HARM, "no SELinux plugin is configured: Slurm passes the text by, too"),
     ("contiguous", "", NONE, "bas", "", "contiguous", HON, ""),
     ("constraint", "C", REQUIRED, "bas", "CONSTRAINT", "constraint", HON, ""),
-    ("core-spec", "S", REQUIRED, "bas", "CORE_SPEC", "core_spec", HON, "not allowed by configuration, as Slurm says (AllowSpecResourcesUsage=No)"),
+    ("core-spec", "S", REQUIRED, "bas", "CORE_SPEC", "core_spec", HON, _NO_SPEC),
     ("cores-per-socket", "", REQUIRED, "bas", "", "cores_per_socket", HON, ""),
     ("cpu-bind", "", REQUIRED, "s", "CPU_BIND", "cpu_bind", HARM, _BIND),
     ("cpu_bind", "", REQUIRED, "s", "", "cpu_bind", HARM, _BIND, "cpu-bind"),
@@ -143,7 +144,7 @@ ROWS = rows(
     ("task-prolog", "", REQUIRED, "s", "TASK_PROLOG", "task_prolog", HON, ""),
     ("tasks-per-node", "", REQUIRED, "bas", "", "ntasks_per_node", HON, "", "ntasks-per-node"),
     ("test-only", "", NONE, "bs", "", "test_only", HON, ""),
-    ("thread-spec", "", REQUIRED, "bas", "THREAD_SPEC", "core_spec", HON, "not allowed by configuration, as Slurm says (AllowSpecResourcesUsage=No)"),
+    ("thread-spec", "", REQUIRED, "bas", "THREAD_SPEC", "core_spec", HON, _NO_SPEC),
     ("threads-per-core", "", REQUIRED, "bas", "THREADS_PER_CORE", "threads_per_core", HON, ""),
     ("time", "t", REQUIRED, "bas", "TIMELIMIT", "time_limit", HON, ""),
     ("time-min", "", REQUIRED, "bas", "", "time_min", HON, ""),

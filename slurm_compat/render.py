@@ -66,10 +66,13 @@ class Layout:
 
 
 def compile_short(form: str, table: Mapping[str, Column], *, trailing_bar: bool = True) -> Layout:
-    """A -o format. A field with an unknown letter is printed as it was typed. ``%all``: every letter, "|" after each."""
+    """A -o format. A field with an unknown letter is printed as it was typed. ``%all``: every letter, with "|"."""
     if form == "%all":
         letters = sorted(table, key=lambda letter: (letter.isupper(), letter))
-        return Layout([Cell(table[letter], 0, False, "|") for letter in letters], [])
+        cells = [Cell(table[letter], 0, False, "|") for letter in letters]
+        if not trailing_bar:
+            cells[-1].suffix = ""
+        return Layout(cells, [])
     cells: list[Cell] = []
     errors: list[str] = []
     first, *fields = form.split("%")
@@ -117,22 +120,28 @@ class BadSort(ValueError):
     """The letter that one cannot sort by."""
 
 
-def compile_sort(spec: str, table: Mapping[str, Column]) -> list[tuple[Column, bool]]:
-    """``P,t,-p`` → (column, descending), the most important first. Read from the end, as Slurm does: so is the letter of BadSort."""
+def compile_sort(spec: str, table: Mapping[str, Column], *, strict: bool = True) -> list[tuple[Column, bool]]:
+    """``P,t,-p`` → (column, descending), the most important first. Read from the end, as Slurm does: so is the letter of BadSort.
+
+    Not `strict`: letters that one cannot sort by are skipped (squeue -s and sinfo say nothing of them).
+    """
+    if spec == "cluster":
+        return []  # there is one
     keys: list[tuple[Column, bool]] = []
     i = len(spec) - 1
     while i >= 0:
         letter = spec[i]
-        if letter in ",#":
+        if letter in (",+-" if strict else ",+-#"):
             i -= 1
             continue
         descending = i > 0 and spec[i - 1] == "-"
         if i > 0 and spec[i - 1] in "+-":
             i -= 1
         column = table.get(letter)
-        if column is None or column.order is None:
+        if column is not None and column.order is not None:
+            keys.append((column, descending))
+        elif strict:
             raise BadSort(letter)
-        keys.append((column, descending))
         i -= 1
     keys.reverse()
     return keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from sbroker.api import Target
-from sbroker.model import JobSpec, Node, Partition, Report, Value
+from sbroker.model import Exit, JobSpec, Node, Partition, Report, Value
 
 
 class Who(Value, kw_only=True):
@@ -33,6 +33,14 @@ class Cancel(Value, kw_only=True):
     batch: bool = False
     full: bool = False
     why: str = "cancel"
+
+
+class Finish(Value, kw_only=True):
+    """The owner of an allocation is done with it (salloc's command or srun ended, or the client is gone)."""
+
+    job: int
+    who: Who
+    exit: Exit = Exit()
 
 
 class Hold(Value, kw_only=True):
@@ -117,5 +125,5 @@ class Tick(Value, kw_only=True):
 
 
 Event = (
-    Submit | Cancel | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | Configure | Hello | Silent | Reports | Fence | Tick
+    Submit | Cancel | Finish | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | Configure | Hello | Silent | Reports | Fence | Tick
 )

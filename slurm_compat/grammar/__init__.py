@@ -15,7 +15,7 @@ class Invalid(ValueError):
         self.lines = tuple(before) + (((kind, text),) if text else ())
         self.code = code
         self.out = out  # for standard output (help texts)
-        super(Invalid, self).__init__(text)
+        super().__init__(text)
 
     def text(self, command):
         """The lines as `command` prints them, newline at the end of each."""

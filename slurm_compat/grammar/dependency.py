@@ -11,7 +11,7 @@ class BadDependency(ValueError):
 
     def __init__(self, text, supported=True):
         self.supported = supported
-        super(BadDependency, self).__init__(text)
+        super().__init__(text)
 
 
 def parse(text):

@@ -57,11 +57,11 @@ def _parse(text, now, local, mktime):
     if clock is None and date is None:
         raise _Bad(0)
     if date is None:
-        moment = mktime((today.tm_year, today.tm_mon, today.tm_mday) + clock + (0, 0, -1))
+        moment = mktime((today.tm_year, today.tm_mon, today.tm_mday, *clock, 0, 0, -1))
         if moment < now:
-            moment = mktime((today.tm_year, today.tm_mon, today.tm_mday + 1) + clock + (0, 0, -1))
+            moment = mktime((today.tm_year, today.tm_mon, today.tm_mday + 1, *clock, 0, 0, -1))
         return moment
-    return mktime(date + (clock or (0, 0, 0)) + (0, 0, -1))
+    return mktime((*date, *(clock or (0, 0, 0)), 0, 0, -1))
 
 
 def _now(text, at, now):
@@ -157,4 +157,4 @@ def _clock(text, at, match, clock, date):
 
 def utc(parts):
     """mktime for UTC, with the fields beyond their range normalised."""
-    return calendar.timegm(parts[:6] + (0, 0, 0))
+    return calendar.timegm((*parts[:6], 0, 0, 0))

@@ -33,7 +33,7 @@ def distribution(text):
     for word in words[1:]:
         if word == "":
             break
-        if word not in _LEVELS + ("*",):
+        if word not in (*_LEVELS, "*"):
             raise invalid("distribution")
         normal.append("cyclic" if word == "*" else word)
     return ":".join(normal) + suffix
@@ -167,7 +167,7 @@ _CPU_FREQ = re.compile(r"(low|medium|highm1|high|[ \t]*\+?[0-9]+.*|conservative|
 def cpu_freq(text):
     """--cpu-freq=MIN[-MAX[:GOVERNOR]], kept as typed. Raises Invalid."""
     first = re.split("[-:]", text, maxsplit=1)[0]
-    for part in [first] + re.split("[-:]", text)[1:]:
+    for part in [first, *re.split("[-:]", text)[1:]]:
         if not _CPU_FREQ.match(part):
             raise Invalid("Invalid --cpu-freq argument", before=(("error", 'unrecognized --cpu-freq argument "%s"' % part),))
     return text

@@ -1,0 +1,164 @@
+"""The batch script: its files, its environment, its process, and what Slurm says when one of them cannot be had."""
+
+import errno
+import os
+import shutil
+
+from . import tasks
+
+LAUNCH_SIGNAL = 53  # Slurm's exit code of a batch job whose files could not be opened: 0:53
+_LOGIN_TIMEOUT = 8.0
+
+
+class Batch:
+    """Lives in the head's supervisor of a run of kind "batch"."""
+
+    def __init__(self, sup):
+        self.sup = sup
+        self.process = None
+        self._stderr = -1
+
+    def launch(self):
+        """Start the script, or report why it cannot be."""
+        sup = self.sup
+        environ = parse_environ(sup.rundir.record()[1])
+        if sup.info["spec"].get("get_user_env"):
+            self._login_environ(environ)
+        else:
+            self._run(environ)
+
+    def _run(self, user_env):
+        sup, spec = self.sup, self.sup.info["spec"]
+        os.umask(spec.get("umask", 0o022))
+        try:
+            files = self._files(spec)
+        except OSError as error:
+            return sup.ending.script_ended(0, LAUNCH_SIGNAL, "launch", f"{error.filename}: {error.strerror}", {})
+        self._stderr = os.dup(files[2])
+        node = sup.node
+        script = sup.rundir.file("slurm_script")
+        plan = tasks.Plan(
+            [script] + list(spec.get("script_args", ())), self._environ(user_env), spec.get("work_dir", "/"), files, session=True,
+            limits=spec.get("limits"), memory=sup.share.get("mem", 0), pid_names=("SLURM_TASK_PID",),
+            # Slurm says it twice: once for its own process, once for the task
+            chdir_failed=lambda error: 2 * sup.front.notice("chdir", {"node": node, "path": spec.get("work_dir", "/"), "error": error.strerror}),
+            exec_failed=lambda error: sup.front.notice("execve", {"node": node, "path": _blamed(script, error), "error": error.strerror}),
+        )
+        try:
+            self.process = sup.spawn(plan, self._ended)
+        except OSError as error:
+            return sup.ending.script_ended(0, LAUNCH_SIGNAL, "launch", f"fork: {error.strerror}", {})
+        finally:
+            for fd in files:
+                os.close(fd)
+        sup.ending.memory_limit(None, sup.share.get("mem", 0) << 20)
+
+    def _ended(self, process):
+        ending = self.sup.ending
+        ending.script_ended(process.code, process.signal, "signal" if process.signal else "exit", "", process.usage)
+
+    def _files(self, spec):
+        """Descriptors of 0, 1, 2 as the user opens them; OSError with the file's name."""
+        sup, info = self.sup, self.sup.info
+        array = info.get("array") or {}
+        fields = {"job": info["job"], "name": info["name"], "user": info["user"]["name"], "node": sup.node, "node_index": 0, "rank": 0, "step": "batch",
+                  "imitate": info.get("imitate", ""), "array_id": array.get("id"), "array_task": array.get("task")}
+        work_dir = spec.get("work_dir", "/")
+
+        def path(pattern):
+            return os.path.join(work_dir, sup.front.filename(pattern, fields))
+
+        default = "slurm-%A_%a.out" if array else "slurm-%j.out"
+        out = path(spec.get("stdout") or default)
+        err = path(spec["stderr"]) if spec.get("stderr") else out
+        how = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if spec.get("open_mode") == "append" else os.O_TRUNC)
+        opened = []
+        try:
+            opened.append(os.open(path(spec["stdin"]) if spec.get("stdin") else os.devnull, os.O_RDONLY))
+            opened.append(os.open(out, how, 0o666))
+            # one description for both when they are one file: neither writes over the other
+            opened.append(os.dup(opened[1]) if err == out else os.open(err, how, 0o666))
+        except OSError:
+            for fd in opened:
+                os.close(fd)
+            raise
+        return opened
+
+    def _environ(self, user_env):
+        sup, info = self.sup, self.sup.info
+        env = sup.front.batch_environ(info, sup.node, user_env)
+        if not tasks.find("srun", env):
+            folder = self._commands(info)
+            if folder:
+                env["PATH"] = (env.get("PATH") or "/usr/local/bin:/usr/bin:/bin") + ":" + folder
+        return env
+
+    def _commands(self, info):
+        """A folder in which the job finds Slurm's names; None if the description offers none."""
+        if info.get("bin") and os.path.isdir(info["bin"]):
+            return info["bin"]
+        if not info.get("client") or not os.path.isfile(info["client"]):
+            return None
+        folder = self.sup.rundir.file("bin")
+        os.makedirs(folder, exist_ok=True)
+        launcher = os.path.join(folder, "srun")
+        shutil.copyfile(info["client"], launcher)
+        os.chmod(launcher, 0o755)
+        for name in ("sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sacct", "salloc"):
+            if not os.path.lexists(os.path.join(folder, name)):
+                os.symlink("srun", os.path.join(folder, name))
+        return folder
+
+    def _login_environ(self, environ):
+        """--get-user-env: what a login shell of the user exports here, under what the job sends along."""
+        sup, user = self.sup, self.sup.info["user"]
+        path = sup.rundir.file("login.env")
+        shell = user.get("shell") or "/bin/sh"
+        out = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        null = os.open(os.devnull, os.O_RDWR)
+        base = {"HOME": user.get("home", "/"), "USER": user["name"], "LOGNAME": user["name"], "SHELL": shell, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+        plan = tasks.Plan(["-" + os.path.basename(shell), "-c", "env -0"], base, user.get("home", "/"), (null, out, null), path=shell, session=True,
+                          chdir_failed=lambda _error: b"")
+
+        def captured(process):
+            timer.cancel()
+            found = parse_environ(os.pread(out, 4 << 20, 0)) if process.status == 0 else {}
+            os.close(out)
+            if sup.over:
+                return  # the run was ended meanwhile
+            self._run(dict(found, **environ))
+
+        try:
+            process = sup.spawn(plan, captured)
+        finally:
+            os.close(null)
+        timer = sup.loop.call_later(_LOGIN_TIMEOUT, lambda: process.kill(9))
+
+    def say(self, text):
+        """Bytes into the script's standard error; nothing if it was never opened."""
+        if self._stderr < 0:
+            return
+        try:
+            os.write(self._stderr, text)
+        except OSError as error:
+            self.sup.report("notice", {"text": f"writing to the job's standard error: {error.strerror}"})
+
+
+def _blamed(script, error):
+    """What execve's error is about: a script that is there has an interpreter that is not."""
+    if error.errno == errno.ENOENT:
+        with open(script, "rb") as stream:
+            first = stream.readline(256)
+        if first.startswith(b"#!"):
+            return "bad interpreter(" + (first[2:].split() or [b""])[0].decode("utf-8", "replace") + ")"
+    return script
+
+
+def parse_environ(data):
+    """NUL-ended KEY=value items as a dict of str (surrogates for other bytes)."""
+    env = {}
+    for item in data.split(b"\0"):
+        key, sep, value = item.partition(b"=")
+        if sep and key:
+            env.setdefault(key.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+    return env

@@ -1,0 +1,242 @@
+"""How a run ends on one node: time limit, --signal, memory, orders, KillWait, and the certainty that nothing is left.
+
+Works without broker and agent: every clock here is this process's own.
+"""
+
+import signal
+import time
+
+from . import procs
+
+_MEMORY_FIRST, _MEMORY_EVERY = 1.0, 2.0  # seconds between looks at the memory in use
+_STOP_AFTER = 0.01  # seconds between SIGTSTP, which a program may catch, and SIGSTOP, which none can
+_SWEEP = (0.02, 1.0)  # seconds between two rounds of SIGKILL: first, at most
+
+
+class Ending:
+    """Belongs to one Supervisor."""
+
+    def __init__(self, sup):
+        self.sup = sup
+        self.why = ""  # the end was ordered because
+        self.result = None  # data of the `ended` report
+        self.kill_wait = sup.info.get("kill_wait", 30)
+        self.limit = sup.info.get("time_limit", -1)
+        self.frozen = None  # since when (loop time)
+        self._began = self._frozen_for = 0.0
+        self._warned = False
+        self._timers = {}
+        self._memory = {}  # step → bytes
+        self._swept = 0
+        self._attended = sup.loop.now()
+
+    # --- clocks
+
+    def _later(self, name, seconds, fn):
+        """One timer per purpose; a later call replaces it, seconds None only cancels."""
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        if seconds is not None:
+            self._timers[name] = self.sup.loop.call_later(max(0.0, seconds), fn)
+
+    def arm(self):
+        """The run starts: set the clocks."""
+        self._began = self.sup.loop.now()
+        self._set_limit()
+        self._check_attended()
+
+    def _set_limit(self):
+        if self.limit < 0 or self.frozen is not None or self.why:
+            self._later("limit", None, None)
+            return self._later("warn", None, None)
+        left = self._began + self._frozen_for + self.limit - self.sup.loop.now()
+        self._later("limit", left, lambda: self.begin("time_limit"))
+        spec = self.sup.info["spec"].get("signal")
+        if spec and not self._warned:
+            self._later("warn", left - spec.get("before", 60), self._warn)
+
+    def _warn(self):
+        """--signal=[B:]sig@before."""
+        self._warned = True
+        spec = self.sup.info["spec"]["signal"]
+        self.signal({"signum": spec["signum"], "batch": spec.get("batch", False)})
+
+    def adjust(self, header):
+        """A new time limit, seconds from the start."""
+        self.limit = header["time_limit"]
+        if self.sup.started:
+            self._set_limit()
+
+    def attended(self):
+        """The broker is known to be there (told by the agent to runs that have a lease)."""
+        self._attended = self.sup.loop.now()
+
+    def _check_attended(self):
+        """A run with a lease ends itself when nobody has looked after it for that long: its broker may then run it elsewhere."""
+        lease = self.sup.info.get("lease")
+        if lease and not self.sup.over:
+            left = self._attended + lease - self.sup.loop.now()
+            if left <= 0:
+                return self.begin("unattended")
+            self._later("lease", left, self._check_attended)
+
+    # --- orders
+
+    def end(self, header):
+        self.begin(header.get("why") or "cancel")
+
+    def begin(self, why):
+        """The run shall end: SIGCONT and SIGTERM to all, SIGKILL after KillWait. Only the first reason counts."""
+        sup = self.sup
+        if self.why or self.result is not None:
+            return
+        self.why = why
+        self._set_limit()
+        if sup.is_head:
+            sup.report("ending", {"why": why})
+            self._say("job_cancelled", why=why)
+        self._terminate(sup.everything())
+
+    def _terminate(self, pids):
+        """Ask processes to end, and make sure in `kill_wait` seconds."""
+        self.frozen = None
+        self._later("stop", None, None)
+        procs.signal_all(pids, signal.SIGCONT)
+        procs.signal_all(pids, signal.SIGTERM)
+        self._later("kill", self.kill_wait, self._kill)
+        self.child_ended()
+
+    def _kill(self):
+        """KillWait is over, or there is nothing to wait for."""
+        self.sup.declare_over()
+        self._sweep()
+
+    def _sweep(self):
+        """SIGKILL all there is, again and again: a process may fork while we look."""
+        procs.signal_all(self.sup.everything(), signal.SIGKILL)
+        self._swept += 1
+        self._later("sweep", min(_SWEEP[1], _SWEEP[0] * 2 ** min(self._swept, 10)), self._sweep)
+        self.child_ended()
+
+    def signal(self, header):
+        """scancel --signal: the steps' processes; `batch` the shell alone; `full` all; or one `step`."""
+        sup, signum, step = self.sup, header["signum"], header.get("step")
+        if header.get("full"):
+            pids = sup.everything()
+        elif header.get("batch") or step == -5:
+            pids = [process.pid for process in sup.of_step(None)]
+            if signum in (signal.SIGTERM, signal.SIGKILL) and pids:
+                self._say("job_cancelled", why="")
+        else:
+            chosen = [process for process in sup.processes if process.step is not None and step in (None, process.step)]
+            pids = [pid for process in chosen for pid in process.tree()]
+        procs.signal_all(pids, signum)
+
+    def freeze(self, header):
+        """Suspend or resume all processes; the time limit stands still meanwhile."""
+        sup, suspend = self.sup, header["suspend"]
+        if suspend == (self.frozen is not None) or sup.over:
+            return
+        if suspend:
+            self.frozen = sup.loop.now()
+            procs.signal_all(sup.everything(), signal.SIGTSTP)
+            self._later("stop", _STOP_AFTER, lambda: procs.signal_all(sup.everything(), signal.SIGSTOP))
+        else:
+            self._frozen_for += sup.loop.now() - self.frozen
+            self.frozen = None
+            self._later("stop", None, None)
+            procs.signal_all(sup.everything(), signal.SIGCONT)
+        self._set_limit()
+        if sup.is_head:
+            sup.report("suspended" if suspend else "resumed")
+
+    # --- memory
+
+    def memory_limit(self, step, limit):
+        """Watch the processes of `step` (None: the batch script's); bytes, 0 ends it."""
+        watching = bool(self._memory)
+        if limit > 0:
+            self._memory[step] = limit
+        else:
+            self._memory.pop(step, None)
+        if self._memory and not watching:
+            self._later("memory", _MEMORY_FIRST, self._look)
+
+    def _look(self):
+        for step, limit in sorted(self._memory.items(), key=str):
+            used = sum(procs.resident(pid) for process in self.sup.of_step(step) for pid in self._own(process))
+            if used > limit:
+                return self._exceeded(step, used, limit)
+        if self._memory and not self.sup.over:
+            self._later("memory", _MEMORY_EVERY, self._look)
+
+    def _own(self, process):
+        """A process's tree. What a step's tasks use is the step's, though their tree hangs below this process too."""
+        others = {other.pid for other in self.sup.processes if other is not process}
+        return [pid for pid in process.tree() if pid not in others]
+
+    def _exceeded(self, step, used, limit):
+        """Over the limit: all of the run is killed, as Slurm does with OverMemoryKill; the exit shows signal 9."""
+        label = "batch" if step is None else step
+        self._say("memory", step=label, used=used, limit=limit)
+        self._say("job_memory")
+        self._say("job_cancelled", why="")
+        self._say("memory", step=label, used=used, limit=limit)
+        procs.signal_all(self.sup.everything(), signal.SIGKILL)
+
+    def _say(self, kind, **fields):
+        sup = self.sup
+        fields.update(job=sup.info["job"], node=sup.node, time=time.time())
+        sup.batch_stderr(sup.front.notice(kind, fields))
+
+    # --- the end
+
+    def script_ended(self, code, signum, why, error, usage):
+        """The batch script ended, could not start, or an allocation is done. Slurm then asks the steps to end and kills the rest."""
+        sup = self.sup
+        if self.result is not None:
+            return
+        self.result = {"code": code, "signal": signum, "why": self.why or why, "error": error, "derived": sup.derived, "usage": usage}
+        sup.declare_over()
+        self._set_limit_off()
+        sup.peers_link.tell_all({"op": "over"})
+        sup.report("ended", self.result)
+        if not procs.has_children():
+            return self._done()
+        sup.leave_word("ended")
+        steps = {pid for process in sup.processes if process.step is not None for pid in process.tree()}
+        procs.signal_all([pid for pid in sup.everything() if pid not in steps], signal.SIGKILL)
+        if not steps:
+            self._kill()
+        elif not self.why:
+            self.why = "exit"
+            self._terminate(sorted(steps))
+
+    def _set_limit_off(self):
+        for name in ("limit", "warn", "lease", "memory"):
+            self._later(name, None, None)
+
+    def over_elsewhere(self):
+        """The head says that the run is over: what is left here goes."""
+        self.why = self.why or "exit"
+        self.sup.declare_over()
+        self._terminate(self.sup.everything())
+
+    def child_ended(self):
+        """Some process of ours is gone. Was it the last?"""
+        if (self.why or self.result is not None) and not procs.has_children():
+            self._done()
+
+    def _done(self):
+        sup = self.sup
+        if sup.empty:
+            return
+        if sup.is_head and self.result is None:
+            self.result = {"code": 0, "signal": 0, "why": self.why, "error": "", "derived": sup.derived, "usage": {}}
+            sup.peers_link.tell_all({"op": "over"})
+            sup.report("ended", self.result)
+        sup.declare_over()
+        for name in list(self._timers):
+            self._later(name, None, None)
+        sup.nothing_left()

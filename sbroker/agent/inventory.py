@@ -1,0 +1,60 @@
+"""What this machine has, as the hello tells it."""
+
+import glob
+import os
+import platform
+
+from .loop import boottime
+
+
+def boot_id():
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+        return stream.read().strip()
+
+
+def take(now, hostname):
+    """The inventory: cpus, sockets, cores_per_socket, threads_per_core, memory and tmp (MiB), gres {name: count}, arch, os, hostname, boot_time.
+    `now`: seconds since the epoch."""
+    cpus = len(os.sched_getaffinity(0))
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
+        sockets, cores, threads = topology(stream.read(), cpus)
+    with open("/proc/meminfo", encoding="ascii") as stream:
+        memory = meminfo(stream.read())
+    tmp = os.statvfs("/tmp")
+    return {
+        "cpus": cpus, "sockets": sockets, "cores_per_socket": cores, "threads_per_core": threads,
+        "memory": memory.get("MemTotal", 0) >> 10, "free_mem": memory.get("MemAvailable", 0) >> 10,
+        "tmp": tmp.f_blocks * tmp.f_frsize >> 20, "gres": gpus(), "load": os.getloadavg()[0],
+        "arch": platform.machine(), "os": f"{platform.system()} {platform.release()} {platform.version()}",
+        "hostname": hostname, "boot_time": now - boottime(),
+    }
+
+
+def topology(cpuinfo, cpus):
+    """(sockets, cores per socket, threads per core) of /proc/cpuinfo's text; one socket of single-threaded cores where it does not say,
+    or says something that does not multiply to the `cpus` we may use."""
+    cores = {}  # (socket, core) → logical CPUs
+    for block in cpuinfo.split("\n\n"):
+        fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
+        if "processor" in fields and "physical id" in fields and "core id" in fields:
+            key = (fields["physical id"], fields["core id"])
+            cores[key] = cores.get(key, 0) + 1
+    sockets = len({socket for socket, _core in cores})
+    if not cores or len(cores) % sockets or len(set(cores.values())) != 1:
+        return 1, cpus, 1
+    threads = next(iter(cores.values()))
+    if len(cores) * threads != cpus:
+        return 1, cpus, 1
+    return sockets, len(cores) // sockets, threads
+
+
+def meminfo(text):
+    """/proc/meminfo as {name: KiB}."""
+    lines = (line.partition(":") for line in text.splitlines())
+    return {key: int(value.split()[0]) for key, _, value in lines if value.split()}
+
+
+def gpus():
+    """GPUs that have a device file here: {"gpu": count} or {}."""
+    count = len(glob.glob("/dev/nvidia[0-9]*"))
+    return {"gpu": count} if count else {}

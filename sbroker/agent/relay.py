@@ -1,0 +1,289 @@
+"""The agent daemon of one node: the broker's connection, the report journal, and the way between broker and supervisors.
+
+It decides nothing about a job. It may be killed at any time: the journal, the run directories and the supervisors stay, and the next
+one goes on from there. What one turn of the loop brings is handled as one batch: one fsync for all its reports, then the frames.
+"""
+
+import importlib
+import os
+import time
+
+import sbroker
+
+from . import inventory, users, wire
+from .link import Epoch, Journal, Link
+from .loop import Stream, listen_unix
+from .rundir import replace, sync_folder
+from .runs import Runs
+
+_COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
+
+
+class Relay:
+    """One node's agent in `folder`. `front`: name of the NodeFront module, or "" to wait for the broker's word.
+    `broker_uid`: who may connect besides root (None: our own user)."""
+
+    def __init__(self, loop, folder, node, hostname, names, front="", broker_uid=None):
+        self.loop, self.folder, self.node, self.hostname, self.names = loop, folder, node, hostname, names
+        self.settings = {}
+        self.front = importlib.import_module(front) if front else None
+        self.boot_id = inventory.boot_id()
+        self.incarnation = f"{_identity(os.path.join(folder, 'id'))}:{self.boot_id}"
+        self.epoch = Epoch(_read(os.path.join(folder, "epoch")))
+        self._journal_path = os.path.join(folder, "journal")
+        self.journal = Journal(_read(self._journal_path), self.boot_id)
+        self._journal_fd = -1
+        self._write_journal_anew()
+        self._broker = self._link = None
+        self._touched = set()  # records whose supervisor waits for an acknowledgement
+        self._flushing = False
+        self._channels = {}  # broker's channel → (record, supervisor's channel)
+        self._by_record = {}  # (record, supervisor's channel) → broker's channel
+        self._unsent = []  # (record, supervisor's channel, header, body) of channels that wait for a broker
+        self._next_channel = -1
+        self.runs = Runs(self, os.path.join(folder, "runs"))
+        self.runs.scan()
+        self._broker_uid = os.geteuid() if broker_uid is None else broker_uid
+        path = os.path.join(folder, "agent.sock")
+        self._listening = listen_unix(path, 0o600)
+        if self._broker_uid != os.geteuid():
+            os.chown(path, self._broker_uid, -1)
+        loop.watch(self._listening.fileno(), read=self._accept)
+
+    # --- the journal
+
+    def report(self, kind, key, data=None, when=None, origin=0):
+        """Take one report for the broker; it is durable and sent at the end of this turn."""
+        if self.journal.append(kind, key[0], key[1], time.time() if when is None else when, data or {}, origin):
+            self._flush_soon()
+
+    def _flush_soon(self):
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self):
+        """One write and fsync for all reports of this turn; then supervisors and broker may hear of them."""
+        self._flushing = False
+        fresh = self.journal.fresh
+        data = self.journal.take()
+        if data:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._journal_fd, view) :]
+        if fresh:
+            os.fsync(self._journal_fd)
+            self.journal.durable()
+        touched, self._touched = self._touched, set()
+        for record in touched:
+            record.tell({"op": "ack", "n": record.to_ack})
+        if self._link is not None:
+            self._send(self._link.outgoing())
+
+    def _acknowledged(self, seq):
+        self.journal.ack(seq)
+        if self.journal.size > _COMPACT and len(self.journal.reports) * 500 < self.journal.size // 2:
+            self._write_journal_anew()
+        self._flush_soon()
+
+    def _write_journal_anew(self):
+        """Compact the file; also the first one."""
+        replace(self._journal_path, self.journal.image(), 0o600)
+        sync_folder(self.folder)
+        if self._journal_fd >= 0:
+            os.close(self._journal_fd)
+        self._journal_fd = os.open(self._journal_path, os.O_WRONLY | os.O_APPEND)
+        self.journal.durable()
+
+    # --- the broker
+
+    def _accept(self):
+        try:
+            sock = self._listening.accept()[0]
+        except OSError:
+            return
+        if not users.peer_is(sock, self._broker_uid):
+            return sock.close()
+        stream, reader, link = Stream(self.loop, sock), wire.LinkReader(), Link(self.journal)
+
+        def data(received):
+            try:
+                frames = reader.feed(received)
+            except wire.WireError:
+                stream.close()
+                return closed(None)
+            self._batch(stream, link, frames)
+
+        def closed(_error):
+            if self._broker is stream:
+                self._lose_broker()
+
+        stream.on_data, stream.on_close = data, closed
+        stream.resume()
+
+    def _batch(self, stream, link, frames):
+        """All the frames of one read."""
+        prepared = False
+        for header, body in frames:
+            if stream.closed:
+                return
+            op = header.get("op")
+            if op == "hello":
+                self._greet(stream, link, header)
+            elif stream is self._broker:
+                prepared = prepared or op == "prepare"
+                self._order(op, header, body)
+        if prepared:
+            sync_folder(self.runs.folder)
+
+    def _greet(self, stream, link, header):
+        refusal = self.epoch.check(header["store"], header["epoch"])
+        if not refusal and header.get("node", self.node) != self.node:
+            refusal = "node"
+        if refusal:
+            stream.write(wire.link_frame({"op": "refused", "error": refusal, "epoch": self.epoch.epoch}))
+            return stream.finish()
+        if self._broker is not None and self._broker is not stream:
+            old = self._broker
+            self._lose_broker()
+            old.close()
+        changed = self.epoch.accept(header["store"], header["epoch"])
+        if changed:
+            replace(os.path.join(self.folder, "epoch"), changed, 0o600)
+            sync_folder(self.folder)
+        self.settings = header.get("settings") or {}
+        if self.settings.get("front"):
+            self.front = importlib.import_module(self.settings["front"])
+        self.names.add(self.settings.get("hosts") or {})
+        self._broker, self._link = stream, link
+        identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
+        self._send([link.greet(identity, self.runs.live(), inventory.take(time.time(), self.hostname))])
+        self._send(link.outgoing())
+        unsent, self._unsent = self._unsent, []
+        for entry in unsent:
+            self._channel_up(*entry)
+
+    def _lose_broker(self):
+        """The connection is gone: reports wait in the journal, calls are cut (their clients ask again)."""
+        self._broker = self._link = None
+        for record, number in list(self._by_record):
+            record.tell({"op": "chan_close", "chan": number, "why": "link"})
+        self._channels, self._by_record = {}, {}
+
+    def _send(self, frames):
+        if frames and self._broker is not None:
+            self._broker.write(b"".join(wire.link_frame(header, body) for header, body in frames))
+
+    def _order(self, op, header, body):
+        if op == "ack":
+            return self._acknowledged(header["seq"])
+        if op == "ping":
+            self._send([({"op": "pong", "n": header.get("n", 0)}, b"")])
+            return self._attend()
+        if op == "chan_open":
+            return self._channel_opened(header, body)
+        if op in ("chan_data", "chan_credit", "chan_close"):
+            return self._channel_down(op, header, body)
+        key = (header["job"], header["run"])
+        if op == "prepare":
+            script = header.get("script_size", 0)
+            self.names.add({share["node"]: share.get("address") or "127.0.0.1" for share in header["info"]["nodes"]})
+            self.runs.prepare(header, body[:script], body[script : script + header.get("environ_size", 0)])
+        elif op == "start":
+            self.runs.start(key)
+        elif op == "revoke":
+            self.runs.revoke(key)
+        elif op == "end":
+            self.runs.end(key, header)
+        elif op == "forget":
+            self.runs.forget(key)
+        elif op in ("signal", "freeze", "adjust"):
+            self.runs.tell(key, header)
+
+    def _attend(self):
+        """Runs with a lease hear that the broker lives."""
+        for record in self.runs.records.values():
+            if record.info is not None and record.info.get("lease"):
+                record.tell({"op": "attended"})
+
+    # --- supervisors
+
+    def from_supervisor(self, record, header, body):
+        op = header.get("op")
+        if op == "report":
+            self.report(header["kind"], record.key, header["data"], header["time"], header["n"])
+            self.runs.heard(record, header["kind"])
+            record.to_ack = header["n"]
+            self._touched.add(record)
+            self._flush_soon()
+        elif op == "hello":
+            if header.get("state") == "ACTIVE" and record.state == "HELD":
+                record.state = "ACTIVE"
+        elif op in ("chan_open", "chan_data", "chan_credit", "chan_close"):
+            self._channel_up(record, header["chan"], header, body)
+
+    def supervisor_gone(self, record):
+        for owner, number in [pair for pair in self._by_record if pair[0] is record]:
+            channel = self._by_record.pop((owner, number))
+            del self._channels[channel]
+            self._send([({"op": "chan_close", "chan": channel, "why": "link"}, b"")])
+        self._unsent = [entry for entry in self._unsent if entry[0] is not record]
+
+    # --- channels: the broker numbers the ones it opens with even numbers, we ours with odd ones
+
+    def _channel_up(self, record, number, header, body):
+        if self._broker is None:
+            if header["op"] == "chan_open" or any(entry[0] is record and entry[1] == number for entry in self._unsent):
+                self._unsent.append((record, number, header, body))
+            return
+        if header["op"] == "chan_open":
+            self._next_channel += 2
+            self._channels[self._next_channel] = (record, number)
+            self._by_record[(record, number)] = self._next_channel
+            # whatever it says: a call from inside a run is its owner's
+            header = dict(header, job=record.key[0], run=record.key[1], kind="call", uid=record.info["user"]["uid"])
+        channel = self._by_record.get((record, number))
+        if channel is None:
+            return
+        if header["op"] == "chan_close":
+            self._drop(channel)
+        self._send([(dict(header, chan=channel), body)])
+
+    def _channel_opened(self, header, body):
+        channel = header["chan"]
+        record = self.runs.records.get((header["job"], header["run"]))
+        if record is None or record.stream is None:
+            return self._send([({"op": "chan_close", "chan": channel, "why": "done"}, b"")])
+        self._channels[channel] = (record, channel)
+        self._by_record[(record, channel)] = channel
+        record.tell(header, body)
+
+    def _channel_down(self, op, header, body):
+        channel = header["chan"]
+        if channel not in self._channels:
+            return
+        record, number = self._channels[channel]
+        if op == "chan_close":
+            self._drop(channel)
+        record.tell(dict(header, chan=number), body)
+
+    def _drop(self, channel):
+        record, number = self._channels.pop(channel)
+        del self._by_record[(record, number)]
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _identity(path):
+    """The random name of this agent folder, made at its first use."""
+    found = _read(path)
+    if not found:
+        found = os.urandom(8).hex().encode()
+        replace(path, found, 0o600)
+    return found.decode()

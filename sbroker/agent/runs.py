@@ -1,0 +1,288 @@
+"""The agent's runs: preparing them, forking their supervisors, finding them again, and cleaning up after one that died."""
+
+import os
+import signal
+import socket
+import sys
+import traceback
+
+from . import kernel, procs, rundir, users
+from .loop import Stream, connect_unix, listen_unix
+from .rundir import ACTIVE, ENDED, HELD, NEW, REVOKED, RunDir
+from .supervisor import Supervisor
+from .wire import LinkReader, WireError, link_frame
+
+_SWEEP = 0.05  # seconds between rounds of SIGKILL on what a dead supervisor left
+_REFORK = 1.0
+
+
+class Record:
+    """One run here. `stream` is None while no supervisor is connected; `pid` is 0 for one that an earlier agent forked."""
+
+    def __init__(self, directory, state):
+        self.dir, self.state = directory, state
+        self.stream, self.pid, self.info = None, 0, None
+        self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
+        self.clearing = False
+
+    @property
+    def key(self):
+        return self.dir.job, self.dir.run
+
+    def tell(self, header, body=b""):
+        if self.stream is not None:
+            self.stream.write(link_frame(header, body))
+
+
+class Runs:
+    """`relay` offers: loop, node, settings, front, names, report(kind, record or key, data, time, origin), from_supervisor(record, header, body),
+    supervisor_gone(record)."""
+
+    def __init__(self, relay, folder):
+        self.relay, self.folder = relay, folder
+        self.records = {}  # (job, run) → Record
+
+    # --- after a start
+
+    def scan(self):
+        """Take up what earlier agents left."""
+        for directory in rundir.scan(self.folder):
+            record = self.records[(directory.job, directory.run)] = Record(directory, directory.state())
+            if record.state in (NEW, REVOKED):
+                continue
+            if record.state == ENDED:
+                record.state = ACTIVE  # until `empty` is found in its last word
+            try:
+                record.info = directory.record()[0]
+            except (OSError, ValueError):
+                record.info = None
+            if not self._reconnect(record):
+                if record.state == HELD:
+                    self.relay.report("held", record.key)
+                else:
+                    self._gone(record)
+
+    def _reconnect(self, record):
+        try:
+            sock = connect_unix(record.dir.file("srun.sock"))
+        except OSError:
+            return False
+        if record.info is None or not users.peer_is(sock, record.info["user"]["uid"]):
+            sock.close()
+            return False
+        self._attach(record, sock)
+        record.tell({"op": "agent"})
+        return True
+
+    def live(self):
+        """[[job, run, "HELD" | "ACTIVE"], …] for the hello. A run whose `empty` the broker has not acknowledged is still ACTIVE to it."""
+        found = []
+        telling = self.relay.journal.unacked("empty")
+        for key, record in sorted(self.records.items()):
+            if record.state == HELD:
+                record.state = record.dir.state()  # a node that is not the head is started by the head
+            if record.state == HELD:
+                found.append([key[0], key[1], HELD])
+            elif key in telling or record.state == ACTIVE or record.clearing:
+                found.append([key[0], key[1], ACTIVE])
+        return found
+
+    # --- orders
+
+    def prepare(self, header, script, environ):
+        key, info = (header["job"], header["run"]), header["info"]
+        record = self.records.get(key)
+        if record is not None and record.state != NEW:
+            if record.state == HELD:
+                self.relay.report("held", key)
+            elif record.state == REVOKED:
+                self.relay.report("refused", key, {"error": "the run was revoked first"})
+            return
+        refusal = users.refusal(info["user"], self.relay.settings)
+        if refusal:
+            return self.relay.report("refused", key, {"error": refusal})
+        directory = RunDir(self.folder, *key)
+        owner = (info["user"]["uid"], info["user"]["gid"]) if os.geteuid() == 0 else None
+        try:
+            directory.prepare(info, script, environ, owner)
+        except OSError as error:
+            directory.remove()
+            return self.relay.report("refused", key, {"error": f"{error.filename or directory.path}: {error.strerror}"})
+        record = self.records[key] = Record(directory, HELD)
+        record.info = info
+        if info["head"] != self.relay.node:
+            self.fork(record)  # the head's supervisor will call it; the head's own is forked when it is to start
+        self.relay.report("held", key)
+
+    def start(self, key):
+        record = self.records.get(key)
+        if record is None or record.state in (NEW, REVOKED):
+            return self.relay.report("refused", key, {"error": "the run is not held here"})
+        if record.state != HELD:
+            return
+        if record.stream is None:
+            self.fork(record)
+        record.tell({"op": "start"})
+
+    def revoke(self, key):
+        """Give the run up here if it has not started; the broker hears `empty` then."""
+        record = self.records.get(key)
+        if record is None:
+            record = self.records[key] = Record(RunDir(self.folder, *key), NEW)
+        if record.state == ENDED:
+            self._empty_again(key)
+            return False
+        if record.dir.revoke() in (ACTIVE, ENDED):
+            record.state = ACTIVE
+            return False
+        record.state = REVOKED
+        if record.stream is not None:
+            record.tell({"op": "drop"})
+            record.stream.finish()
+            record.stream = None
+        self.relay.report("empty", key)
+        return True
+
+    def end(self, key, header):
+        if not self.revoke(key):
+            self.records[key].tell(header)
+
+    def _empty_again(self, key):
+        """For a broker that asks though `empty` was acknowledged: its record was restored from a backup, say."""
+        if key not in self.relay.journal.unacked("empty"):
+            self.relay.report("empty", key)
+
+    def tell(self, key, header, body=b""):
+        """Hand an order to the run's supervisor. False if there is none."""
+        record = self.records.get(key)
+        if record is None or record.stream is None:
+            return False
+        record.tell(header, body)
+        return True
+
+    def forget(self, key):
+        """The broker has the run's end on record."""
+        record = self.records.get(key)
+        if record is None or record.clearing or record.state not in (ENDED, REVOKED):
+            return
+        del self.records[key]
+        record.dir.remove()
+        self.relay.journal.forget(*key)
+
+    # --- supervisors
+
+    def fork(self, record):
+        """A supervisor for a held run: a fork of this process, warm, without exec."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening = listen_unix(record.dir.file("srun.sock"), 0o777 if os.geteuid() == 0 else 0o600)  # the folder is its owner's alone
+        pid = os.fork()
+        if pid == 0:
+            self._supervise(record, theirs, listening)
+        theirs.close()
+        listening.close()
+        record.pid = pid
+        self._attach(record, ours)
+        self.relay.loop.on_child(pid, lambda status: self._exited(record))
+
+    def _supervise(self, record, agent, listening):
+        """In the child; never returns."""
+        try:
+            relay = self.relay
+            relay.loop.after_fork()
+            _close_all_but({0, 1, 2, agent.fileno(), listening.fileno()} | relay.loop.own_fds())
+            os.setsid()
+            kernel.set_name("sbroker-run")
+            kernel.become_subreaper()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # its end is the run's end, never the other way round
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            users.become(record.info["user"])
+            Supervisor(relay.loop, record.dir, record.info, relay.node, relay.front, relay.settings, agent, listening)
+            relay.loop.run()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(1)
+
+    def _attach(self, record, sock):
+        stream, reader = Stream(self.relay.loop, sock), LinkReader()
+
+        def data(received):
+            try:
+                frames = reader.feed(received)
+            except WireError:
+                stream.close()
+                return closed(None)
+            for header, body in frames:
+                self.relay.from_supervisor(record, header, body)
+
+        def closed(_error):
+            if record.stream is stream:
+                record.stream = None
+                self.relay.supervisor_gone(record)
+                self._gone(record)
+
+        record.stream = stream
+        stream.on_data, stream.on_close = data, closed
+        stream.resume()
+
+    def _exited(self, record):
+        record.pid = 0
+
+    def heard(self, record, kind):
+        """A report of the run's supervisor was taken: what it means for the run's state here."""
+        if kind == "started":
+            record.state = ACTIVE
+        elif kind == "empty":
+            record.state = ENDED
+
+    # --- after a supervisor's death
+
+    def _gone(self, record):
+        """No supervisor answers for this run any more. Its last word counts; without an end it is lost, and nothing of it may go on."""
+        word = record.dir.last_word()
+        for number, kind, when, data in word:
+            self.relay.report(kind, record.key, data, when, number)
+            self.heard(record, kind)
+        if record.state in (ENDED, REVOKED):
+            return
+        if record.dir.state() == HELD:
+            if record.info is not None and record.info["head"] != self.relay.node:
+                self.relay.loop.call_later(_REFORK, lambda: self._refork(record))
+            return
+        record.state, record.clearing = ACTIVE, True
+        self._clear(record, ended=bool(word))
+
+    def _refork(self, record):
+        """A held run lost its supervisor before it started: nothing is lost."""
+        if record.state == HELD and record.stream is None and self.relay.front is not None:
+            self.fork(record)
+
+    def _clear(self, record, ended):
+        """SIGKILL whatever the run still has here, until there is nothing; then report. Orphans of a supervisor that we forked became our
+        children; those of an older agent's are known by their environment."""
+        entry = b"SBROKER_SOCKET=" + os.fsencode(record.dir.file("srun.sock"))
+        supervisors = {other.pid for other in self.records.values() if other is not record}
+        orphans = [pid for pid in procs.children(os.getpid()) if pid not in supervisors and procs.alive(pid)]
+        pids = set(orphans + [pid for orphan in orphans for pid in procs.descendants(orphan)])
+        pids.update(procs.by_environ(entry, os.stat(record.dir.path).st_uid))
+        if pids:
+            procs.signal_all(sorted(pids), signal.SIGKILL)
+            self.relay.loop.call_later(_SWEEP, lambda: self._clear(record, ended))
+            return
+        record.clearing = False
+        if not ended:
+            self.relay.report("lost", record.key)
+        self.relay.report("empty", record.key)
+        record.state = ENDED
+
+
+def _close_all_but(keep):
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in keep:
+            try:
+                os.close(int(name))
+            except OSError:
+                continue  # the descriptor that listed the folder

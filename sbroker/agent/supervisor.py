@@ -1,0 +1,281 @@
+"""The supervisor of one run on one node: a fork of the agent that has become the user, and the parent of all the run's tasks.
+
+It lives as long as the run, with or without agent and broker: it enforces limits, kills what is left, and keeps its reports until an
+agent has them in its journal. Its parts: batch.py (the script), ending.py (limits, signals, the end), peers.py (the other nodes'
+supervisors), calls.py (commands from inside the job, sessions from outside).
+
+For the steps, all on the one `Supervisor` object:
+
+    sup.info, sup.node, sup.dir, sup.loop, sup.front, sup.is_head, sup.share    description, node name, RunDir path, Loop, NodeFront,
+                                                                     whether this is nodes[0], this node's entry of info["nodes"]
+    sup.started, sup.over                                            tasks may run now; no new task may start any more
+    sup.report(kind, data)                                           a report to the broker (step_start, step_end, notice)
+    sup.spawn(plan, on_exit) -> Process                              tasks.Plan, tasks.Process; on_exit(process) once it ended; RuntimeError after `over`
+    sup.processes                                                    set of live Processes on this node (Process.step: None batch, else a step number)
+    sup.signal_step(step, signum)                                    to all processes of that step here, descendants included
+    sup.peers                                                        node → Peer with send(header, body=b""), pending; on the head all other
+                                                                     nodes once connected, elsewhere only the head
+    sup.on_peer(op, fn(node, header, body))                          frames from other supervisors, by their op
+    sup.on_peer_change(fn(node, connected))                          a peer came or went
+    sup.on_order(op, fn(header))                                     told after the run's own handling: "signal", "end", "freeze"
+    sup.on_over(fn())                                                the run's end has come: tasks were killed or are gone
+    sup.memory_limit(step, bytes)                                    watch this step's processes here; 0 ends the watch
+    sup.finish(code, signal)                                         an allocation without script ends by itself (srun alone)
+    sup.batch_stderr(text)                                           bytes into the batch script's standard error
+
+`sbroker.agent.session` offers `accept(sup, call, caller)` (call: wire.parse_call's dict; caller: calls.Caller) and `wants(sup, call)`,
+whether a call from inside the job is a step command (else it goes to the broker). front.notice kinds used here: job_cancelled,
+chdir, execve, memory, job_memory.
+"""
+
+import os
+import time
+
+from . import procs, tasks, users
+from .batch import Batch
+from .calls import Calls, session_code
+from .ending import Ending
+from .loop import Stream
+from .peers import Peers
+from .wire import CALL, LinkReader, WireError, link_frame
+
+_PATIENCE = 10.0  # seconds that an ended run waits for an agent that is connected but does not acknowledge
+
+
+class Supervisor:
+    """State and orders of one run on one node. `agent`: a connected socket; `listening`: the run's own socket, for commands
+    inside the job, later agents and peers."""
+
+    def __init__(self, loop, rundir, info, node, front, settings, agent, listening):
+        self.loop, self.rundir, self.info, self.node, self.front, self.settings = loop, rundir, info, node, front, settings
+        self.dir = rundir.path
+        self.is_head = info["head"] == node
+        self.share = next(share for share in info["nodes"] if share["node"] == node)
+        self.started = self.over = self.empty = False
+        self.processes = set()
+        self.derived = {"code": 0, "signal": 0}
+        self._number = 0
+        self._unacked = []  # [number, kind, time, data]
+        self._listeners = {}  # op → [fn]
+        self._over_listeners = []
+        self.agent = None
+        loop.on_orphan(self._orphan)
+        self.listening = listening
+        loop.watch(listening.fileno(), read=self._accept)
+        self.peers_link = Peers(self)
+        self.peers = self.peers_link.connected
+        self.calls = Calls(self)
+        self.ending = Ending(self)
+        self.batch = Batch(self)
+        if session_code() is not None:
+            session_code().setup(self)
+        self._take_agent(Stream(loop, agent), LinkReader(), [])
+
+    # --- the agent
+
+    def _accept(self):
+        try:
+            sock = self.listening.accept()[0]
+        except OSError:
+            return
+        stream, early = Stream(self.loop, sock), bytearray()
+        if not users.peer_allowed(stream.fd):
+            return stream.close()
+        stream.on_data = lambda data: self._greeted(stream, early, data)
+        stream.on_close = lambda error: None
+        stream.resume()
+
+    def _greeted(self, stream, early, data):
+        """The first bytes say who it is: a thin client's CALL (its fifth byte), else an agent, or a peer with the run's key. All are root's or
+        our own user's, as the kernel said."""
+        early += data
+        if len(early) < 5:
+            return
+        if early[4] == CALL:
+            return self.calls.came(stream, bytes(early))
+        reader = LinkReader()
+        try:
+            frames = reader.feed(bytes(early))
+        except WireError:
+            return stream.close()
+        if not frames:
+            return
+        op = frames[0][0].get("op")
+        if op == "agent":
+            self._take_agent(stream, reader, frames[1:])
+        elif op != "peer" or not self.peers_link.accept(stream, reader, frames):
+            stream.close()
+
+    def _take_agent(self, stream, reader, frames):
+        if self.agent is not None:
+            self.agent.close()
+        self.agent = stream
+        stream.on_data = lambda data: self._agent_data(reader, data)
+        stream.on_close = self._agent_gone
+        stream.resume()
+        self.tell({"op": "hello", "job": self.info["job"], "run": self.info["run"], "state": "ACTIVE" if self.started else "HELD"})
+        for entry in self._unacked:
+            self._tell_report(entry)
+        self.calls.agent_came()
+        for header, body in frames:
+            self.order(header, body)
+
+    def _agent_data(self, reader, data):
+        try:
+            frames = reader.feed(data)
+        except WireError as error:
+            self.agent.close()
+            return self._agent_gone(error)
+        for header, body in frames:
+            self.order(header, body)
+
+    def _agent_gone(self, _error):
+        self.agent = None
+        self.calls.agent_gone()
+        if self.empty:
+            self.loop.stop()  # all is in the run's last word; the next agent reads it
+
+    def tell(self, header, body=b""):
+        """A frame to the agent; dropped when there is none (reports and calls are kept by their owners)."""
+        if self.agent is not None:
+            self.agent.write(link_frame(header, body))
+
+    def report(self, kind, data=None):
+        """Tell the broker, by way of the agent's journal; kept until it is there."""
+        self._number += 1
+        entry = [self._number, kind, time.time(), data or {}]
+        if kind == "step_end":
+            self._derive(entry[3])
+        self._unacked.append(entry)
+        if kind in ("ended", "empty"):
+            return  # `leave_word` writes them down before they are told
+        self._tell_report(entry)
+
+    def _derive(self, data):
+        """Slurm's derived exit: the highest exit code of the steps, or a signal where no code says more."""
+        if data.get("code", 0) > self.derived["code"]:
+            self.derived = {"code": data["code"], "signal": data.get("signal", 0)}
+        elif not self.derived["code"] and data.get("signal"):
+            self.derived = {"code": 0, "signal": data["signal"]}
+
+    def _tell_report(self, entry):
+        number, kind, when, data = entry
+        self.tell({"op": "report", "n": number, "kind": kind, "time": when, "data": data})
+
+    def leave_word(self, *kinds):
+        """Write all that is unacknowledged to the run's directory, durably, then tell the reports of these kinds."""
+        self.rundir.leave(self._unacked)
+        for entry in self._unacked:
+            if entry[1] in kinds:
+                self._tell_report(entry)
+
+    # --- orders
+
+    def order(self, header, body):
+        """One frame from the agent."""
+        op = header.get("op")
+        if op == "ack":
+            self._unacked = [entry for entry in self._unacked if entry[0] > header["n"]]
+            if self.empty and not self._unacked:
+                self.loop.stop()
+        elif op == "start":
+            self.start()
+        elif op == "drop":
+            self.loop.stop()  # revoked before it started: the agent has decided it in the directory
+        elif op == "attended":
+            self.ending.attended()
+        elif op.startswith("chan_"):
+            self.calls.frame(op, header, body)
+        elif op in ("end", "signal", "freeze", "adjust"):
+            getattr(self.ending, op)(header)
+            for fn in self._listeners.get(op, []):
+                fn(header)
+
+    def start(self):
+        """Run, if this is the first time. On the head by the broker's order, elsewhere by the head's greeting. False if it may not."""
+        if self.started:
+            return True
+        if not self.rundir.start():
+            return False
+        self.started = True
+        if self.is_head:
+            self.report("started", {"pid": os.getpid()})
+            self.peers_link.connect()
+            self.ending.arm()
+            if self.info["kind"] == "batch":
+                self.batch.launch()
+        return True
+
+    # --- processes
+
+    def spawn(self, plan, on_exit):
+        """Start a process of the run; `on_exit(process)` when it ended. RuntimeError when the run is over, OSError when it cannot fork."""
+        if self.over or not self.started:
+            raise RuntimeError("no task may start now")
+        plan.env["SBROKER_SOCKET"] = self.calls.path  # also what tells the run's processes from others after our death
+        process = tasks.launch(plan)
+        self.processes.add(process)
+
+        def ended(status, rusage):
+            process.status, process.usage = status, tasks.usage_of(rusage)
+            self.processes.discard(process)
+            on_exit(process)
+            self.ending.child_ended()
+
+        self.loop.on_child(process.pid, ended, usage=True)
+        return process
+
+    def _orphan(self, _pid, _status, _rusage):
+        self.ending.child_ended()
+
+    def of_step(self, step):
+        """The live Processes of a step here; step None: the batch script's."""
+        return [process for process in self.processes if process.step == step]
+
+    def signal_step(self, step, signum):
+        for process in self.of_step(step):
+            process.kill(signum)
+
+    def everything(self):
+        """Pids of all that the run has here."""
+        return procs.descendants(os.getpid())
+
+    # --- for the steps
+
+    def on_order(self, op, fn):
+        self._listeners.setdefault(op, []).append(fn)
+
+    def on_over(self, fn):
+        self._over_listeners.append(fn)
+
+    def on_peer(self, op, fn):
+        self.peers_link.handlers[op] = fn
+
+    def on_peer_change(self, fn):
+        self.peers_link.watchers.append(fn)
+
+    def memory_limit(self, step, limit):
+        self.ending.memory_limit(step, limit)
+
+    def finish(self, code=0, signal=0):
+        self.ending.script_ended(code, signal, "signal" if signal else "exit", "", {})
+
+    def batch_stderr(self, text):
+        self.batch.say(text)
+
+    def declare_over(self):
+        """No task may start from here on; tells who asked to know."""
+        if not self.over:
+            self.over = True
+            for fn in self._over_listeners:
+                fn()
+
+    def nothing_left(self):
+        """All tasks here are gone: the last reports, then the end of this process."""
+        self.empty = True
+        self.report("empty", {})
+        self.leave_word("ended", "empty")
+        if self.agent is None:
+            self.loop.stop()
+        else:
+            self.loop.call_later(_PATIENCE, self.loop.stop)

@@ -1,0 +1,115 @@
+"""The administrator's command `sbroker`: up, down, status, doctor, options, plan, explain.
+
+`up`, `down` and `doctor` act here; what needs the broker is asked of it as a call named "sbroker" and runs on its side
+(`broker_side`). Users of the cluster never need any of this.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import click
+
+from sbroker.api import FrontEnd
+from sbroker.errors import SbrokerError
+
+FrontEndMaker = Callable[[], FrontEnd]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sbroker")
+def cli() -> None:
+    """One Slurm for every machine you can reach: the broker's own commands."""
+
+
+@cli.command()
+def up() -> None:
+    """Start the personal broker, if it does not run."""
+    from sbroker.cli import lifecycle
+
+    click.echo(lifecycle.up())
+
+
+@cli.command()
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for its end.")
+def down(timeout: float) -> None:
+    """Stop the broker. Jobs go on, and the next broker finds them."""
+    from sbroker.cli import lifecycle
+
+    click.echo(lifecycle.down(timeout))
+
+
+@cli.command()
+def doctor() -> None:
+    """Look at what a broker needs on this machine; each finding says what to do."""
+    from sbroker.cli import doctor
+
+    findings = doctor.examine(os.environ)
+    for finding in findings:
+        click.echo("%-4s  %s" % (finding.level, finding.sentence))
+    if any(finding.level == doctor.BAD for finding in findings):
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("command", required=False)
+@click.option("--class", "kind", type=click.Choice(["honoured", "harmless", "refused"]), help="Only options of this class.")
+@click.pass_obj
+def options(front_end: FrontEndMaker, command: str | None, kind: str | None) -> None:
+    """Which options of Slurm's commands are honoured, harmless or refused."""
+    from tabulate import tabulate
+
+    rows = [row for row in front_end().option_rows() if command in (None, row["command"]) and kind in (None, row["class"])]
+    if not rows:
+        raise click.ClickException("no such options" + (" of " + command if command else ""))
+    keys = ("command", "option", "class", "note")
+    click.echo(tabulate([[row[key] for key in keys] for row in rows], headers=keys, tablefmt="plain"))
+
+
+@cli.command()
+def status() -> None:
+    """The broker's pid, and what it has."""
+    _relay("status")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def plan(arguments: tuple[str, ...]) -> None:
+    """Where and when a job would start: arguments as of sbatch. Nothing is submitted."""
+    from sbroker.cli import ask
+
+    sys.exit(ask.relay("sbatch", ["--test-only", *arguments]))
+
+
+@cli.command()
+@click.argument("job")
+def explain(job: str) -> None:
+    """Where JOB could run, and why not elsewhere or not yet."""
+    _relay("explain", job)
+
+
+def _relay(*argv: str) -> None:
+    from sbroker.cli import ask
+
+    sys.exit(ask.relay("sbroker", list(argv)))
+
+
+def main(argv: list[str], front_end: FrontEndMaker) -> int:
+    """Run the command; returns its exit code."""
+    try:
+        cli.main(args=argv, prog_name="sbroker", obj=front_end, standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except SbrokerError as error:
+        click.echo("sbroker: error: %s" % error, err=True)
+        return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0

@@ -1,0 +1,55 @@
+"""What `sbroker` asks of a running broker, as functions of its state. Runs inside the daemon, which dispatches the name "sbroker" here."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from sbroker import __version__
+from sbroker.api import Api, Call, Client
+from sbroker.errors import Refused, SbrokerError
+from sbroker.states import JobState
+
+Answer = Awaitable[str]
+
+
+async def run(call: Call, client: Client, api: Api) -> int:
+    """One command; its text goes to the caller, its exit code is returned."""
+    command, *arguments = call.argv or ("",)
+    answer = COMMANDS.get(command)
+    if answer is None:
+        await client.out("sbroker: error: the broker knows no command %r\n" % command, 2)
+        return 2
+    try:
+        await client.out(await answer(api, arguments) + "\n")
+    except SbrokerError as error:
+        await client.out("sbroker: error: %s\n" % (error if not isinstance(error, Refused) else error.detail or error.code.value), 2)
+        return 1
+    return 0
+
+
+async def status(api: Api, arguments: list[str]) -> str:
+    """A line each: pid and release, nodes by state, jobs by state."""
+    view = api.view
+    nodes = Counter(("drained" if node.drain else node.state.value.lower()) for node in view.nodes.values())
+    jobs: Counter[str] = Counter()
+    for job in view.jobs.values():
+        state = "completing" if job.completing else job.state.value.lower()
+        jobs[state] += max(1, len(job.array_pending)) if job.state is JobState.PENDING else 1
+    return "\n".join(["broker: pid %d, sbroker %s" % (os.getpid(), __version__), "nodes: %s" % _counts(nodes), "jobs: %s" % _counts(jobs)])
+
+
+async def explain(api: Api, arguments: list[str]) -> str:
+    """Sentences on a job."""
+    number = arguments[0].partition("_")[0] if arguments else ""
+    if not number.isdigit():
+        raise SbrokerError("explain needs a job id, not %r." % (arguments[0] if arguments else ""))
+    return "\n".join(await api.explain(int(number)))
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join("%d %s" % (count, word) for word, count in sorted(counts.items())) or "none"
+
+
+COMMANDS: dict[str, Callable[[Api, list[str]], Answer]] = {"status": status, "explain": explain}

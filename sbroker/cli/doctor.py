@@ -1,0 +1,136 @@
+"""`sbroker doctor`: what a broker needs on this machine, looked at without changing anything but a probe file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from sbroker import paths
+from sbroker.cli import ask
+from sbroker.errors import ConfigError, SbrokerError
+
+GOOD, NOTE, BAD = "ok", "note", "BAD"
+NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs", "9p", "fuse.glusterfs"}
+LEAST_FREE = 1 << 30  # bytes for spools and database
+
+
+class Finding(NamedTuple):
+    level: str  # GOOD, NOTE (works, but) or BAD (does not work)
+    sentence: str
+
+
+def examine(environ: Mapping[str, str]) -> list[Finding]:
+    """All findings, in the order in which things are needed."""
+    where = paths.shared() if _is_shared(environ) else paths.personal(environ)
+    checks: tuple[Callable[[paths.Paths], Iterator[Finding]], ...] = (python, launchers, config, state, broker, names, gpus)
+    return [finding for check in checks for finding in check(where)]
+
+
+def _is_shared(environ: Mapping[str, str]) -> bool:
+    return not environ.get("SBROKER_HOME") and paths.SHARED_CONFIG.exists()
+
+
+def python(where: paths.Paths) -> Iterator[Finding]:
+    yield Finding(GOOD, "Python %d.%d.%d at %s." % (*sys.version_info[:3], sys.executable))
+
+
+def launchers(where: paths.Paths) -> Iterator[Finding]:
+    if not os.access("/bin/bash", os.X_OK):
+        yield Finding(BAD, "The commands are launched by /bin/bash, which is not there: install bash.")
+    found = shutil.which("sbatch")
+    if found is None:
+        yield Finding(NOTE, "No sbatch on PATH: add %s to it." % os.path.dirname(sys.executable))
+        return
+    real = os.path.realpath(found)
+    with open(real, "rb") as file:
+        ours = b"slurm_compat" in file.read(4096)
+    if ours:
+        yield Finding(GOOD, "sbatch on PATH is ours: %s." % found)
+    else:
+        yield Finding(NOTE, "sbatch on PATH is another Slurm's (%s): put %s before it." % (found, os.path.dirname(sys.executable)))
+
+
+def config(where: paths.Paths) -> Iterator[Finding]:
+    from sbroker import config as configuration
+
+    if not os.path.exists(where.config):
+        yield Finding(GOOD, "No %s: this machine is one node in the partition debug." % where.config)
+        return
+    try:
+        configuration.load(where.config)
+    except (ConfigError, OSError) as error:
+        yield Finding(BAD, "The configuration cannot be used: %s" % error)
+    else:
+        yield Finding(GOOD, "The configuration %s is valid." % where.config)
+
+
+def state(where: paths.Paths) -> Iterator[Finding]:
+    folder = Path(where.state)
+    while not folder.exists():
+        folder = folder.parent
+    kind = file_system(str(folder))
+    if kind in NETWORK_FILE_SYSTEMS:
+        unsafe = "%s lies on a network file system (%s), where a database is not safe: set SBROKER_HOME to a local folder."
+        yield Finding(BAD, unsafe % (where.state, kind))
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            yield Finding(GOOD, "%s can be written (%s)." % (folder, kind))
+    except OSError as error:
+        yield Finding(BAD, "%s cannot be written (%s): free space, mend its permissions, or set SBROKER_HOME." % (folder, error.strerror))
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE:
+        yield Finding(NOTE, "Only %d MiB are free in %s: job output waits when it is full; free some space." % (free >> 20, folder))
+
+
+def file_system(path: str) -> str:
+    """Type of the file system that `path` is on, as in /proc/self/mountinfo."""
+    best, kind, real = -1, "unknown", os.path.realpath(path)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            mount = before.split()[4].replace("\\040", " ")
+            if (real == mount or real.startswith(mount.rstrip("/") + "/")) and len(mount) >= best:
+                best, kind = len(mount), after.split()[0]
+    return kind
+
+
+def broker(where: paths.Paths) -> Iterator[Finding]:
+    try:
+        with ask.connect(where.socket) as sock:
+            yield Finding(GOOD, "The broker answers at %s: pid %d." % (where.socket, ask.broker_pid(sock)))
+    except ask.NoBroker:
+        if where.shared:
+            silent = "The shared broker does not answer at %s: run `systemctl start sbrokerd` and look at its journal."
+            yield Finding(BAD, silent % where.socket)
+        else:
+            yield Finding(GOOD, "No broker runs yet: the first command starts it.")
+    except SbrokerError as error:
+        yield Finding(BAD, "%s Ask the administrator of this host." % error)
+
+
+def names(where: paths.Paths) -> Iterator[Finding]:
+    name = socket.gethostname()
+    try:
+        address = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError:
+        unknown = "The name of this machine, %s, does not resolve: add it to /etc/hosts, or rendezvous of multi-node jobs fail."
+        yield Finding(NOTE, unknown % name)
+    else:
+        yield Finding(GOOD, "%s resolves to %s." % (name, address))
+
+
+def gpus(where: paths.Paths) -> Iterator[Finding]:
+    devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
+    if not devices:
+        yield Finding(GOOD, "No NVIDIA devices here: this machine has no GPUs to give.")
+    elif shutil.which("nvidia-smi") is None:
+        untyped = "%d NVIDIA devices but no nvidia-smi: their type is unknown; set `gres` of the site in %s."
+        yield Finding(NOTE, untyped % (len(devices), where.config))
+    else:
+        yield Finding(GOOD, "%d NVIDIA devices." % len(devices))

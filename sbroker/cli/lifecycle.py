@@ -1,0 +1,71 @@
+"""`sbroker up` and `down`: the personal broker's start and the end of any."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from sbroker import paths
+from sbroker.cli import ask
+from sbroker.errors import SbrokerError
+
+START_WAIT = 30.0
+
+
+def up() -> str:
+    """Start the personal broker under the lock that the thin client uses too. Returns a sentence; SbrokerError if it does not start."""
+    socket = ask.whom()
+    if socket == paths.shared().socket:
+        raise SbrokerError("This host has a shared broker (%s): it is started by `systemctl start sbrokerd`." % paths.SHARED_CONFIG)
+    where = paths.personal(os.environ)
+    where.create()
+    with open(Path(where.state) / "start.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            with ask.connect(where.socket) as sock:
+                return "The broker runs: pid %d." % ask.broker_pid(sock)
+        except ask.NoBroker:
+            return _start(where)
+
+
+def _start(where: paths.Paths) -> str:
+    log = Path(where.logs) / "sbrokerd.log"
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_"))}
+    with open(log, "ab") as out:
+        begin = out.tell()
+        process = subprocess.Popen([sys.executable, "-m", "sbroker_main", "--personal"], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                   cwd="/", env=env, start_new_session=True)
+    waited = 0.0
+    while waited < START_WAIT:
+        try:
+            with ask.connect(where.socket) as sock:
+                return "The broker was started: pid %d." % ask.broker_pid(sock)
+        except ask.NoBroker:
+            if process.poll() is not None:
+                last = log.read_bytes()[begin:].decode("utf-8", "replace").strip().splitlines()[-5:]
+                raise SbrokerError("The broker does not start: %s" % ("\n".join(last) or "it says nothing in %s" % log)) from None
+        select.select([], [], [], 0.02)
+        waited += 0.02
+    raise SbrokerError("The broker (pid %d) does not answer within %d seconds; its log is %s" % (process.pid, START_WAIT, log))
+
+
+def down(timeout: float) -> str:
+    """Stop the broker that our commands ask, and wait for its end. Returns a sentence."""
+    with ask.connect(ask.whom()) as sock:
+        pid = ask.broker_pid(sock)
+        handle = os.pidfd_open(pid)  # names this very process, whoever gets the number later
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+        ended, _, _ = select.select([handle], [], [], timeout)
+    except PermissionError as error:
+        raise SbrokerError("The broker (pid %d) is not yours to stop." % pid) from error
+    finally:
+        os.close(handle)
+    if not ended:
+        raise SbrokerError("The broker (pid %d) was told to end and still runs after %g seconds." % (pid, timeout))
+    return "The broker (pid %d) has ended." % pid

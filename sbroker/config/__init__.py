@@ -1,0 +1,138 @@
+"""config.yaml as values: read, checked, and turned into what the core is configured with.
+
+    load(path) → Config       ConfigError names file, line, the wrong value and what would be right
+    default_config()          no file: this machine as one node in the partition debug
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from sbroker.config.units import Limit, Seconds, Size
+from sbroker.model import INFINITE, Node, Partition, Value
+from sbroker.paths import Paths
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class PartitionConfig(Value, kw_only=True):
+    """One entry of `partitions`; `Partition` of the model is made of it."""
+
+    name: str
+    sites: tuple[str, ...]
+    default: bool = False
+    state: Literal["UP", "DOWN", "DRAIN", "INACTIVE"] = "UP"
+    max_time: Limit = Limit(INFINITE)
+    default_time: Limit | None = None
+    max_nodes: Positive | None = None
+    min_nodes: int = 0
+    def_mem_per_cpu: Size | None = None
+    def_mem_per_node: Size | None = None
+    def_mem_per_gpu: Size | None = None
+    def_cpus_per_gpu: Positive | None = None
+    max_mem_per_cpu: Size | None = None
+    gpu_types: tuple[str, ...] = ()
+    oversubscribe: str = "no"
+    allow_accounts: tuple[str, ...] = ()
+    allow_groups: tuple[str, ...] = ()
+    allow_qos: tuple[str, ...] = ()
+    priority_tier: int = 1
+    policy: Literal["", "cheapest", "soonest"] = ""
+    suspend_time: Seconds | None = None
+    hidden: bool = False
+
+
+class User(Value, kw_only=True):
+    accounts: tuple[str, ...] = ()
+    default_account: str | None = None
+    qos: tuple[str, ...] = ()
+    default_qos: str | None = None
+
+
+class Account(Value, kw_only=True):
+    budget: str | None = None  # "5000 USD/month"; sites that cost nothing never use it
+    on_exhausted: Literal["drain", "cancel", "continue"] = "drain"
+    shares: Positive = 1
+
+
+class Qos(Value, kw_only=True):
+    priority: int = 0
+
+
+class Head(Value, kw_only=True):
+    """The keys of the file that are single values."""
+
+    cluster: str = "sbroker"
+    imitate: str = "22.05"
+    store: str = "sqlite"
+    kill_wait: Seconds = Seconds(30)
+    min_job_age: Seconds = Seconds(300)
+    max_array_size: Positive = 100001
+    mpi_default: str = "none"
+    first_job_id: Positive = 1
+    lost_after: Seconds = Seconds(300)
+    min_uid: int = 1000
+    allow_root_jobs: bool = False
+    operators: tuple[str, ...] = ("root",)
+    submit_hook: str | None = None
+
+
+class Config(Head, kw_only=True):
+    """A checked configuration. `sites` holds settings of each site's kind; `file` is "" when there is none."""
+
+    file: str = ""
+    parts: tuple[PartitionConfig, ...] = ()
+    sites: Mapping[str, Any] = {}
+    users: Mapping[str, User] = {}
+    accounts: Mapping[str, Account] = {}
+    qos: Mapping[str, Qos] = {}
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes that are known in advance, site by site in the order written."""
+        from sbroker import providers
+        from sbroker.providers.base import Context
+
+        return tuple(node for site, settings in self.sites.items() for node in providers.make(settings, Context(site=site)).nodes())
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """The partitions with the names of their nodes, in the order written."""
+        of_site: dict[str, list[str]] = {}
+        for node in self.nodes():
+            of_site.setdefault(node.site, []).append(node.name)
+        return tuple(
+            Partition(nodes=tuple(name for site in part.sites for name in of_site.get(site, ())),
+                      **{field: _plain(getattr(part, field)) for field in PartitionConfig.__struct_fields__})
+            for part in self.parts)
+
+    def settings(self) -> dict[str, Any]:
+        """What the core's Configure event carries: plain JSON values."""
+        keys = ("cluster", "imitate", "kill_wait", "min_job_age", "max_array_size", "mpi_default", "first_job_id", "lost_after", "min_uid",
+                "allow_root_jobs", "operators", "users", "accounts", "qos")
+        return {key: msgspec.to_builtins(getattr(self, key), enc_hook=_plain) for key in keys}
+
+    def store_address(self, paths: Paths) -> str:
+        """What `Store.open` wants: the database file of `paths`, or the URL."""
+        return paths.database if self.store == "sqlite" else self.store
+
+
+def _plain(value: Any) -> Any:
+    """Sizes and times as the plain numbers that JSON has."""
+    return int(value) if isinstance(value, (Size, Limit, Seconds)) else value
+
+
+def default_config() -> Config:
+    """Without a file: this machine as one node, partition debug."""
+    from sbroker.providers import local
+
+    return Config(parts=(PartitionConfig(name="debug", default=True, sites=("local",)),), sites={"local": local.Settings(provider="local")})
+
+
+def load(path: str | os.PathLike) -> Config:
+    """The configuration in the file at `path`. ConfigError if it cannot be read or is wrong in any way."""
+    from sbroker.config import check
+
+    return check.load(os.fspath(path))

@@ -1,0 +1,133 @@
+"""From a document to a checked `Config`: shapes first, then what must agree."""
+
+from __future__ import annotations
+
+import re
+
+from sbroker import providers
+from sbroker.config import Account, Config, Head, PartitionConfig, Qos, User, default_config, later
+from sbroker.config.text import Document, nearest
+from sbroker.errors import ConfigError
+from sbroker.providers.base import SiteSettings
+
+RELEASES = ("22.05",)  # of Slurm, that the front end can be
+_SECTIONS = ("partitions", "sites", "users", "accounts", "qos", "rules")
+_OVERSUBSCRIBE = re.compile(r"no|exclusive|(?:yes|force)(?::[1-9][0-9]*)?", re.IGNORECASE)
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
+
+
+def load(path: str) -> Config:
+    """The configuration in the file at `path`. ConfigError if it cannot be read or is wrong."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise ConfigError("%s cannot be read: %s" % (path, error.strerror)) from error
+    return parse(path, text)
+
+
+def parse(path: str, text: str | bytes) -> Config:
+    """The configuration in `text`; `path` is what errors call it."""
+    doc = Document(path, text)
+    if not isinstance(doc.value, dict):
+        raise doc.error((), "a configuration is a group of keys: cluster, partitions, sites, …")
+    known = (*Head.__struct_fields__, *_SECTIONS)
+    for key in doc.value:
+        if key not in known:
+            raise doc.error((key,), "there is no such key" + nearest(key, known))
+    head = doc.convert((), Head, {key: value for key, value in doc.value.items() if key not in _SECTIONS})
+    sites = {name: _site(doc, name, value) for name, value in doc.named("sites")}
+    parts = tuple(doc.convert(("partitions", index), PartitionConfig, value) for index, value in enumerate(doc.listed("partitions")))
+    for index, value in enumerate(doc.listed("rules")):
+        doc.convert(("rules", index), later.Rule, value)
+    if doc.value.get("rules"):
+        raise doc.error(("rules",), "this release cannot bind data to sites yet, and does not run jobs as if it did")
+    if not sites and not parts:
+        sites, parts = dict(default_config().sites), default_config().parts
+    config = Config(
+        file=path, sites=sites, parts=parts,
+        users={name: doc.convert(("users", name), User, value) for name, value in doc.named("users")},
+        accounts={name: doc.convert(("accounts", name), Account, value) for name, value in doc.named("accounts")},
+        qos={name: doc.convert(("qos", name), Qos, value) for name, value in doc.named("qos")},
+        **{key: getattr(head, key) for key in Head.__struct_fields__})
+    _check_head(doc, config)
+    _check_partitions(doc, config)
+    _check_users(doc, config)
+    _check_nodes(doc, config)
+    return config
+
+
+def _site(doc: Document, name: str, value: object) -> SiteSettings:
+    path = ("sites", name)
+    if not _LABEL.fullmatch(name):
+        raise doc.error(path, "%r cannot be the name of a site: letters, digits and dashes, at most 63" % name)
+    kind = value.get("provider") if isinstance(value, dict) else None
+    if not isinstance(kind, str):
+        raise doc.error(path, "the key provider is missing; it is one of: %s" % ", ".join(providers.kinds()))
+    found = providers.find(kind)
+    if found is None and kind in later.KINDS:
+        doc.convert(path, later.KINDS[kind], value)
+        raise doc.error((*path, "provider"), "this release has no provider of the kind %s yet; there are: %s" % (kind, ", ".join(providers.kinds())))
+    if found is None:
+        raise doc.error((*path, "provider"), "there is no provider of the kind %s%s" % (kind, nearest(kind, providers.kinds())))
+    settings = doc.convert(path, found.Settings, value)
+    try:
+        found.check(name, settings)
+    except ValueError as error:
+        key = str(error).partition(":")[0]
+        raise doc.error((*path, key) if (*path, key) in doc.lines else path, str(error).removeprefix(key + ": ")) from error
+    return settings
+
+
+def _check_head(doc: Document, config: Config) -> None:
+    if not _WORD.fullmatch(config.cluster):
+        raise doc.error(("cluster",), "%r cannot be the name of a cluster: letters, digits, dot, dash, underscore" % config.cluster)
+    if config.imitate not in RELEASES:
+        raise doc.error(("imitate",), "%r is not a release of Slurm that this sbroker can be; there are: %s" % (config.imitate, ", ".join(RELEASES)))
+    if config.store != "sqlite" and not config.store.startswith(("postgresql://", "sqlite:///")):
+        raise doc.error(("store",), "%r is not a store: write sqlite, or postgresql://USER@HOST/NAME" % config.store.partition(":")[0])
+
+
+def _check_partitions(doc: Document, config: Config) -> None:
+    names: set[str] = set()
+    default = ""
+    for index, part in enumerate(config.parts):
+        path = ("partitions", index)
+        if not _WORD.fullmatch(part.name):
+            raise doc.error((*path, "name"), "%r cannot be the name of a partition" % part.name)
+        if part.name in names:
+            raise doc.error((*path, "name"), "there are two partitions %s" % part.name)
+        names.add(part.name)
+        if part.default and default:
+            raise doc.error((*path, "default"), "the partition %s is the default already" % default)
+        default = part.name if part.default else default
+        for at, site in enumerate(part.sites):
+            if site not in config.sites:
+                raise doc.error((*path, "sites", at), "there is no site %s%s" % (site, nearest(site, config.sites)))
+        if not _OVERSUBSCRIBE.fullmatch(part.oversubscribe):
+            raise doc.error((*path, "oversubscribe"), "%r is wrong: write no, exclusive, yes, yes:4, force or force:4" % part.oversubscribe)
+        if part.default_time is not None and 0 <= part.max_time < part.default_time:
+            raise doc.error((*path, "default_time"), "it is more than max_time")
+        if part.def_mem_per_cpu and part.def_mem_per_node:
+            raise doc.error((*path, "def_mem_per_node"), "def_mem_per_cpu is set too: only one of them can be")
+
+
+def _check_users(doc: Document, config: Config) -> None:
+    for name, user in config.users.items():
+        if user.default_account is not None and user.default_account not in user.accounts:
+            raise doc.error(("users", name, "default_account"), "%s is not among the user's accounts%s" % (
+                user.default_account, nearest(user.default_account, user.accounts)))
+        if user.default_qos is not None and user.default_qos not in (user.qos or config.qos):
+            raise doc.error(("users", name, "default_qos"), "there is no QOS %s%s" % (user.default_qos, nearest(user.default_qos, user.qos or config.qos)))
+
+
+def _check_nodes(doc: Document, config: Config) -> None:
+    """Names of nodes are unique over all sites."""
+    owner: dict[str, str] = {}
+    for node in config.nodes():
+        if node.name in owner:
+            raise doc.error(("sites", node.site), "its node %s is also a node of the site %s" % (node.name, owner[node.name]))
+        if not all(_LABEL.fullmatch(label) for label in node.name.split(".")):
+            raise doc.error(("sites", node.site, "nodes"), "%r cannot be the name of a node: letters, digits and dashes" % node.name)
+        owner[node.name] = node.site

@@ -1,0 +1,76 @@
+"""Kinds of sites and keys that the configuration's contract has and this release does not: their shape is checked all the same."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sbroker.config.units import Hosts, Seconds, Size
+from sbroker.model import Value
+from sbroker.providers.base import SiteSettings
+
+
+class Elsewhere(SiteSettings, kw_only=True):
+    """A site whose machines do not have this one's files and software."""
+
+    mounts: dict[str, str] = {}
+    image: str | None = None
+    setup: str | None = None
+    modules: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    twin: bool = False
+    stage: Literal["allow", "deny"] | None = None
+    stage_out_grace: Seconds | None = None
+
+
+class Elastic(Elsewhere, kw_only=True):
+    max_nodes: int | None = None
+    shapes: tuple[str, ...] = ()
+    spot: Literal["allow", "only", "never"] | None = None
+    disk: Size | None = None
+    credentials: dict[str, Any] = {}
+
+
+class Ssh(Elsewhere, kw_only=True):
+    hosts: Hosts
+    user: str | None = None
+    port: int | None = None
+    identity_file: str | None = None
+    known_hosts: str | None = None
+    become: Literal["none", "sudo", "root"] | None = None
+    gres: str | None = None
+
+
+class Slurm(Elsewhere, kw_only=True):
+    mode: Literal["native", "pilot"] = "native"
+    bin: str | None = None
+    login: str | None = None
+    partition: str | None = None
+    max_nodes: int | None = None
+
+
+class Kubernetes(Elastic, kw_only=True):
+    context: str | None = None
+    namespace: str | None = None
+
+
+class Aws(Elastic, kw_only=True):
+    regions: tuple[str, ...]
+    endpoint_url: str | None = None
+
+
+class GcpTpu(Elastic, kw_only=True):
+    project: str
+    zones: tuple[str, ...]
+    endpoint: str | None = None
+
+
+KINDS: dict[str, type[SiteSettings]] = {"ssh": Ssh, "slurm": Slurm, "kubernetes": Kubernetes, "aws": Aws, "gcp-tpu": GcpTpu}
+
+
+class Rule(Value, kw_only=True, forbid_unknown_fields=True):
+    """Binds a path or bucket to sites or regions."""
+
+    data: str | None = None
+    path: str | None = None
+    regions: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()

@@ -1,0 +1,47 @@
+"""The only decision-maker. Pure: the state stays as it is, the caller applies `Decision.changes`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sbroker.core import admit, change, events, purge, queue, update, watch
+from sbroker.core.draft import Draft
+from sbroker.core.effects import Decision, Wake
+from sbroker.core.state import State
+
+_HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
+    events.Submit: admit.submit,
+    events.Cancel: change.cancel,
+    events.Hold: change.hold,
+    events.Requeue: change.requeue,
+    events.Suspend: change.suspend,
+    events.UpdateJob: update.update_job,
+    events.UpdateNode: update.update_node,
+    events.UpdatePartition: update.update_partition,
+    events.Configure: update.configure,
+    events.Hello: watch.hello,
+    events.Silent: watch.silent,
+    events.Reports: watch.reports,
+    events.Fence: watch.fence,
+    events.Tick: lambda draft, event: purge.tick(draft),
+}
+
+
+def decide(state: State, event: events.Event, now: float) -> Decision:
+    """What `event` changes and orders, with whatever can start because of it. Raises `errors.Refused`, which changed nothing.
+
+    `now` is in seconds since the epoch and never less than in the decision before.
+    """
+    draft = Draft(state, now)
+    _HANDLERS[type(event)](draft, event)
+    stale = type(event) is events.Tick and bool(state.shapes) and (
+        state.memo.version != state.version or now - state.memo.at >= queue.FRESH
+    )
+    if draft.freed or stale:
+        queue.schedule(draft)
+    if draft.changes or type(event) is events.Tick:
+        at = purge.next_due(draft)
+        if at is not None:
+            draft.effect(Wake(at=at))
+    return draft.decision()

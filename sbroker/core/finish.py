@@ -1,0 +1,162 @@
+"""How runs and jobs end: ordered ends, final states, requeues, and what follows when the last part is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from sbroker.core import dependency
+from sbroker.core.draft import Draft
+from sbroker.core.effects import End, Forget, Mail, Revoke
+from sbroker.core.state import HOLDING
+from sbroker.model import Exit, Job, Part, Run
+from sbroker.states import JobState, PartState, Reason, RunState
+
+REQUEUE_DELAY = 121  # seconds: Slurm lets the old run's credential expire first
+OVER = frozenset({RunState.ENDED, RunState.REVOKED, RunState.LOST})
+
+
+def held_parts(draft: Draft, job: int, run: int) -> list[Part]:
+    return [part for part in draft.parts(job, run) if part.state in HOLDING]
+
+
+def order_end(draft: Draft, run: Run, why: str, uid: int | None = None) -> Run:
+    """Have the run ended wherever it is. A run that was never told to start is revoked."""
+    if run.state is RunState.PREPARING:
+        run = draft.move_run(run, RunState.REVOKED, why=why, ended=draft.now)
+    elif run.state in (RunState.HELD, RunState.STARTED):
+        run = draft.move_run(run, RunState.ENDING, why=why)
+    for part in held_parts(draft, run.job, run.run):
+        tell_end(draft, run, part, uid)
+    return run
+
+
+def tell_end(draft: Draft, run: Run, part: Part, uid: int | None = None) -> None:
+    """The order that this part needs now that its run is to end; repeatable."""
+    if run.state is RunState.REVOKED:
+        draft.effect(Revoke(job=run.job, run=run.run, node=part.node))
+    else:
+        draft.effect(End(job=run.job, run=run.run, node=part.node, why=run.why or "exit", uid=uid))
+
+
+def may_requeue(job: Job) -> bool:
+    return job.spec.kind == "batch" and job.spec.requeue is not False
+
+
+def conclude(draft: Draft, job: Job, state: JobState, **fields: Any) -> Job:
+    """Give a job its final state; it completes while parts of its run are left."""
+    completing = job.run >= 0 and bool(held_parts(draft, job.id, job.run))
+    times: dict[str, Any] = {"end_time": draft.now}
+    if job.start_time is None:
+        times["start_time"] = draft.now
+    if job.state is JobState.SUSPENDED and job.suspend_time is not None:
+        times["suspended_secs"] = job.suspended_secs + max(0, int(draft.now - job.suspend_time))
+        times["suspend_time"] = None
+    job = draft.change(job, **{**times, **fields, "state": state, "completing": completing, "configuring": False, "requeue_as": ""})
+    if not completing:
+        over(draft, job)
+    return job
+
+
+def over(draft: Draft, job: Job) -> None:
+    """The job has ended and nothing of it is left: tell those that wait for it."""
+    failed = job.state is not JobState.COMPLETED
+    kinds = set(job.spec.mail_type)
+    if "ALL" in kinds or "END" in kinds or failed and "FAIL" in kinds:
+        draft.effect(Mail(job=job.id, what="END" if not failed or "END" in kinds else "FAIL"))
+    dependency.ended(draft, job)
+
+
+def requeue(draft: Draft, job: Job, *, delay: float | None, hold: str = "", reason: Reason | None = None, text: str = "") -> Job:
+    """Back to the queue (or held); it may start again when nothing of the present run is left."""
+    run = draft.run(job.id) if job.run >= 0 else None
+    started = run is not None and run.run == job.run and run.started is not None
+    left = job.run >= 0 and bool(held_parts(draft, job.id, job.run))
+    if job.held and not hold:
+        hold, reason = job.held, Reason.HELD_USER if job.held == "user" else Reason.HELD_ADMIN
+    begin = None if delay is None else draft.now + delay
+    if reason is None:
+        reason = Reason.BEGIN_TIME if begin is not None else Reason.NONE
+    job = draft.change(
+        job, state=JobState.PENDING, completing=left, configuring=False, restarts=job.restarts + started, submit_time=draft.now, begin=begin,
+        eligible_time=None if hold else begin if begin is not None else draft.now, start_time=None, end_time=None, suspend_time=None, suspended_secs=0,
+        exit=Exit(), derived_exit=Exit(), killed_by=None, held=hold, priority=0 if hold else job.priority or draft.next_priority(),
+        reason=reason, reason_text=text, requeue_as="", nodes=job.nodes if left else (),
+    )
+    if "REQUEUE" in job.spec.mail_type or "ALL" in job.spec.mail_type:
+        draft.effect(Mail(job=job.id, what="REQUEUE"))
+    return job
+
+
+def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
+    """The job lost a node: again if it may be run again, else NODE_FAIL. `fence`: what is there can not be asked."""
+    run = draft.run(job.id)
+    if run is not None and run.run == job.run:
+        order_end(draft, run, "node_fail")
+    if may_requeue(job):
+        text = "waiting until %s is fenced" % node if fence else ""
+        return requeue(draft, job, delay=None, reason=Reason.WAITING_FENCE if fence else None, text=text)
+    return conclude(draft, job, JobState.NODE_FAIL, reason=Reason.NODE_DOWN)
+
+
+def settle(draft: Draft, job_id: int, number: int) -> None:
+    """If nothing of this run is left: the run is over, and its job ends or waits anew."""
+    if held_parts(draft, job_id, number):
+        return
+    run, job = draft.run_of(job_id, number), draft.job(job_id)
+    if run is None or job is None:
+        return
+    if run.state not in OVER:
+        if run.state in (RunState.PREPARING, RunState.HELD):
+            end = RunState.REVOKED
+        else:
+            fenced = any(part.state is PartState.FENCED and part.node == run.head for part in draft.parts(job_id, number))
+            end = RunState.LOST if fenced or run.state is RunState.STARTED else RunState.ENDED
+        run = draft.move_run(run, end, ended=draft.now)
+    if job.run != number:
+        return
+    if job.state in (JobState.RUNNING, JobState.SUSPENDED):
+        fail_node(draft, job, run.head, fence=False)
+    elif job.state is JobState.PENDING:
+        if job.completing:
+            waits = job.reason is Reason.WAITING_FENCE
+            draft.change(job, completing=False, nodes=(), reason=Reason.NONE if waits else job.reason, reason_text="" if waits else job.reason_text)
+    elif job.completing:
+        over(draft, draft.change(job, completing=False))
+
+
+def forget(draft: Draft, job: int, run: int, node: str) -> None:
+    draft.effect(Forget(job=job, run=run, node=node))
+
+
+def by_report(job: Job, data: dict[str, Any]) -> tuple[JobState, Reason, str]:
+    """State, reason and sentence for how the head said that the run ended."""
+    code, signal, why = int(data.get("code") or 0), int(data.get("signal") or 0), data.get("why") or "exit"
+    text = str(data.get("error") or "")
+    if why == "time_limit":
+        return JobState.TIMEOUT, Reason.TIME_LIMIT, text
+    if why == "oom":
+        return JobState.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY, text
+    if why == "launch":
+        return JobState.FAILED, Reason.FAIL_LAUNCH, text
+    if why == "cancel":
+        return JobState.CANCELLED, Reason.NONE, text
+    if why == "deadline":
+        return JobState.DEADLINE, Reason.DEADLINE, text
+    if why == "preempt":
+        return JobState.PREEMPTED, Reason.NONE, text
+    if why == "node_fail":
+        return JobState.NODE_FAIL, Reason.NODE_DOWN, text
+    if signal:
+        return JobState.FAILED, Reason.FAIL_LAUNCH, text
+    if code:
+        return JobState.FAILED, Reason.NON_ZERO_EXIT, text
+    return JobState.COMPLETED, Reason.NONE, text
+
+
+def close_steps(draft: Draft, run: Run, at: float) -> None:
+    """Steps that nobody will tell the end of any more."""
+    for step in draft.steps(run.job, run.run):
+        if step.end_time is None:
+            draft.put_step(replace(step, state=JobState.CANCELLED, end_time=at))

@@ -1,0 +1,31 @@
+"""A run comes to be."""
+
+from __future__ import annotations
+
+from sbroker.core.draft import Draft
+from sbroker.core.effects import Mail, Prepare
+from sbroker.core.state import HOLDING
+from sbroker.model import Exit, Job, NodeShare, Part, Run
+from sbroker.states import JobState, NodeState, Reason
+
+
+def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...]) -> Job:
+    """Give `job` these shares and order its parts. Invariant 1: no part of an earlier run may be there any more."""
+    for part in draft.state.parts.get(job.id, {}).values():
+        known = draft.part(part.job, part.run, part.node)
+        if known is not None and known.state in HOLDING:
+            raise AssertionError("job %d starts while run %d is on %s" % (job.id, part.run, part.node))
+    number = job.run + 1
+    booting = any(node is not None and node.state is NodeState.UNKNOWN for node in (draft.node(share.node) for share in shares))
+    job = draft.change(
+        job, state=JobState.RUNNING, partition=partition, nodes=shares, run=number, start_time=draft.now, end_time=None, reason=Reason.NONE,
+        reason_text="", exit=Exit(), derived_exit=Exit(), killed_by=None, suspended_secs=0, suspend_time=None, configuring=booting,
+        last_eval=draft.now, eligible_time=job.eligible_time if job.eligible_time is not None else draft.now,
+    )
+    draft.put_run(Run(job=job.id, run=number, head=shares[0].node, created=draft.now))
+    for share in shares:
+        draft.put_part(Part(job=job.id, run=number, node=share.node))
+        draft.effect(Prepare(job=job.id, run=number, node=share.node))
+    if "BEGIN" in job.spec.mail_type or "ALL" in job.spec.mail_type:
+        draft.effect(Mail(job=job.id, what="BEGIN"))
+    return job

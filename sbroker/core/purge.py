@@ -1,0 +1,81 @@
+"""What time alone does: begin times, deadlines, immediate allocations that did not come, and old jobs leaving the live state."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from sbroker.core import dependency, finish
+from sbroker.core.draft import Draft
+from sbroker.core.effects import Del, Forget
+from sbroker.model import Job
+from sbroker.states import JobState, PartState, Reason
+
+
+def due_jobs(draft: Draft) -> list[int]:
+    """Ids of jobs whose time has come."""
+    dues = draft.state.dues
+    return [key for _, key in dues[: bisect_right(dues, (draft.now, 1 << 62))]]
+
+
+def tick(draft: Draft) -> None:
+    """Do what is due."""
+    for key in due_jobs(draft):
+        job = draft.job(key)
+        if job is None:
+            continue
+        if job.state.ended:
+            purge(draft, job)
+        elif job.state is JobState.PENDING:
+            _pending(draft, job)
+    for key in list(draft.state.delayed):
+        job = draft.job(key)
+        if job is not None:
+            dependency.check(draft, job)
+
+
+def _pending(draft: Draft, job: Job) -> None:
+    spec, now = job.spec, draft.now
+    if spec.deadline is not None and spec.deadline <= now:
+        finish.conclude(draft, job, JobState.DEADLINE, reason=Reason.DEADLINE)
+    elif spec.immediate is not None and job.submit_time + max(1, spec.immediate) <= now:
+        finish.conclude(draft, job, JobState.CANCELLED)
+    elif job.begin is not None and job.begin <= now and not job.held:
+        reason = Reason.DEPENDENCY if job.deps_left is not None else Reason.NONE
+        if job.dep_failed:
+            reason = Reason.DEPENDENCY_NEVER
+        draft.change(job, begin=None, reason=reason, eligible_time=job.begin if job.deps_left is None else None)
+
+
+def purge(draft: Draft, job: Job) -> None:
+    """Take an ended job out of the live state; the store keeps it for accounting."""
+    draft.del_job(job)
+    for (run, node), part in draft.state.parts.get(job.id, {}).items():
+        draft.changes.append(Del("part", (job.id, run, node)))
+        if part.state is PartState.EMPTY:
+            draft.effect(Forget(job=job.id, run=run, node=node))
+    for key in sorted(draft.state.runs_of(job.id)):
+        draft.changes.append(Del("run", (job.id, key)))
+    for number, step in draft.state.steps.get(job.id, {}).items():
+        draft.changes.append(Del("step", (job.id, step.run, number)))
+
+
+def next_due(draft: Draft) -> float | None:
+    """When `Tick` is due next, as this decision leaves things."""
+    from sbroker.core.state import due
+
+    age = draft.state.settings["min_job_age"]
+    times = []
+    for when, key in draft.state.dues:
+        if key not in draft.jobs:
+            times.append(when)
+            break
+    for job in draft.jobs.values():
+        when = due(job, age) if job is not None else None
+        if when is not None:
+            times.append(when)
+    for key in draft.state.delayed:
+        job = draft.job(key)
+        when = dependency.after_due(draft, job) if job is not None else None
+        if when is not None:
+            times.append(when)
+    return min(times) if times else None

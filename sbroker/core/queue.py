@@ -1,0 +1,246 @@
+"""The pass: who starts now. Best priority first; each shape is tried until it does not fit, then not again in this pass.
+
+The best blocked jobs get a place in the plan (nodes, from when to when); a job behind them starts only where it does not stand in
+the plan's way. What a pass found is kept in `State.memo`, so that a submission behind known blocked shapes costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+
+from sbroker.core import arrays, usage
+from sbroker.core.draft import Draft
+from sbroker.core.launch import launch
+from sbroker.core.plan import NowPool, Reservation, earliest
+from sbroker.core.select import Miss, place
+from sbroker.core.shape import Shape, shape_key
+from sbroker.model import INFINITE, Job, NodeShare, Partition
+from sbroker.states import Reason
+
+PLANNED = 20  # blocked shapes with a place in the plan; the others behind them may be overtaken
+FRESH = 30.0  # seconds after which a pass is made again though nothing was heard: jobs may outlive their limits
+
+WAITS = (Reason.RESOURCES, Reason.PRIORITY)
+
+
+class _Lane:
+    """The queue of one shape as this decision sees it."""
+
+    def __init__(self, shape: Shape, draft: Draft, extra: list[tuple[int, int]]) -> None:
+        self.shape, self.draft, self.extra, self.at = shape, draft, sorted(extra), 0
+
+    def head(self) -> tuple[int, int] | None:
+        entries, changed = self.shape.entries, self.draft.jobs
+        while self.at < len(entries) and entries[self.at][1] in changed:
+            self.at += 1
+        base = entries[self.at] if self.at < len(entries) else None
+        if self.extra and (base is None or self.extra[0] < base):
+            return self.extra[0]
+        return base
+
+    def pop(self, entry: tuple[int, int]) -> None:
+        if self.extra and self.extra[0] == entry:
+            self.extra.pop(0)
+        else:
+            self.at += 1
+
+    def rest(self) -> Iterator[int]:
+        """Ids of all jobs still in the lane."""
+        for _, key in self.extra:
+            yield key
+        for index in range(self.at, len(self.shape.entries)):
+            key = self.shape.entries[index][1]
+            if key not in self.draft.jobs:
+                yield key
+
+    def odd(self) -> list[int]:
+        """Ids of jobs still in the lane whose reason may not be "Priority"."""
+        return [key for _, key in self.extra] + [key for key in self.shape.odd if key not in self.draft.jobs]
+
+
+class _Pass:
+    """What is known in the course of a pass."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.blocked: dict[tuple, Reason] = {}
+        self.plan: list[Reservation] = []
+        self.estimates: dict[int, float] = {}
+        self.fronts: set[str] = set()  # partitions in which a job already waits for resources
+
+    def offer(self) -> None:
+        draft = self.draft
+        draft.state.memo.offered = (draft.changes, draft.now, self.blocked, self.plan, self.estimates)
+
+
+def schedule(draft: Draft) -> None:
+    """A full pass."""
+    state = draft.state
+    extra: dict[tuple, list[tuple[int, int]]] = {}
+    shapes: dict[tuple, Shape] = {}
+    for job in draft.waiting():
+        key = shape_key(job)
+        extra.setdefault(key, []).append((-job.priority, job.id))
+        shapes.setdefault(key, state.shapes.get(key) or Shape(key, job))
+    for key, shape in state.shapes.items():
+        shapes.setdefault(key, shape)
+    heap = []
+    for number, (key, shape) in enumerate(shapes.items()):
+        lane = _Lane(shape, draft, extra.get(key, []))
+        head = lane.head()
+        if head is not None:
+            heap.append((-_tier(draft, shape), head, number, lane))
+    heapify(heap)
+    found = _Pass(draft)
+    while heap:
+        tier, entry, number, lane = heappop(heap)
+        job = draft.job(entry[1])
+        if job is None:
+            raise AssertionError("job %d waits but is not there" % entry[1])
+        reason = start(found, job, lane.shape)
+        if reason is None or reason is Reason.ARRAY_TASK_LIMIT:
+            lane.pop(entry)
+            head = lane.head()
+            if head is not None:
+                heappush(heap, (tier, head, number, lane))
+            continue
+        _tell(draft, lane, entry[1], reason)
+    found.offer()
+
+
+def _tier(draft: Draft, shape: Shape) -> int:
+    tiers = [partition.priority_tier for partition in map(draft.partition, shape.partitions) if partition is not None]
+    return max(tiers, default=0)
+
+
+def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason) -> None:
+    """Give the jobs of a blocked lane their reasons, touching those only that have another."""
+    others = Reason.PRIORITY if reason in WAITS else reason
+    keys = lane.odd() if others is Reason.PRIORITY else list(lane.rest())
+    if head not in keys:
+        keys.append(head)
+    for key in keys:
+        job = draft.job(key)
+        right = reason if key == head else others
+        if job is not None and (job.reason is not right or job.reason_text):
+            draft.change(job, reason=right, reason_text="", last_eval=draft.now)
+
+
+def submitted(draft: Draft, job: Job) -> None:
+    """Try one new job that stands behind all others."""
+    state, memo = draft.state, draft.state.memo
+    tiers = {partition.priority_tier for partition in draft.partitions()}
+    known = memo.version == state.version and not draft.freed and draft.now - memo.at < FRESH
+    if not known or len(tiers) > 1 or job.spec.priority is not None or job.spec.nice < 0:
+        schedule(draft)
+        return
+    key = shape_key(job)
+    reason = memo.blocked.get(key)
+    if reason is not None:
+        _remark(draft, job, Reason.PRIORITY if reason in WAITS else reason)
+        state.memo.offered = (draft.changes, memo.at, memo.blocked, memo.plan, memo.estimates)
+        return
+    found = _Pass(draft)
+    found.blocked, found.plan, found.estimates = dict(memo.blocked), list(memo.plan), memo.estimates
+    found.fronts = {name for other, why in memo.blocked.items() if why in WAITS for name in other[0]}
+    reason = start(found, job, state.shapes.get(key) or Shape(key, job))
+    if reason is not None and reason is not Reason.ARRAY_TASK_LIMIT:
+        _remark(draft, draft.job(job.id) or job, reason)
+    state.memo.offered = (draft.changes, memo.at, found.blocked, found.plan, found.estimates)
+
+
+def _remark(draft: Draft, job: Job, reason: Reason) -> None:
+    draft.change(job, reason=reason, last_eval=draft.now)
+
+
+def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
+    """Start the job, an array as far as it goes; the reason if it (or its rest) must wait."""
+    draft = found.draft
+    reason = found.blocked.get(shape.key)
+    if reason is not None:
+        return reason
+    while True:
+        limit = job.spec.array_limit
+        if job.array_pending and limit and draft.array_active(job.array_id) >= limit:
+            draft.change(job, reason=Reason.ARRAY_TASK_LIMIT, reason_text="", last_eval=draft.now)
+            return Reason.ARRAY_TASK_LIMIT
+        where = find(found, shape)
+        if isinstance(where, Reason):
+            found.blocked[shape.key] = where
+            if where in WAITS:
+                found.fronts.update(shape.partitions)
+                if len(found.plan) < PLANNED:
+                    _plan(found, job, shape)
+            return where
+        partition, shares = where
+        if not job.array_pending:
+            launch(draft, job, partition.name, shares)
+            return None
+        rest = arrays.split(draft, job, job.array_pending[0])
+        launch(draft, rest.task, partition.name, shares)
+        if rest.left is None:
+            return None
+        job = rest.left
+
+
+def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] | Reason:
+    """A place that is free now, or why there is none."""
+    draft, why = found.draft, None
+    pool = NowPool(draft, found.plan, draft.now + shape.seconds())
+    waits = False
+    for name in shape.partitions:
+        partition = draft.partition(name)
+        if partition is None:
+            continue
+        barrier = barred(draft, shape, partition)
+        if barrier is not None:
+            why = why or barrier
+            continue
+        waits = True
+        shares = place(shape.spec, shape.want(partition), partition, pool, shape.uid)
+        if not isinstance(shares, Miss):
+            return partition, shares
+    if not waits:
+        return why or Reason.PARTITION_CONFIG
+    if any(name in found.fronts for name in shape.partitions):
+        return Reason.PRIORITY
+    return Reason.RESOURCES
+
+
+def barred(draft: Draft, shape: Shape, partition: Partition) -> Reason | None:
+    """What of this partition keeps the shape from ever starting there, as it is configured now."""
+    if partition.state == "DOWN":
+        return Reason.PARTITION_DOWN
+    if partition.state == "INACTIVE":
+        return Reason.PARTITION_INACTIVE
+    if partition.max_time != INFINITE and (shape.time_limit == INFINITE or shape.time_limit > partition.max_time):
+        return Reason.PARTITION_TIME_LIMIT
+    want = shape.want(partition)
+    nodes = [node for node in map(draft.node, partition.nodes) if node is not None]
+    if want.cpus > sum(node.cpus for node in nodes):
+        return Reason.PARTITION_CONFIG
+    most = len(nodes) if partition.max_nodes is None else min(len(nodes), partition.max_nodes)
+    if want.nodes_min > most or want.nodes_min < partition.min_nodes:
+        return Reason.PARTITION_NODE_LIMIT
+    return None
+
+
+def _plan(found: _Pass, job: Job, shape: Shape) -> None:
+    draft, best = found.draft, None
+    for name in shape.partitions:
+        partition = draft.partition(name)
+        if partition is None or barred(draft, shape, partition) is not None:
+            continue
+        place_at = earliest(draft, found.plan, shape, partition)
+        if place_at is not None and (best is None or place_at.start < best.start):
+            best = place_at
+    if best is not None:
+        found.plan.append(best)
+        found.estimates[job.id] = best.start
+
+
+def used_cpus(draft: Draft, node: str) -> int:
+    record = draft.node(node)
+    use: usage.Use = draft.use(node)
+    return use.cores.bit_count() * (record.threads_per_core if record else 1)

@@ -1,0 +1,199 @@
+"""`sbroker.api.Api` for one call: checks who asks, makes events, waits for durability."""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sbroker.agent import wire
+from sbroker.api import Call, HistoryQuery, Placement, Record, Target
+from sbroker.core import events
+from sbroker.daemon.calls import Connection
+from sbroker.errors import Code, Refused
+from sbroker.model import Exit, Job, JobSpec
+
+if TYPE_CHECKING:
+    from sbroker.daemon.main import Daemon
+
+LINK_WAIT = 60.0  # seconds that a session waits for its node to be heard again
+
+
+class BrokerApi:
+    """One instance a call. `connection` is the client of this call."""
+
+    connection: Connection
+
+    def __init__(self, daemon: Daemon, call: Call) -> None:
+        self._daemon, self.caller = daemon, call
+        self.config = daemon.config
+
+    @property
+    def view(self) -> Any:
+        return self._daemon.broker.state
+
+    def now(self) -> float:
+        return self._daemon.clock.now()
+
+    def who(self) -> events.Who:
+        call = self.caller
+        try:
+            group = grp.getgrgid(call.gid).gr_name
+        except KeyError:
+            group = str(call.gid)
+        groups: tuple[str, ...] = ()
+        if any(partition.allow_groups for partition in self.view.partitions.values()):
+            try:
+                groups = tuple(grp.getgrgid(gid).gr_name for gid in os.getgrouplist(call.user, call.gid))
+            except KeyError:
+                groups = (group,)
+        return events.Who(uid=call.uid, user=call.user, gid=call.gid, group=group, groups=groups, operator=call.operator)
+
+    async def _do(self, event: events.Event) -> Any:
+        return (await self._daemon.broker.do(event)).answer
+
+    # ---- submitting
+
+    async def submit(self, spec: JobSpec, script: bytes | None, environ: bytes) -> Job:
+        launcher = self._daemon.launcher
+        blobs = {launcher.remember(environ): environ}
+        spec = msgspec.structs.replace(spec, environ_hash=next(iter(blobs)))
+        if script is not None:
+            digest = launcher.remember(script)
+            blobs[digest] = script
+            spec = msgspec.structs.replace(spec, script_hash=digest)
+        spec = await self._daemon.hook(spec, self.caller)
+        decision = await self._daemon.broker.do(events.Submit(spec=spec, who=self.who(), request_id=self.caller.id), blobs)
+        return self.view.jobs[decision.answer[0]]
+
+    async def test(self, spec: JobSpec) -> Placement:
+        spec = await self._daemon.hook(spec, self.caller)
+        return await self._do(events.Submit(spec=spec, who=self.who(), test=True))
+
+    # ---- changing
+
+    async def cancel(self, target: Target, *, signal: int | None = None, batch: bool = False, full: bool = False) -> None:
+        await self._do(events.Cancel(targets=(target,), who=self.who(), signal=signal, batch=batch, full=full))
+
+    async def cancel_many(self, jobs: list[int], *, signal: int | None = None, batch: bool = False, full: bool = False) -> None:
+        targets = tuple(Target(job=job) for job in jobs)
+        await self._do(events.Cancel(targets=targets, who=self.who(), signal=signal, batch=batch, full=full))
+
+    async def finish(self, job: int, code: int, signal: int = 0) -> None:
+        await self._do(events.Finish(job=job, who=self.who(), exit=Exit(code=code, signal=signal)))
+
+    async def hold(self, target: Target, held: str) -> None:
+        await self._do(events.Hold(target=target, who=self.who(), held=held))  # type: ignore[arg-type]
+
+    async def requeue(self, target: Target, *, hold: bool = False) -> None:
+        await self._do(events.Requeue(target=target, who=self.who(), hold=hold))
+
+    async def suspend(self, target: Target, suspend: bool) -> None:
+        await self._do(events.Suspend(target=target, who=self.who(), suspend=suspend))
+
+    async def update_job(self, target: Target, changes: dict[str, Any]) -> None:
+        await self._do(events.UpdateJob(target=target, who=self.who(), changes=changes))
+
+    async def update_node(self, node: str, *, state: str | None = None, reason: str | None = None, **fields: Any) -> None:
+        await self._do(events.UpdateNode(node=node, who=self.who(), state=state, reason=reason, fields=fields))
+
+    async def update_partition(self, name: str, **fields: Any) -> None:
+        await self._do(events.UpdatePartition(name=name, who=self.who(), fields=fields))
+
+    # ---- asking
+
+    def _mine(self, job_id: int) -> Job:
+        job = self.view.jobs.get(job_id)
+        if job is None:
+            raise Refused(Code.INVALID_JOB_ID, job=job_id)
+        if job.uid != self.caller.uid and not self.caller.operator:
+            raise Refused(Code.ACCESS_DENIED, job=job_id)
+        return job
+
+    async def script(self, job: int) -> bytes:
+        record = self._mine(job)
+        if not record.spec.script_hash:
+            raise Refused(Code.SCRIPT_MISSING, job=job)
+        return self._daemon.launcher.blob(record.spec.script_hash)
+
+    async def describe(self, job: int) -> dict[str, Any]:
+        return self._daemon.launcher.describe(self._mine(job), self.view.runs[job])
+
+    async def changed(self, job: int, timeout: float | None = None) -> Job | None:
+        return await self._daemon.broker.changed(job, timeout)
+
+    async def history(self, query: HistoryQuery) -> list[Record]:
+        return await asyncio.get_running_loop().run_in_executor(None, self._history, query)
+
+    def _history(self, query: HistoryQuery) -> list[Record]:
+        store = self._daemon.broker.store
+        store.flush()
+        return store.history(query)
+
+    async def explain(self, job: int) -> list[str]:
+        return self._daemon.explain(self._mine(job))
+
+    def status(self) -> dict[str, Any]:
+        """For `sbroker status`."""
+        return self._daemon.status()
+
+    async def shut_down(self, retire: bool) -> None:
+        """For `sbroker down`: by the broker's own user or an operator."""
+        if not self.caller.operator and self.caller.uid != os.getuid():
+            raise Refused(Code.ACCESS_DENIED, "the broker is not yours to stop")
+        await self._daemon.shut_down(retire)
+
+    # ---- sessions
+
+    async def session(self, call: Call, client: Connection, job: int, options: dict[str, Any]) -> int:
+        record = self._mine(job)
+        run = self.view.runs.get(job)
+        if run is None:
+            raise Refused(Code.NOT_RUNNING, job=job)
+        link = await self._daemon.ready_link(run.head, LINK_WAIT)
+        if call.resume[0] == 1:
+            options = dict(options, resume=call.resume[1])
+        channel = link.channel("session", job, record.run, call.uid, options, call.raw)
+        end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
+        channel.on_data = arrived.put_nowait
+        channel.on_close = lambda why: arrived.put_nowait(None)
+        client.phase(1)
+        client.passthrough = channel.send
+        pump = asyncio.get_running_loop().create_task(self._pump(channel, client, arrived, end))
+        gone = asyncio.get_running_loop().create_task(client.gone())
+        try:
+            await asyncio.wait({end, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not end.done():
+                channel.close("client")
+                raise ConnectionError("the user's side is gone")
+            return end.result()
+        finally:
+            client.passthrough = None
+            gone.cancel()
+            pump.cancel()
+            channel.close("done")
+
+    @staticmethod
+    async def _pump(channel: Any, client: Connection, arrived: asyncio.Queue[bytes | None], end: asyncio.Future[int]) -> None:
+        """Frames of the supervisor to the client, all but the last: EXIT is the front end's to give, when it has tidied up."""
+        frames = wire.CallReader()
+        try:
+            while (data := await arrived.get()) is not None:
+                for op, payload in frames.feed(data):
+                    if op == wire.EXIT:
+                        end.set_result(int.from_bytes(payload, "big", signed=True))
+                        return
+                    if op == wire.DIE:
+                        end.set_result(128 + payload[0])
+                        return
+                    client.raw(wire.call_frame(op, payload))
+                await client.drain()
+                channel.took(len(data))
+            raise ConnectionError("the link to the node broke")
+        except (ConnectionError, wire.WireError) as error:
+            if not end.done():
+                end.set_exception(ConnectionError(str(error)))

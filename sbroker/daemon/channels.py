@@ -1,0 +1,79 @@
+"""One client's byte stream over a link: credit both ways, so that a slow end slows the other and memory stays bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING:
+    from sbroker.daemon.links import Link
+
+CREDIT = 256 << 10
+
+
+class Channel:
+    """Call frames as bytes. `on_data(bytes)` and `on_close(why)` are set by whoever uses it."""
+
+    def __init__(self, link: Link, number: int, job: int, run: int) -> None:
+        self.link, self.number, self.job, self.run = link, number, job, run
+        self.on_data: Callable[[bytes], None] = lambda data: None
+        self.on_close: Callable[[str], None] = lambda why: None
+        self._credit = CREDIT
+        self._room = asyncio.Event()
+        self._room.set()
+        self._queue = bytearray()
+        self._open = True
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes; what the credit does not cover waits here. `drain` bounds it."""
+        if not self._open:
+            return
+        self._queue += data
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._queue and self._credit > 0:
+            piece = bytes(self._queue[: self._credit])
+            del self._queue[: len(piece)]
+            self._credit -= len(piece)
+            self.link.send({"op": "chan_data", "chan": self.number}, piece)
+        if len(self._queue) > CREDIT:
+            self._room.clear()
+        else:
+            self._room.set()
+
+    async def drain(self) -> None:
+        """Wait until there is room; ConnectionError when the channel is closed."""
+        await self._room.wait()
+        if not self._open:
+            raise ConnectionError("the channel is closed")
+
+    def took(self, count: int) -> None:
+        """`count` bytes given to on_data have been used up."""
+        if self._open and count:
+            self.link.send({"op": "chan_credit", "chan": self.number, "bytes": count})
+
+    def frame(self, op: str, header: dict[str, Any], body: bytes) -> None:
+        if op == "chan_data":
+            self.on_data(body)
+        elif op == "chan_credit":
+            self._credit += header["bytes"]
+            self._flush()
+        else:
+            self.closed(header.get("why", "link"))
+
+    def close(self, why: str) -> None:
+        if self._open:
+            self.link.send({"op": "chan_close", "chan": self.number, "why": why})
+            self.link.channels.pop(self.number, None)
+            self._shut()
+
+    def closed(self, why: str) -> None:
+        if self._open:
+            self._shut()
+            self.on_close(why)
+
+    def _shut(self) -> None:
+        self._open = False
+        self._queue.clear()
+        self._room.set()

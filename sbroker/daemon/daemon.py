@@ -1,0 +1,240 @@
+"""The running broker: joins state, store, calls and links, and carries out effects."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from sbroker import providers
+from sbroker.agent import wire
+from sbroker.api import Call, FrontEnd
+from sbroker.clock import SystemClock
+from sbroker.core import effects, events
+from sbroker.daemon.api import BrokerApi
+from sbroker.daemon.broker import Broker
+from sbroker.daemon.calls import Connection, make_call
+from sbroker.daemon.launch import Launcher
+from sbroker.daemon.links import Link
+from sbroker.daemon.mail import send_mail
+from sbroker.daemon.server import Server
+from sbroker.daemon.starter import StarterClient
+from sbroker.errors import SbrokerError
+from sbroker.model import Job, JobSpec
+from sbroker.providers.base import Context, Endpoint
+from sbroker.store.store import Store
+from sbroker.transports import local
+
+log = logging.getLogger("sbroker.daemon")
+
+
+class Daemon:
+    """Everything of one broker process. `start` returns when calls are answered."""
+
+    def __init__(self, front_end: FrontEnd, config: Any, paths: Any, starter: Any, shared: bool) -> None:
+        self.front_end, self.config, self.paths, self.shared = front_end, config, paths, shared
+        self.clock = SystemClock()
+        self.loop = asyncio.get_running_loop()
+        self.links: dict[str, Link] = {}
+        self.launcher = Launcher(self)
+        self.bin_dir = _bin_dir()
+        self.home_for_jobs = "" if shared else paths.state
+        self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if shared else 0,
+                               "allow_root_jobs": not shared or config.allow_root_jobs}  # fmt: skip
+        self._starter = StarterClient(starter) if starter is not None else None
+        self.stop_asked = asyncio.Event()
+        self._background: set[asyncio.Task[Any]] = set()
+        self._started = time.monotonic()
+
+    # ---- life
+
+    async def start(self) -> None:
+        store = await self.loop.run_in_executor(None, Store.open, self.config.store_address(self.paths), self.clock)
+        self.secret = _secret(Path(self.paths.state) / "secret")
+        settings = self.config.settings()
+        self.broker = Broker(store, settings, self.clock)
+        self.broker.execute, self.broker.reset = self.execute, self._greet_again
+        await self.broker.do(_configure(self.config))
+        self.server = Server(self.front_end, lambda call: BrokerApi(self, call), frozenset(self.config.operators))
+        await self.server.listen(Path(self.paths.socket), 0o666 if self.shared else 0o600)
+        self._open_links()
+        self.broker.apply(events.Tick())
+
+    async def stop(self) -> None:
+        self.server.close()
+        for link in self.links.values():
+            link.close()
+        await self.loop.run_in_executor(None, self.broker.store.close)
+        Path(self.paths.socket).unlink(missing_ok=True)
+
+    async def shut_down(self, retire: bool) -> None:
+        """End this broker; with `retire` the agents without runs end too, so that nothing of it is left running."""
+        if retire:
+            for link in self.links.values():
+                link.send({"op": "retire"})
+                await link.drain()
+        self.stop_asked.set()
+
+    def reload(self) -> None:
+        """SIGHUP: read the configuration again; a broken one changes nothing."""
+        from sbroker import config as config_module
+
+        try:
+            config = config_module.load(self.paths.config)
+            self.broker.settings = config.settings()
+            self.broker.state.configure(self.broker.settings)
+            self.broker.apply(_configure(config))
+        except (SbrokerError, OSError) as error:
+            log.error("the configuration was not changed: %s", error)
+            return
+        self.config = config
+        self._open_links()
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Hold a background task until it ends (the loop itself only holds a weak reference)."""
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # ---- links
+
+    def _open_links(self) -> None:
+        """A link to every machine that the sites list; the virtual ones get a loopback address each, by which they know each other."""
+        known: dict[str, Endpoint] = {}
+        for site, settings in self.config.sites.items():
+            provider = providers.make(settings, Context(site=site, spool=self.paths.spool, store_id=self.broker.store.store_id, clock=self.clock))
+            known.update((entry.endpoint.node, entry.endpoint) for entry in provider.list().machines if entry.endpoint is not None)
+        virtual = [name for name, endpoint in known.items() if endpoint.hostname]
+        self.agent_settings["hosts"] = {name: "127.%d.%d.%d" % (n // 62500, n // 250 % 250 + 1, n % 250 + 1) for n, name in enumerate(virtual)}
+        for name, endpoint in known.items():
+            if name not in self.links:
+                self.links[name] = Link(self, name, endpoint, self.front_end.node_module())
+
+    async def open_transport(self, endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """OSError when the agent cannot be reached."""
+        return await local.open(endpoint, start=self._start_agent)
+
+    def _greet_again(self) -> None:
+        for link in self.links.values():
+            link.reset()
+
+    async def ready_link(self, node: str, timeout: float) -> Link:
+        """The link to a node, once it is up. ConnectionError after `timeout` seconds without."""
+        link = self.links.get(node)
+        end = self.clock.boottime() + timeout
+        while link is None or not link.ready:
+            if self.clock.boottime() > end:
+                raise ConnectionError("node %s is not heard" % node)
+            await asyncio.sleep(0.02)
+            link = self.links.get(node)
+        return link
+
+    def run_endpoint(self, node: str) -> str:
+        """Where the other supervisors of a run reach this node's: all local nodes share this machine."""
+        return "unix:%s" % self.agent_dir(node)
+
+    def agent_dir(self, node: str) -> Path:
+        return Path(self.paths.node_dir(node))
+
+    def _start_agent(self, endpoint: Endpoint) -> Any:
+        """Start the agent of a local node: by the privileged starter of a shared broker, or as ourselves."""
+        if self._starter is not None:
+            return self._starter.start(endpoint)
+        return local.start_agent(endpoint, extra=["--broker-uid", str(os.getuid())])
+
+    # ---- calls from inside jobs
+
+    def call_from_job(self, channel: Any, job: Job, run: int, payload: bytes) -> None:
+        connection = Connection(channel.send, channel.drain)
+        frames = wire.CallReader()
+        try:
+            call = make_call(payload, job.uid, job.gid, self.server.operators, job.id, run)
+        except (wire.WireError, ValueError) as error:
+            log.warning("job %d sent what is not a call: %s", job.id, error)
+            channel.close("link")
+            return
+
+        def arrived(data: bytes) -> None:
+            for op, body in frames.feed(data):
+                connection.frame(op, body)
+            channel.took(len(data))
+
+        channel.on_data = arrived
+        channel.on_close = lambda why: connection.lost()
+        task = self.server.start(call, connection)
+        task.add_done_callback(lambda done: channel.close("done"))
+
+    async def hook(self, spec: JobSpec, call: Call) -> JobSpec:
+        """The site's submit_hook, when there is one."""
+        if not self.config.submit_hook:
+            return spec
+        from sbroker.daemon.hook import run_hook
+
+        return await run_hook(self.config.submit_hook, spec, call)
+
+    # ---- effects
+
+    def execute(self, effect: Any) -> None:
+        """Carry out one effect. Frames to a node without a link are dropped: its hello brings them up again."""
+        if isinstance(effect, effects.Prepare):
+            self.launcher.prepare(effect)
+            return
+        if isinstance(effect, effects.Mail):
+            job = self.broker.state.jobs.get(effect.job)
+            if job is not None:
+                self.keep(self.loop.create_task(send_mail(job, effect.what, self.config.cluster)))
+            return
+        link = self.links.get(effect.node)
+        if link is None:
+            return
+        header: dict[str, Any] = {"op": type(effect).__name__.lower(), "job": effect.job, "run": effect.run}
+        if isinstance(effect, effects.End):
+            header.update(why=effect.why, uid=effect.uid)
+        elif isinstance(effect, effects.Signal):
+            header.update(signum=effect.signum, step=effect.step, batch=effect.batch, full=effect.full)
+        elif isinstance(effect, effects.Freeze):
+            header["suspend"] = effect.suspend
+        elif isinstance(effect, effects.Adjust):
+            header["time_limit"] = effect.time_limit
+        link.send(header)
+
+    # ---- what can be asked of it
+
+    def status(self) -> dict[str, Any]:
+        state = self.broker.state
+        return {
+            "pid": os.getpid(), "socket": str(self.paths.socket), "store": self.broker.store.store_id, "epoch": self.broker.store.epoch,
+            "uptime": int(time.monotonic() - self._started), "jobs": len(state.jobs), "calls": self.server.calls, "shared": self.shared,
+            "agents": {name: {"ready": link.ready, "dir": str(self.agent_dir(name)), "error": link.error} for name, link in self.links.items()},
+        }  # fmt: skip
+
+    def explain(self, job: Job) -> list[str]:
+        from sbroker.core.explain import explain
+
+        return explain(self.broker.state, job, self.clock.now())
+
+
+def _configure(config: Any) -> events.Configure:
+    return events.Configure(nodes=config.nodes(), partitions=config.partitions(), settings=config.settings())
+
+
+def _secret(path: Path) -> bytes:
+    """The broker's own random bytes, made at the first start; only it can read them."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(fd, "wb") as file:
+        file.write(os.urandom(32))
+    return path.read_bytes()
+
+
+def _bin_dir() -> str:
+    """The folder of the Slurm names that belong to this installation, for jobs whose PATH has none."""
+    for folder in (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent, Path(__file__).resolve().parents[2] / "bin"):
+        if (folder / "srun").exists():
+            return str(folder)
+    return ""

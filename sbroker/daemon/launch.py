@@ -1,0 +1,112 @@
+"""From a run on record to the frame that an agent needs: the run's description, the script, the environment."""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import hmac
+import os
+import pwd
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+
+from sbroker.core.effects import Prepare
+from sbroker.model import INFINITE, Job, Node, Run
+
+BLOBS_KEPT = 64
+
+
+class Launcher:
+    """Builds descriptions and prepare frames; keeps the last few scripts and environments at hand."""
+
+    def __init__(self, daemon: Any) -> None:
+        self.daemon = daemon
+        self._blobs: OrderedDict[str, bytes] = OrderedDict()
+        self._users: dict[int, dict[str, Any]] = {}
+
+    # ---- scripts and environments
+
+    def remember(self, data: bytes) -> str:
+        """The hash under which the store keeps `data`."""
+        digest = hashlib.sha256(data).hexdigest()
+        self._blobs[digest] = data
+        self._blobs.move_to_end(digest)
+        while len(self._blobs) > BLOBS_KEPT:
+            self._blobs.popitem(last=False)
+        return digest
+
+    def blob(self, digest: str) -> bytes:
+        if not digest:
+            return b""
+        data = self._blobs.get(digest)
+        return self.daemon.broker.store.blob(digest) if data is None else data
+
+    # ---- descriptions
+
+    def user(self, job: Job) -> dict[str, Any]:
+        """name, uid, gid, group, groups, home, shell as this host knows them; a user it does not know gets / and /bin/sh."""
+        known = self._users.get(job.uid)
+        if known is None:
+            try:
+                entry = pwd.getpwuid(job.uid)
+                home, shell, groups = entry.pw_dir, entry.pw_shell, os.getgrouplist(entry.pw_name, entry.pw_gid)
+            except KeyError:
+                home, shell, groups = "/", "/bin/sh", [job.gid]
+            known = {"name": job.user, "uid": job.uid, "home": home, "shell": shell or "/bin/sh", "groups": groups}
+            self._users[job.uid] = known
+            self.daemon.loop.call_later(60, self._users.pop, job.uid, None)
+        group = job.group
+        if not group:
+            try:
+                group = grp.getgrgid(job.gid).gr_name
+            except KeyError:
+                group = str(job.gid)
+        return dict(known, gid=job.gid, group=group)
+
+    def key(self, job: int, run: int) -> str:
+        """The secret that the supervisors of one run share; derived, so that nothing secret is stored a second time."""
+        return hmac.new(self.daemon.secret, b"run %d.%d" % (job, run), hashlib.sha256).hexdigest()
+
+    def describe(self, job: Job, run: Run) -> dict[str, Any]:
+        """`info` of ARCHITECTURE.md."""
+        state, config = self.daemon.broker.state, self.daemon.config
+        array = None
+        if job.array_task is not None:
+            tasks = job.spec.array_tasks or (job.array_task,)
+            low, high = min(tasks), max(tasks)
+            step = min((b - a for a, b in zip(sorted(tasks), sorted(tasks)[1:], strict=False)), default=1)
+            array = {"id": job.array_id, "task": job.array_task, "count": len(tasks), "min": low, "max": high, "step": step}
+        spec = msgspec.to_builtins(job.spec)
+        spec.pop("array_tasks", None)
+        nodes = []
+        for share in job.nodes:
+            node: Node = state.nodes[share.node]
+            nodes.append({
+                "node": share.node, "address": node.address or node.hostname or share.node, "cpus": share.cpus, "cpu_ids": share.cpu_ids,
+                "mem": share.mem, "gres": {name: list(ids) for name, ids in share.gres.items()}, "node_cpus": node.cpus,
+                "sockets": node.sockets, "cores_per_socket": node.cores_per_socket, "threads_per_core": node.threads_per_core,
+                "features": list(node.features), "endpoint": self.daemon.run_endpoint(share.node),
+            })  # fmt: skip
+        return {
+            "cluster": config.cluster, "imitate": config.imitate, "store": self.daemon.broker.store.store_id, "job": job.id, "run": run.run,
+            "restart_count": job.restarts, "kind": job.spec.kind, "name": job.spec.name, "key": self.key(job.id, run.run), "head": run.head,
+            "submit_host": job.spec.submit_host, "array": array, "user": self.user(job), "spec": spec, "partition": job.partition,
+            "account": job.account, "qos": job.qos, "reservation": job.spec.reservation, "time_limit": job.time_limit,
+            "kill_wait": config.kill_wait, "start_time": job.start_time, "priority": job.priority, "nodes": nodes,
+            "batch_host": job.nodes[0].node if job.nodes else "", "bin": self.daemon.bin_dir, "client": None,
+            "end_time": None if job.time_limit == INFINITE or job.start_time is None else job.start_time + job.time_limit,
+            "settings": {"mpi_default": config.mpi_default, "home": self.daemon.home_for_jobs},
+        }  # fmt: skip
+
+    def prepare(self, effect: Prepare) -> None:
+        """Send one Prepare. A record that moved on meanwhile makes it void: decide will have ordered something else."""
+        state = self.daemon.broker.state
+        job, run = state.jobs.get(effect.job), state.runs.get(effect.job)
+        link = self.daemon.links.get(effect.node)
+        if job is None or run is None or run.run != effect.run or link is None or not link.ready:
+            return
+        script, environ = self.blob(job.spec.script_hash), self.blob(job.spec.environ_hash)
+        header = {"op": "prepare", "job": job.id, "run": run.run, "info": self.describe(job, run), "script_size": len(script), "environ_size": len(environ)}
+        link.send(header, script + environ)

@@ -1,0 +1,195 @@
+"""The broker's end of the channels to the node agents: greet, order, take reports in order, carry sessions and calls.
+
+A link is kept for every node that has a machine. When it breaks it is opened again; the agent's hello says what lives there, and
+`decide(Hello)` orders what is missing, so nothing is remembered here about frames that were lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from sbroker import __version__
+from sbroker.agent import wire
+from sbroker.core.events import Hello, Reports, Silent
+from sbroker.daemon.channels import Channel
+from sbroker.model import Report
+
+if TYPE_CHECKING:
+    from sbroker.daemon.main import Daemon
+
+log = logging.getLogger("sbroker.links")
+
+RETRY = (0.05, 0.2, 0.5, 1, 2, 5)  # seconds between attempts to open a link
+PING = 15.0
+
+
+class Link:
+    """The channel to one node's agent."""
+
+    def __init__(self, daemon: Daemon, node: str, endpoint: Any, front_module: str) -> None:
+        self.daemon, self.node, self.endpoint, self.front_module = daemon, node, endpoint, front_module
+        self.incarnation = ""
+        self.channels: dict[int, Channel] = {}
+        self._next = 0
+        self._writer: asyncio.StreamWriter | None = None
+        self.ready = False
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+        self.error = ""
+        self._heard = 0.0
+
+    # ---- sending
+
+    def send(self, header: dict[str, Any], body: bytes = b"") -> bool:
+        """Queue one frame; False when there is no link (the hello to come makes it good)."""
+        if self._writer is None or not self.ready:
+            return False
+        self._writer.write(wire.link_frame(header, body))
+        return True
+
+    async def drain(self) -> None:
+        if self._writer is not None:
+            await self._writer.drain()
+
+    def close(self) -> None:
+        self._task.cancel()
+
+    def reset(self) -> None:
+        """Drop the connection: it is opened anew and greeted again."""
+        if self._writer is not None:
+            self._writer.close()
+
+    # ---- keeping it open
+
+    async def _keep(self) -> None:
+        attempt = 0
+        clock = self.daemon.clock
+        down_since = clock.boottime()
+        while True:
+            try:
+                reader, writer = await self.daemon.open_transport(self.endpoint)
+            except OSError as error:
+                self.error = str(error)
+                if attempt == 0:
+                    log.warning("node %s: %s", self.node, error)
+            else:
+                attempt = 0
+                try:
+                    await self._converse(reader, writer)
+                except (OSError, wire.WireError, asyncio.IncompleteReadError) as error:
+                    log.warning("node %s: link broke: %s", self.node, error)
+                except Exception:
+                    log.exception("node %s: link failed", self.node)
+                    attempt = len(RETRY) - 1
+                finally:
+                    if self.ready:
+                        down_since = clock.boottime()
+                    self._down(writer)
+            self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since))
+            await asyncio.sleep(RETRY[min(attempt, len(RETRY) - 1)])
+            attempt += 1
+
+    def _down(self, writer: asyncio.StreamWriter) -> None:
+        self.ready, self._writer = False, None
+        writer.close()
+        channels, self.channels = self.channels, {}
+        for channel in channels.values():
+            channel.closed("link")
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        daemon = self.daemon
+        store = daemon.broker.store
+        hello = {"op": "hello", "store": store.store_id, "epoch": store.epoch, "version": __version__, "node": self.node,
+                 "settings": dict(daemon.agent_settings, front=self.front_module)}  # fmt: skip
+        writer.write(wire.link_frame(hello))
+        frames = wire.LinkReader()
+        self._heard = daemon.clock.boottime()
+        pinger = asyncio.get_running_loop().create_task(self._ping(writer))
+        try:
+            while data := await reader.read(1 << 18):
+                self._heard = daemon.clock.boottime()
+                reports: list[Report] = []
+                for header, body in frames.feed(data):
+                    op = header.get("op")
+                    if op == "report":
+                        reports.append(
+                            Report(node=self.node, incarnation=self.incarnation, seq=header["seq"], kind=header["kind"], job=header["job"],
+                                   run=header["run"], time=header["time"], data=header.get("data") or {})
+                        )  # fmt: skip
+                        continue
+                    if reports:
+                        self._report(reports)
+                        reports = []
+                    if op == "hello":
+                        self._hello(header, writer)
+                    elif op == "refused":
+                        raise wire.WireError("the agent refused us: %s" % header.get("error"))
+                    elif op == "chan_open":
+                        self._open(header, body)
+                    elif op in ("chan_data", "chan_credit", "chan_close"):
+                        channel = self.channels.get(header["chan"])
+                        if channel is not None:
+                            channel.frame(op, header, body)
+                            if op == "chan_close":
+                                self.channels.pop(header["chan"], None)
+                    elif op == "ping":
+                        self.send({"op": "pong", "n": header.get("n")})
+                if reports:
+                    self._report(reports)
+        finally:
+            pinger.cancel()
+
+    async def _ping(self, writer: asyncio.StreamWriter) -> None:
+        """A peer that accepts and never answers is as good as gone."""
+        n = 0
+        while True:
+            await asyncio.sleep(PING)
+            if self.daemon.clock.boottime() - self._heard > 3 * PING:
+                log.warning("node %s: no answer for %d s", self.node, 3 * PING)
+                writer.close()
+                return
+            n += 1
+            writer.write(wire.link_frame({"op": "ping", "n": n}))
+
+    def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        self.incarnation = header["incarnation"]
+        self._writer, self.ready, self.error = writer, True, ""
+        live = tuple((job, run, state) for job, run, state in header.get("live", ()))
+        self.daemon.broker.apply(
+            Hello(node=self.node, incarnation=self.incarnation, boot_id=header.get("boot_id", ""), live=live, inventory=header.get("inventory", {}))
+        )
+        # Reports that we have, but whose acknowledgement was lost, must not be sent again and again.
+        seen = self.daemon.broker.state.seen.get((self.node, self.incarnation), 0)
+        if seen:
+            self.send({"op": "ack", "seq": seen})
+
+    def _report(self, reports: list[Report]) -> None:
+        _, seq = self.daemon.broker.apply(Reports(reports=tuple(reports)))
+        last = reports[-1].seq
+        task = asyncio.get_running_loop().create_task(self._ack(seq, last))
+        self.daemon.keep(task)
+
+    async def _ack(self, seq: int, last: int) -> None:
+        await self.daemon.broker.durable(seq)
+        self.send({"op": "ack", "seq": last})
+
+    # ---- channels
+
+    def channel(self, kind: str, job: int, run: int, uid: int, options: dict[str, Any], body: bytes) -> Channel:
+        """Open a channel to the supervisor of (job, run) on this node."""
+        self._next += 2  # ours are even, the agent's odd
+        number = self._next
+        channel = self.channels[number] = Channel(self, number, job, run)
+        self.send({"op": "chan_open", "chan": number, "job": job, "run": run, "kind": kind, "uid": uid, "options": options}, body)
+        return channel
+
+    def _open(self, header: dict[str, Any], body: bytes) -> None:
+        """A call from inside a job: only for a run that is placed on this node, and as its owner."""
+        job = self.daemon.broker.state.jobs.get(header["job"])
+        placed = job is not None and job.run == header["run"] and any(share.node == self.node for share in job.nodes)
+        if job is None or not placed or header.get("kind") != "call":
+            self.send({"op": "chan_close", "chan": header["chan"], "why": "link"})
+            return
+        channel = self.channels[header["chan"]] = Channel(self, header["chan"], header["job"], header["run"])
+        self.daemon.call_from_job(channel, job, header["run"], body)

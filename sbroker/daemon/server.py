@@ -1,0 +1,112 @@
+"""Listens for thin clients and runs one coroutine of the front end for each call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import Any, Callable
+
+from sbroker.agent import wire
+from sbroker.api import Call, FrontEnd
+from sbroker.daemon.calls import Connection, make_call
+from sbroker.errors import SbrokerError
+
+log = logging.getLogger("sbroker.server")
+
+
+class Server:
+    """Accepts calls on the broker's socket, and those that agents relay from inside jobs."""
+
+    def __init__(self, front_end: FrontEnd, make_api: Callable[[Call], Any], operators: frozenset[str]) -> None:
+        self.front_end, self.make_api, self.operators = front_end, make_api, operators
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._server: asyncio.AbstractServer | None = None
+        self.calls = 0
+
+    async def listen(self, path: Path, mode: int) -> None:
+        """Bind under another name and rename: whoever finds the socket finds it answering. `mode` is 0600 or 0666."""
+        temporary = path.with_name(path.name + ".new")
+        temporary.unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.bind(str(temporary))
+        os.chmod(temporary, mode)
+        sock.listen(1024)
+        sock.setblocking(False)
+        self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=1 << 20)
+        os.replace(temporary, path)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sock = writer.get_extra_info("socket")
+        _, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        frames = wire.CallReader()
+        connection = Connection(writer.write, writer.drain)
+        task: asyncio.Task[Any] | None = None
+        try:
+            while data := await reader.read(1 << 18):
+                for op, payload in frames.feed(data):
+                    if task is not None:
+                        connection.frame(op, payload)
+                    elif op == wire.CALL:
+                        call = make_call(payload, uid, gid, self.operators)
+                        task = self.start(call, connection, writer)
+        except (wire.WireError, ValueError, struct.error) as error:
+            log.warning("uid %d sent what is not a call: %s", uid, error)
+        except OSError:
+            pass  # the peer went away: the same as an end
+        finally:
+            connection.lost()
+            if task is None:
+                writer.close()
+
+    def start(self, call: Call, connection: Connection, writer: asyncio.StreamWriter | None = None) -> asyncio.Task[Any]:
+        """Run the call; close `writer` when it is answered."""
+        task = asyncio.get_running_loop().create_task(self._run(call, connection, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _run(self, call: Call, connection: Connection, writer: asyncio.StreamWriter | None) -> None:
+        self.calls += 1
+        api = self.make_api(call)
+        api.connection = connection
+        connection.mute = call.resume[0] > 0
+        try:
+            code = await self._front(call)(call, connection, api)
+            connection.finish(code)
+            await connection.drain()
+        except ConnectionError:
+            log.debug("%s of %s: its user is gone", call.name, call.user)
+        except SbrokerError as error:
+            await self._fail(call, connection, str(error))
+        except Exception:
+            log.exception("%s %s of %s failed", call.name, " ".join(call.argv), call.user)
+            await self._fail(call, connection, "an error inside the broker; its log says more (this is a bug, please report it)")
+        finally:
+            if writer is not None:
+                writer.close()
+
+    def _front(self, call: Call) -> Any:
+        """Who answers this name: the front end, or our own command."""
+        if call.name != "sbroker":
+            return self.front_end.run
+        from sbroker.cli import broker_side  # brings click along: not for a start
+
+        return broker_side.run
+
+    async def _fail(self, call: Call, connection: Connection, text: str) -> None:
+        try:
+            await connection.out("%s: error: %s\n" % (call.name, text), fd=2)
+            connection.finish(1)
+            await connection.drain()
+        except ConnectionError:
+            log.debug("%s of %s: its user is gone", call.name, call.user)

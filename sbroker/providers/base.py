@@ -1,0 +1,171 @@
+"""The contract of a provider: what makes nodes. One file a kind in this folder, with a class `Provider`; or an entry point of the group
+``sbroker.providers``. A provider knows nothing of jobs, and its state is learnt only from `list`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+from sbroker.clock import Clock
+from sbroker.errors import SbrokerError
+from sbroker.model import Gres, Node, Value
+
+
+class ProviderError(SbrokerError):
+    """The provider did not answer as expected: nothing is known of what it did. Ask `list`; the same token may be created again."""
+
+
+class SiteSettings(Value, kw_only=True):
+    """Keys that a site of any kind may have; a kind adds its own in a subclass."""
+
+    provider: str
+    features: tuple[str, ...] = ()
+    weight: int = 1
+    network: str | None = None  # sites of one network can run one job together; None: the site's own
+    shared_fs: bool | tuple[str, ...] = False  # path prefixes that exist there as here
+
+
+class Context(Value, kw_only=True):
+    """What a provider is told besides its settings."""
+
+    site: str
+    spool: str = ""  # folder for what local agents keep
+    store_id: str = ""  # tag of what is ours
+    clock: Any = None  # a sbroker.clock.Clock
+
+
+class Ask(Value, kw_only=True):
+    """The machines that somebody looks for: what one of them must have at least."""
+
+    count: int = 1
+    cpus: int = 1
+    memory: int = 0  # MiB
+    tmp: int = 0  # MiB
+    gres: tuple[Gres, ...] = ()
+    arch: str = ""  # "": any
+    spot: bool | None = None  # None: either
+
+
+class Offer(Value, kw_only=True):
+    """One kind of machine that could be had."""
+
+    name: str  # unique within the site; goes into node names
+    cpus: int
+    memory: int
+    tmp: int = 0
+    gres: tuple[Gres, ...] = ()
+    arch: str = ""
+    spot: bool = False
+    price: float = 0.0  # USD an hour and machine
+    available: int | None = None  # how many now; None: unknown
+    boot_seconds: int = 0  # usual time until the agent answers
+    features: tuple[str, ...] = ()
+    data: dict[str, Any] = {}  # the provider's own: region, zone, image, …
+
+
+class Order(Value, kw_only=True):
+    """A group of machines to make: `count`, or at least `min` of them."""
+
+    token: str
+    offer: Offer
+    count: int = 1
+    min: int = 1
+    image: str | None = None
+    boot: str = ""  # boot data: a script
+    expiry: float | None = None  # when they must be gone at the latest, seconds since the epoch
+
+
+class Endpoint(Value, kw_only=True):
+    """How to reach the agent of one machine; `transport` names the file in sbroker/transports that can."""
+
+    transport: str
+    node: str = ""  # name that the agent bears
+    hostname: str = ""  # what its tasks see as host name, "" to leave it as it is
+    directory: str = ""  # of the agent
+    address: str = ""
+    port: int = 0
+    user: str = ""
+    data: dict[str, Any] = {}  # the transport's own
+
+
+MachineState = Literal["queued", "starting", "running", "stopping", "gone"]
+
+
+class Entry(Value, kw_only=True):
+    """One machine as the provider sees it now. `token` is "" for machines that nobody ordered: those of a fixed site."""
+
+    token: str
+    index: int
+    id: str = ""
+    state: MachineState = "running"
+    reason: str = ""
+    addresses: tuple[str, ...] = ()
+    endpoint: Endpoint | None = None
+    offer: str = ""
+    price: float = 0.0
+    created: float = 0.0
+    ours: bool = True  # False: has our tag's shape but another store's id; reported, never terminated
+
+
+class Group(Value, kw_only=True):
+    """A group as a whole, also while no machine of it exists."""
+
+    token: str
+    state: Literal["queued", "active", "refused", "gone"]
+    reason: str = ""
+
+
+class Listing(Value, kw_only=True):
+    machines: tuple[Entry, ...] = ()
+    groups: tuple[Group, ...] = ()
+
+
+class Provider:
+    """Base of all kinds. Methods block: providers that reach out of this machine are run in a worker process (`worker`).
+
+    `fixed` kinds have their machines already: `nodes` lists them, nothing is created. All raise the errors of `sbroker.errors` that name
+    the next move (NoCapacity, QuotaExceeded, AuthRefused, Unsatisfiable), else ProviderError.
+    """
+
+    Settings: ClassVar[type[SiteSettings]] = SiteSettings
+    fixed: ClassVar[bool] = False
+    remote: ClassVar[bool] = True  # run it in a worker process
+    atomic: bool = False  # groups live and die whole
+    dies_by: Literal["self", "ttl", "broker", "never"] = "broker"  # what ends a machine when the broker is away; never: not ours to end
+    environ: ClassVar[tuple[str, ...]] = ()  # variables of the broker that a worker process gets: credentials of this kind only
+    list_lag: float = 0.0  # seconds until `list` surely shows what was created, and no more what is gone
+
+    def __init__(self, settings: Any, context: Context) -> None:
+        self.settings, self.context = settings, context
+
+    @property
+    def clock(self) -> Clock:
+        return self.context.clock
+
+    @classmethod
+    def check(cls, site: str, settings: Any) -> None:
+        """ValueError, with a sentence, if the settings contradict each other. Asks nobody."""
+
+    def nodes(self) -> Iterable[Node]:
+        """The nodes of a fixed site; for others those it may make, as far as they are known in advance."""
+        return ()
+
+    def offers(self, ask: Ask) -> Iterable[Offer]:
+        """What could be had that satisfies `ask`, in any order."""
+        raise NotImplementedError
+
+    def create(self, order: Order) -> None:
+        """Order the group; with the same token again nothing more is made."""
+        raise NotImplementedError
+
+    def list(self) -> Listing:
+        """All machines and groups of ours, queued ones included."""
+        raise NotImplementedError
+
+    def terminate(self, token: str, ids: tuple[str, ...] | None = None) -> None:
+        """End a group, or some machines of it; what is gone already is no error."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of what the provider holds here."""

@@ -1,0 +1,166 @@
+"""The writer thread: takes all that has queued, makes rows of it, commits them in one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import msgspec
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from sbroker.clock import Clock
+from sbroker.core.effects import Del, Put
+from sbroker.errors import StoreError
+from sbroker.store import codec
+from sbroker.store.database import StaleEpoch, begin, sentence
+from sbroker.store.rows import Batch, Ledger
+from sbroker.store.statements import Statements
+
+SWEEP_AFTER = 2000  # jobs that left the live state since the last look for blobs that nobody needs
+_SWEEP = text("DELETE FROM blob WHERE hash NOT IN (SELECT script FROM spec WHERE hash IN (SELECT spec FROM job WHERE live)"
+              " UNION SELECT environ FROM spec WHERE hash IN (SELECT spec FROM job WHERE live))")
+
+
+class Item(msgspec.Struct, frozen=True):
+    changes: list[Put | Del]
+    blobs: dict[str, bytes]
+    events: list[tuple[str, int | None, str]]
+    time: float
+
+
+class Writer:
+    """`durable` and the callbacks are as `Store` says."""
+
+    def __init__(self, engine: Engine, clock: Clock, epoch: int) -> None:
+        self.durable = 0
+        self.durable_callback: Callable[[int], None] = lambda number: None
+        self.failure_callback: Callable[[int, int, StoreError], None] = lambda first, last, error: None
+        self._engine, self._clock, self._epoch = engine, clock, epoch
+        self._statements = Statements(engine.dialect)
+        self._ledger: Ledger | None = None  # None: `load` comes first
+        self._queue: deque[Item] = deque()
+        self._last = 0  # number of the last item queued
+        self._busy: tuple[Item, ...] = ()  # being committed
+        self._error: StoreError | None = None
+        self._closing = False
+        self._sweep_due = SWEEP_AFTER  # look once at the start
+        self._wake = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._started = False
+
+    def add(self, item: Item) -> int:
+        with self._wake:
+            if self._error is not None:
+                raise type(self._error)(str(self._error))
+            if self._ledger is None or self._closing:
+                raise StoreError("the database is %s" % ("closed" if self._closing else "not loaded yet"))
+            self._queue.append(item)
+            self._last += 1
+            self._wake.notify_all()
+            return self._last
+
+    def queued_blob(self, digest: str) -> bytes | None:
+        with self._wake:
+            for item in (*self._busy, *self._queue):
+                if digest in item.blobs:
+                    return item.blobs[digest]
+        return None
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """Wait until nothing is queued, and let nothing be queued or committed inside the block."""
+        with self._wake:
+            while self._queue or self._busy:
+                self._wake.wait()
+            yield
+
+    def restart(self, ledger: Ledger) -> None:
+        """From now on write what follows the state that `ledger` has learnt. Inside `still`. StaleEpoch if that is over."""
+        if isinstance(self._error, StaleEpoch):
+            raise self._error
+        self._ledger, self._error = ledger, None
+        if not self._started:
+            self._started = True
+            self._thread.start()
+
+    def close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        if self._started:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue and not self._closing:
+                    self._wake.wait()
+                if not self._queue:
+                    return
+                items = self._busy = tuple(self._queue)
+                last = self._last
+                self._queue.clear()
+                ledger = self._ledger
+            assert ledger is not None  # nothing is queued before a load
+            error: StoreError | None = None
+            try:
+                self._commit(ledger, items, last)
+            except SQLAlchemyError as failure:
+                error = StoreError(sentence(self._engine, failure))
+            except StoreError as failure:
+                error = failure
+            except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, msgspec.MsgspecError) as failure:
+                # A value that no row can hold: the change is refused as a whole.
+                error = StoreError("a change cannot be stored: %s: %s" % (type(failure).__name__, failure))
+            with self._wake:
+                self._busy = ()
+                first = last - len(items) + 1
+                if error is None:
+                    self.durable = last
+                else:
+                    # What has queued meanwhile was decided on memory that is lost now.
+                    self._error, last = error, self._last
+                    self._queue.clear()
+                self._wake.notify_all()
+            if error is None:
+                self.durable_callback(last)
+            else:
+                self.failure_callback(first, last, error)
+
+    def _commit(self, ledger: Ledger, items: tuple[Item, ...], last: int) -> None:
+        batch = Batch()
+        for item in items:
+            ledger.add_blobs(batch, item.blobs)
+            ledger.add(batch, item.changes, item.time)
+            batch.events.extend((item.time, kind, job, codec.plain(words)) for kind, job, words in item.events)
+        with self._engine.connect() as connection:
+            begin(connection)
+            if connection.exec_driver_sql(self._statements.guard, (last, self._epoch)).rowcount != 1:
+                raise StaleEpoch("another broker has taken over this database: this one stops")
+            self._write(connection, batch)
+            self._sweep_due += len(batch.retired.get("job", ()))
+            sweep = self._sweep_due >= SWEEP_AFTER
+            if sweep:
+                self._sweep_due = 0
+                connection.execute(_SWEEP)
+            connection.commit()
+        if sweep:
+            ledger.forget_blobs()
+
+    def _write(self, connection: Connection, batch: Batch) -> None:
+        execute, statements = connection.exec_driver_sql, self._statements
+        for table, rows in batch.puts.items():
+            if rows:
+                execute(statements.put(table), list(rows.values()))
+        for table, keys in batch.retired.items():
+            given = [key if isinstance(key, tuple) else (key,) for key in keys]
+            for statement in statements.retire(table):
+                execute(statement, given)
+        for table, keys in batch.dels.items():
+            if keys:
+                execute(statements.delete(table), [key if isinstance(key, tuple) else (key,) for key in keys])
+        if batch.events:
+            execute(statements.put("event"), batch.events)

@@ -1,0 +1,91 @@
+"""The agent of a node on this machine: a process of its own that outlives the broker, behind the Unix socket DIRECTORY/agent.sock."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sbroker import paths
+from sbroker.providers.base import Endpoint
+from sbroker.transports import Streams, Unreachable
+
+PATIENCE = 20.0  # seconds for an agent to answer after its start
+_LIMIT = 1 << 20  # bytes of the reader's buffer
+Start = Callable[[Endpoint], "subprocess.Popen[bytes] | None"]
+_children: list[subprocess.Popen[bytes]] = []  # started here; looked after so that a dead one does not stay a zombie
+
+
+async def open(endpoint: Endpoint, *, start: Start | None = None, program: str | None = None) -> Streams:
+    """Connect; if nobody answers, start the agent first.
+
+    `program`: path of the agent's zipapp; None: the module of this installation. `start`: called instead of `start_agent`, where
+    another process (root's) has to do it; returns the process, or None if it is none of ours. Unreachable if there is no answer.
+    """
+    path = os.path.join(endpoint.directory, "agent.sock")
+    try:
+        return await _connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        pass
+    except OSError as error:
+        raise Unreachable("%s: %s" % (path, error.strerror)) from error
+    try:
+        process = start(endpoint) if start else start_agent(endpoint, program)
+    except OSError as error:
+        raise Unreachable("the agent of %s cannot be started: %s" % (endpoint.node, error)) from error
+    loop = asyncio.get_running_loop()
+    until, pause = loop.time() + PATIENCE, 0.005
+    while True:
+        await asyncio.sleep(pause)
+        # Looked at before the connection is tried: an agent that ends because another one serves the folder is no failure.
+        ended = process is not None and process.poll() is not None
+        try:
+            return await _connect(path)
+        except OSError as error:
+            if ended or loop.time() > until:
+                raise Unreachable("the agent of %s does not answer: %s" % (endpoint.node, last_words(endpoint) or error.strerror)) from error
+        pause = min(pause * 1.5, 0.1)
+
+
+async def _connect(path: str) -> Streams:
+    with paths.socket_address(path) as address:
+        return await asyncio.open_unix_connection(address, limit=_LIMIT)
+
+
+def command(endpoint: Endpoint, program: str | None = None) -> tuple[list[str], dict[str, str]]:
+    """What starts the agent: arguments and environment. The environment holds nothing of the one that the broker was started in."""
+    environ = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+    argv = [sys.executable, "-S", *(["-I", program] if program else ["-m", "sbroker.agent"]), "serve", "--dir", endpoint.directory, "--node", endpoint.node]
+    if not program:
+        environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    return argv + (["--hostname", endpoint.hostname] if endpoint.hostname else []), environ
+
+
+def start_agent(endpoint: Endpoint, program: str | None = None, extra: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """Start the agent in a session of its own, its words in DIRECTORY/agent.log; `extra`: more options. OSError if that cannot be."""
+    _children[:] = [child for child in _children if child.poll() is None]
+    os.makedirs(endpoint.directory, exist_ok=True)
+    argv, environ = command(endpoint, program)
+    log = os.open(_log(endpoint), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        child = subprocess.Popen([*argv, *extra], env=environ, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    finally:
+        os.close(log)
+    _children.append(child)
+    return child
+
+
+def last_words(endpoint: Endpoint) -> str:
+    """The last line of the agent's log, "" if there is none."""
+    try:
+        lines = Path(_log(endpoint)).read_text(errors="replace").strip().splitlines()
+    except FileNotFoundError:
+        return ""
+    return lines[-1] if lines else ""
+
+
+def _log(endpoint: Endpoint) -> str:
+    return os.path.join(endpoint.directory, "agent.log")

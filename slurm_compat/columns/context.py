@@ -1,0 +1,24 @@
+"""What columns need besides the thing they print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sbroker.api import View
+from slurm_compat.asked import Sizes
+from slurm_compat.taskset import bitstr_len
+from slurm_compat.timefmt import Times
+
+
+class Context:
+    """One listing: the state at one moment, and how the caller wants things printed. Pure: nothing here reads a clock."""
+
+    def __init__(self, view: View, config: Any, now: float, env: Mapping[str, str] | None = None, *, convert: bool = True) -> None:
+        env = env or {}
+        self.view, self.config, self.now = view, config, now
+        self.cluster: str = getattr(config, "cluster", "") or "cluster"
+        self.times = Times(env, now)
+        self.sizes = Sizes(view.nodes, view.partitions)
+        self.room = bitstr_len(env)
+        self.convert = convert

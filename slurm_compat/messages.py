@@ -1,0 +1,94 @@
+"""Slurm's words for refusals and waiting, and what differs between the releases that can be imitated. Each in one table."""
+
+from __future__ import annotations
+
+from sbroker.errors import Code, Refused
+from sbroker.states import Reason
+
+# what differs by `imitate`: everything that asks "which release?" asks here
+RELEASES: dict[str, dict[str, str]] = {
+    "22.05": {"version": "22.05.8"},
+    "24.11": {"version": "24.11.5"},
+}
+
+SENTENCES: dict[Code, str] = {
+    Code.INVALID_PARTITION: "Invalid partition name specified",
+    Code.PARTITION_UNAVAILABLE: "Required partition not available (inactive or drain)",
+    Code.INVALID_ACCOUNT: "Invalid account or account/partition combination specified",
+    Code.INVALID_QOS: "Invalid qos specification",
+    Code.INVALID_NODE_NAME: "Invalid node name specified",
+    Code.INVALID_NODE_COUNT: "Node count specification invalid",
+    Code.INVALID_FEATURE: "Invalid feature specification",
+    Code.INVALID_GRES: "Invalid generic resource (gres) specification",
+    Code.INVALID_TIME_LIMIT: "Requested time limit is invalid (missing or exceeds some limit)",
+    Code.INVALID_TIME_MIN: "Invalid time-min specification (exceeds job's time or other limits)",
+    Code.INVALID_JOB_ID: "Invalid job id specified",
+    Code.INVALID_ARRAY: "Invalid job array specification",
+    Code.INVALID_LICENSES: "Invalid license specification",
+    Code.INVALID_RESERVATION: "Requested reservation is invalid",
+    Code.INVALID_DEPENDENCY: "Job dependency problem",
+    Code.INVALID_NICE: "Invalid --nice value",
+    Code.INVALID_UPDATE: "Requested operation not supported on this system",
+    Code.DEADLINE_PASSED: "Incompatible begin and deadline time specification",
+    Code.NODE_CONFIG: "Requested node configuration is not available",
+    Code.TOO_MANY_CPUS: "Requested node configuration is not available",
+    Code.MEMORY: "Requested node configuration is not available",
+    Code.SOCKETS: "Requested node configuration is not available",
+    Code.TMP_DISK: "Requested node configuration is not available",
+    Code.ACCESS_DENIED: "Access/permission denied",
+    Code.ALREADY_DONE: "Job/step already completing or completed",
+    Code.DISABLED: "Requested operation is presently disabled",
+    Code.JOB_PENDING: "Job is pending execution",
+    Code.NOT_PENDING: "Job is no longer pending execution",
+    Code.NOT_RUNNING: "Job is not running",
+    Code.JOB_FINISHED: "Job/step already completing or completed",
+    Code.BATCH_ONLY: "Requested operation not supported for this job type",
+    Code.SCRIPT_MISSING: "Job script not available",
+}
+
+# the error line before the sentence, where Slurm prints one
+_BEFORE: dict[Code, str] = {
+    Code.TOO_MANY_CPUS: "CPU count per node can not be satisfied",
+    Code.MEMORY: "Memory specification can not be satisfied",
+    Code.SOCKETS: "Socket, core and/or thread specification can not be satisfied",
+    Code.TMP_DISK: "Temporary disk specification can not be satisfied",
+}
+
+# refused by the shape of what was asked: salloc says that its allocation was revoked
+CONFIGURATION = frozenset({Code.NODE_CONFIG, Code.TOO_MANY_CPUS, Code.MEMORY, Code.SOCKETS, Code.TMP_DISK})
+
+# what srun and salloc say first of a job that has to wait, by its reason
+WAITING: dict[Reason, str] = {
+    Reason.PARTITION_NODE_LIMIT: "Requested partition configuration not available now",
+    Reason.PARTITION_TIME_LIMIT: "Requested partition configuration not available now",
+    Reason.PARTITION_CONFIG: "Requested partition configuration not available now",
+    Reason.PARTITION_DOWN: "Requested partition configuration not available now",
+    Reason.PARTITION_INACTIVE: "Requested partition configuration not available now",
+    Reason.HELD_USER: "Job is in held state, pending scheduler release",
+    Reason.HELD_ADMIN: "Job is in held state, pending scheduler release",
+    Reason.NODE_DOWN: "Required node not available (down, drained or reserved)",
+    Reason.REQ_NODE_NOT_AVAIL: "Required node not available (down, drained or reserved)",
+}
+
+
+def before(refused: Refused) -> str:
+    """The error line that Slurm prints before the sentence, or ""."""
+    if refused.code is Code.INVALID_PARTITION:
+        return "invalid partition specified: %s" % (refused.detail or "(null)")
+    return _BEFORE.get(refused.code, "")
+
+
+def sentence(refused: Refused) -> str:
+    """Slurm's sentence of a refusal; its own detail where Slurm has none (hooks, rules of ours, what is not here yet)."""
+    return SENTENCES.get(refused.code) or refused.detail or refused.code.value
+
+
+def unavailable_now(reason: Reason) -> str:
+    """Why --immediate failed."""
+    text = WAITING.get(reason, "")
+    return text if text.startswith("Requested") else "Requested nodes are busy"
+
+
+def version(imitate: str) -> str:
+    """`slurm 22.05.8`: what --version prints."""
+    return "slurm %s" % RELEASES.get(imitate, RELEASES["22.05"])["version"]

@@ -1,0 +1,27 @@
+"""What the agent asks of Slurm's language on a node: the functions of `sbroker.api.NodeFront`, as one module.
+
+Standard library, Python 3.6: it travels in the agent's zipapp with all that it imports.
+"""
+
+from slurm_compat import filenames, talk
+from slurm_compat.environ import alloc_environ, batch_environ, step_environ, task_environ
+from slurm_compat.filenames import filename
+from slurm_compat.layout import layout
+from slurm_compat.notices import notice
+from slurm_compat.small import layout_text, parse_sattach, parse_sbcast
+from slurm_compat.srun import parse_step
+
+__all__ = [
+    "CAUGHT", "FILES", "alloc_environ", "batch_environ", "filename", "filename_items", "layout", "layout_text", "notice", "parse_sattach", "parse_sbcast", "parse_step",
+    "step_environ", "task_environ", "talk",
+]  # fmt: skip
+
+CAUGHT = talk.CAUGHT  # the signals that srun handles itself
+filename_items = filenames.items
+talk = talk.Talk
+
+# what the zipapp needs, relative to slurm_compat/: this module and all that it imports
+FILES = (
+    "__init__.py", "node.py", "environ.py", "filenames.py", "layout.py", "multiprog.py", "notices.py", "small.py", "srun.py", "talk.py", "getopt.py",
+    "hostlist.py", "optable.py", "optable_query.py", "optable_submit.py", "optrow.py", "grammar",
+)  # fmt: skip

@@ -1,0 +1,133 @@
+"""Which jobs and steps a listing shows: squeue's filters over a view. Pure; a filter that is None lets everything through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from sbroker.api import View
+from sbroker.model import Job, Step
+from sbroker.states import JobState
+from slurm_compat.jobtext import state
+
+
+class JobFilter(msgspec.Struct):
+    jobs: list[tuple[int, int | None]] | None = None  # job id, task id
+    steps: list[tuple[int, int | None, int]] | None = None  # job id, task id, step id
+    states: frozenset[str] | None = None  # None: those that are not over
+    uids: frozenset[int] | None = None
+    partitions: frozenset[str] | None = None
+    names: frozenset[str] | None = None
+    accounts: frozenset[str] | None = None
+    qos: frozenset[str] | None = None
+    nodes: frozenset[str] | None = None
+    licenses: frozenset[str] | None = None
+    reservation: str | None = None
+    hidden: bool = True
+
+
+def pick_jobs(view: View, chosen: JobFilter, *, expand: bool = False, per_partition: bool = False) -> list[Job]:
+    """Job records to print, newest first but an array's tasks ascending; tasks that -j names, or all with `expand`, stand alone."""
+    hidden = frozenset() if chosen.hidden else frozenset(p.name for p in view.partitions.values() if p.hidden)
+    rows: list[Job] = []
+    for job, tasks in _candidates(view, chosen):
+        if not _passes(job, chosen) or (hidden and job.partition in hidden):
+            continue
+        for partition in _partitions(job, chosen, per_partition):
+            if partition != job.partition:
+                job = msgspec.structs.replace(job, partition=partition)
+            if job.array_pending and (tasks is not None or expand):
+                rows += [alone(job, task) for task in job.array_pending if tasks is None or task in tasks]
+            else:
+                rows.append(job)
+    return rows
+
+
+def alone(job: Job, task: int) -> Job:
+    """One unstarted task of an array's record, as a job of its own to look at."""
+    return msgspec.structs.replace(job, array_task=task, array_pending=())
+
+
+def pick_steps(view: View, chosen: JobFilter) -> list[tuple[Job, Step]]:
+    """Steps that run now, with their jobs."""
+    wanted = None if chosen.steps is None else {(j, t, s) for j, t, s in chosen.steps}
+    rows: list[tuple[Job, Step]] = []
+    for job, _ in _candidates(view, JobFilter(jobs=chosen.jobs)):
+        if job.state not in (JobState.RUNNING, JobState.SUSPENDED) and not job.completing:
+            continue
+        if chosen.uids is not None and job.uid not in chosen.uids:
+            continue
+        if chosen.partitions is not None and job.partition not in chosen.partitions:
+            continue
+        for step in view.steps.get(job.id, {}).values():
+            if step.end_time is not None or (chosen.nodes is not None and chosen.nodes.isdisjoint(step.nodes)):
+                continue
+            if wanted is None or (job.id, None, step.step) in wanted or (job.array_id, job.array_task, step.step) in wanted:
+                rows.append((job, step))
+    return rows
+
+
+def _candidates(view: View, chosen: JobFilter) -> Iterable[tuple[Job, frozenset[int] | None]]:
+    """Jobs by the cheapest way to find them, each with the tasks of its unstarted rest that are asked for (None: the record as it is)."""
+    if chosen.jobs is not None:
+        return _by_id(view, chosen.jobs)
+    if chosen.uids is not None:
+        found = [job for uid in sorted(chosen.uids) for job in view.user_jobs(uid)]
+    else:
+        found = list(view.jobs.values())
+    found.sort(key=lambda job: (-(job.array_id or job.id), job.id))
+    return [(job, None) for job in found]
+
+
+def _by_id(view: View, ids: list[tuple[int, int | None]]) -> Iterable[tuple[Job, frozenset[int] | None]]:
+    whole = {job for job, task in ids if task is None}
+    tasks: dict[int, set[int]] = {}
+    for job, task in ids:
+        if task is not None and job not in whole:
+            tasks.setdefault(job, set()).add(task)
+    found: dict[int, tuple[Job, frozenset[int] | None]] = {}
+    for number in whole:
+        for job in view.array(number) or filter(None, [view.jobs.get(number)]):
+            found[job.id] = (job, None)
+    for number, wanted in tasks.items():
+        for job in view.array(number):
+            if job.array_task in wanted:
+                found[job.id] = (job, None)
+            elif wanted.intersection(job.array_pending) and job.id not in found:
+                found[job.id] = (job, frozenset(wanted))
+    reverse = len(whole) == 1 and not tasks  # a single id is answered in the order in which its records were made
+    return sorted(found.values(), key=lambda pair: -pair[0].id if reverse else pair[0].id)
+
+
+def _passes(job: Job, chosen: JobFilter) -> bool:
+    if chosen.states is None:
+        if job.state.ended and not job.completing:
+            return False
+    elif state(job) not in chosen.states:
+        return False
+    if chosen.uids is not None and job.uid not in chosen.uids:
+        return False
+    if chosen.names is not None and job.spec.name not in chosen.names:
+        return False
+    if chosen.accounts is not None and (job.account or "") not in chosen.accounts:
+        return False
+    if chosen.qos is not None and (job.qos or "") not in chosen.qos:
+        return False
+    if chosen.reservation is not None and job.spec.reservation != chosen.reservation:
+        return False
+    if chosen.licenses is not None and chosen.licenses.isdisjoint(part.partition(":")[0] for part in (job.spec.licenses or "").split(",")):
+        return False
+    return chosen.nodes is None or any(share.node in chosen.nodes for share in job.nodes)
+
+
+def _partitions(job: Job, chosen: JobFilter, each: bool) -> list[str]:
+    """The partitions under which a job is shown."""
+    asked = job.spec.partitions
+    pending = job.state is JobState.PENDING and len(asked) > 1
+    names = list(asked) if pending and each else [job.partition]
+    if chosen.partitions is None:
+        return names
+    if pending and not each:
+        return names if chosen.partitions.intersection(asked) else []
+    return [name for name in names if name in chosen.partitions]

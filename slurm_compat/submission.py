@@ -1,0 +1,131 @@
+"""What sbatch, salloc and srun share on the broker's side: parsing, talking, host files, clusters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+
+from sbroker.api import Api, Call, Client
+from sbroker.errors import Code, Refused
+from slurm_compat import getopt, hostlist, messages
+from slurm_compat.getopt import BadOption
+from slurm_compat.grammar import Invalid, spoken
+from slurm_compat.request import Asked
+
+HET = "heterogeneous jobs (components separated by \":\") are not supported"
+
+
+async def say(client: Client, command: str, kind: str, line: str) -> None:
+    """One line on standard error, as `command` prints it."""
+    await client.out(spoken(command, kind, line), 2)
+
+
+async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]], lead: str) -> int:
+    """`body`'s exit code; refusals become Slurm's words and code. `lead` stands before the sentence of a refused submission."""
+    command = call.name
+    try:
+        return await body()
+    except BadOption as bad:
+        await client.out(bad.text, 2)
+        return exit_error(call, bad.code)
+    except Invalid as bad:
+        if bad.out:
+            await client.out(bad.out)
+        text = bad.text(command)
+        if text:
+            await client.out(text, 2)
+        return exit_error(call, bad.code) if bad.code else 0
+    except Refused as refused:
+        first = messages.before(refused)
+        if first:
+            await say(client, command, "error", first)
+        if refused.code is Code.INVALID_GRES:
+            lead = ""
+        await say(client, command, "error", lead + messages.sentence(refused))
+        return exit_error(call, 1)
+
+
+def exit_error(call: Call, code: int) -> int:
+    """SLURM_EXIT_ERROR replaces the exit code of Slurm's own errors (not of a command line that cannot be parsed)."""
+    wanted = call.env.get("SLURM_EXIT_ERROR", "")
+    return int(wanted) & 255 if code == 1 and wanted.isdigit() and int(wanted) else code
+
+
+def known_gres(api: Api) -> set[str]:
+    """Names of generic resources that some node has."""
+    return {item.name for node in api.view.nodes.values() for item in node.gres}
+
+
+def asked_of(call: Call, api: Api) -> Asked:
+    return Asked(call, api.now(), known_gres(api), messages.version(api.config.imitate))
+
+
+def parsed(call: Call) -> getopt.Parsed:
+    """argv of sbatch, salloc or srun; ":" after the options asks for a heterogeneous job, which is refused."""
+    found = getopt.parse_argv(call.name, call.argv)
+    if found.rest[:1] == [":"]:
+        raise Invalid(HET, 1)
+    return found
+
+
+def from_variables(call: Call) -> list[tuple[str, str | None]]:
+    return [(name, value) for name, value, _variable in getopt.from_env(call.name, call.env)]
+
+
+async def host_files(asked: Asked, client: Client) -> None:
+    """--nodefile, and --nodelist or --exclude with a "/": replace the file's name by the hosts in it. Raises Invalid."""
+    for option in ("nodefile", "nodelist", "exclude"):
+        value = asked.other.get(option)
+        if value is None or (option != "nodefile" and "/" not in value):
+            continue
+        try:
+            data = await client.read(value)
+        except OSError as error:
+            line = "slurm_allocate_resources error opening file %s, %s" % (value, os.strerror(error.errno or 0))
+            if option == "nodefile":
+                raise Invalid("Invalid --nodefile node file", before=(("error", line),)) from error
+            raise Invalid(line, 1) from error
+        names = ",".join(line.partition("#")[0].strip() for line in data.decode("utf-8", "surrogateescape").splitlines())
+        asked.other["nodelist" if option == "nodefile" else option] = ",".join(part for part in names.split(",") if part)
+
+
+async def clusters(asked: Asked, client: Client, api: Api) -> str | None:
+    """--clusters: the name to show if it was asked for by name. Raises Invalid if no name is ours."""
+    wanted = asked.other.get("clusters")
+    if not wanted:
+        return None
+    ours = api.config.cluster
+    names = [name for name in wanted.split(",") if name]
+    strangers = [name for name in names if name not in (ours, "all")]
+    for name in strangers[:1]:
+        await say(client, asked.command, "error", "No cluster '%s' known by database." % name)
+    if len(strangers) == len(names):
+        raise Invalid("'%s' can't be reached now, or it is an invalid entry for --cluster.  Use 'sacctmgr list clusters' to see "
+                      "available clusters." % wanted, 1)
+    return ours
+
+
+async def tell(asked: Asked, client: Client) -> None:
+    """Print the lines that parsing collected, and the listing of -v."""
+    if asked.verbose:
+        await client.out("".join(spoken(asked.command, "info", line) for line in asked.listing()), 2)
+    for kind, line in asked.said:
+        if kind == "error" or not asked.other.get("quiet"):
+            await say(client, asked.command, kind, line)
+
+
+async def test_only(call: Call, client: Client, api: Api, asked: Asked) -> int:
+    """--test-only: when and where the job would start, on standard error."""
+    try:
+        place = await api.test(asked.spec(name=asked.other.get("name") or call.name))
+    except Refused as refused:
+        if refused.code is Code.INVALID_GRES:
+            await say(client, call.name, "error", messages.sentence(refused))
+            return exit_error(call, 1)
+        if refused.code is Code.INVALID_PARTITION:
+            await say(client, call.name, "error", messages.before(refused))
+        await client.out("allocation failure: %s\n" % messages.sentence(refused), 2)
+        return exit_error(call, 1)
+    await say(client, call.name, "info", "Job %d to start at %s using %d processors on nodes %s in partition %s" % (
+        place.job, asked.spell_time(place.start), place.cpus, hostlist.compress_sorted(place.nodes), place.partition))
+    return 0

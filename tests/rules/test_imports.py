@@ -1,0 +1,112 @@
+"""Who may import whom, what the thin client loads, and what runs on nodes: ARCHITECTURE.md, checked."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ("client.py", "attach.py", "reach.py")
+# modules that hold values and contracts only: everybody may import them
+FOUNDATION = {"sbroker.model", "sbroker.states", "sbroker.errors", "sbroker.api", "sbroker.clock", "sbroker.hostlist"}
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, absolute module name) of each import, wherever it stands; `from a import b` gives a and a.b."""
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    package = package.removesuffix(".__init__")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                base = ".".join(parts[: len(parts) - node.level + 1] + ([base] if base else []))
+            yield node.lineno, base
+            for alias in node.names:
+                yield node.lineno, base + "." + alias.name
+
+
+def offences(paths: list[Path], wrong) -> list[str]:
+    return ["%s:%d imports %s" % (path.relative_to(ROOT), line, name) for path in paths for line, name in imported(path) if wrong(name)]
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def test_the_broker_never_imports_the_front_end():
+    assert offences(sources("sbroker"), lambda name: within(name, "slurm_compat")) == []
+
+
+def test_only_the_entry_point_joins_the_two():
+    joins = [path.name for path in ROOT.glob("*.py") if {"sbroker", "slurm_compat"} <= {name.split(".")[0] for _, name in imported(path)}]
+    assert joins == ["sbroker_main.py"]
+
+
+def test_the_front_end_sees_only_the_seam():
+    seam = {"sbroker", *FOUNDATION}
+
+    def wrong(name: str) -> bool:
+        return within(name, "sbroker") and name not in seam and name.rpartition(".")[0] not in FOUNDATION
+
+    assert offences(sources("slurm_compat"), wrong) == []
+
+
+def test_the_core_is_pure():
+    doing = ("asyncio", "socket", "select", "selectors", "subprocess", "threading", "time", "random", "secrets", "sqlalchemy", "os")
+
+    def wrong(name: str) -> bool:
+        return within(name, *doing) or (within(name, "sbroker") and not within(name, "sbroker.core", *FOUNDATION) and name != "sbroker")
+
+    assert offences(sources("sbroker/core"), wrong) == []
+
+
+def test_the_agent_stands_alone():
+    """Its zipapp holds sbroker.agent and the front end's node modules, and nothing else but the standard library."""
+    known = set(sys.stdlib_module_names) | {"sbroker"}
+
+    def wrong(name: str) -> bool:
+        return name.split(".")[0] not in known or (within(name, "sbroker") and not within(name, "sbroker.agent") and name != "sbroker")
+
+    assert offences(sources("sbroker/agent"), wrong) == []
+
+
+def test_providers_and_sdks_are_imported_late():
+    """No SDK and no SSH library at the start of the broker, the client or the command `sbroker`."""
+    pytest.importorskip("sbroker.daemon", reason="the daemon is not joined yet")
+    heavy = {"asyncssh", "paramiko", "boto3", "botocore", "kubernetes", "google", "libcloud", "alembic"}
+    code = "import sys, sbroker_main, sbroker.cli, sbroker.daemon\n"
+    code += "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert heavy & set(loaded) == set()
+
+
+def test_what_the_thin_client_loads():
+    """On its plain path nothing but C modules beyond what a bare interpreter has loaded."""
+    code = "import sys\nbare = set(sys.modules)\nimport _frozen_importlib_external as e\n"
+    code += "exec(e.SourceFileLoader('client', %r).get_code('client'), {'__name__': 'client'})\n" % str(ROOT / "slurm_compat" / "client.py")
+    code += "print(*sorted(set(sys.modules) - bare))"
+    loaded = subprocess.run([sys.executable, "-IS", "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(loaded) <= {"_frozen_importlib_external", "_socket"}
+
+
+@pytest.mark.parametrize("name", CLIENT)
+def test_the_client_uses_the_standard_library_only(name):
+    path = ROOT / "slurm_compat" / name
+    allowed = {"sys", "posix", "_signal", "_socket", "_frozen_importlib_external", "pwd", "select", "termios", "fcntl", "time"}
+    # reach.py answers host lists and usages with modules of its own package, when they are there
+    own = ("slurm_compat.show.hostnames", "slurm_compat.usage") if name == "reach.py" else ()
+    assert offences([path], lambda module: module.split(".")[0] not in allowed and not within(module, *own)) == []

@@ -1,0 +1,163 @@
+"""When nobody answers: what the commands say, and how the personal broker is started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scripted import BIN, Server, client, exit_with, out
+
+from slurm_compat import reach
+
+AWAY = "Unable to contact slurm controller (connect failure)"
+
+# the real commands' words and exit codes with their controller's port closed (22.05.8)
+REAL = [
+    ("squeue", [], "slurm_load_jobs error: " + AWAY, 1),
+    ("squeue", ["-s"], "slurm_get_job_steps error: " + AWAY, 1),
+    ("sinfo", ["-N"], "slurm_load_partitions: " + AWAY, 1),
+    ("sbatch", ["--wrap=true"], "sbatch: error: Batch job submission failed: " + AWAY, 1),
+    ("sbatch", ["--test-only", "--wrap=true"], "allocation failure: " + AWAY, 1),
+    ("srun", ["true"], "srun: error: Unable to allocate resources: " + AWAY, 1),
+    ("salloc", ["true"], "salloc: error: Job submit/allocate failed: " + AWAY, 1),
+    ("scancel", ["1"], "scancel: error: Kill job error on job id 1: " + AWAY, 8),
+    ("scancel", ["-u", "root"], "slurm_load_jobs error: " + AWAY, 1),
+    ("scontrol", ["show", "job"], "slurm_load_jobs error: " + AWAY, 1),
+    ("scontrol", ["show", "node"], "slurm_load_node error: " + AWAY, 1),
+    ("scontrol", ["show", "partition"], "slurm_load_partitions error: " + AWAY, 1),
+    ("scontrol", ["show", "step"], "slurm_get_job_steps error: " + AWAY, 1),
+    ("scontrol", ["show", "config"], "slurm_load_ctl_conf error: " + AWAY, 1),
+    ("scontrol", ["show", "reservation"], "slurm_load_reservations error: " + AWAY, 1),
+    ("scontrol", ["show", "licenses"], "slurm_load_license error: " + AWAY, 1),
+    ("scontrol", ["update", "nodename=node1", "state=drain"], "slurm_update error: " + AWAY, 1),
+    ("scontrol", ["reconfigure"], "slurm_reconfigure error: " + AWAY, 1),
+    ("sattach", ["1.0"], "sattach: error: Could not get job step info: " + AWAY, 1),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "text", "code"), REAL)
+def test_says_what_the_real_commands_say(name, args, text, code):
+    assert reach.sentences(name, args) == (text, code)
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """An installation whose `sbrokerd` is a script of the test's."""
+    shutil.copytree(BIN.parent / "slurm_compat", tmp_path / "slurm_compat")
+    (tmp_path / "bin").mkdir()
+    for name in ("squeue", "sbatch"):
+        shutil.copy(BIN / name, tmp_path / "bin" / name)
+
+    def install(text: str) -> Path:
+        script = tmp_path / "bin" / "sbrokerd"
+        script.write_text("#!%s\n%s" % (sys.executable, text))
+        script.chmod(0o755)
+        return tmp_path / "bin"
+
+    return install
+
+
+def run(folder, name, home, *args, **more):
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(home), **more}
+    return subprocess.run([str(folder / name), *args], env=env, capture_output=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
+
+
+BROKER = """
+import os, socket, sys
+assert sys.argv[1:] == ["--personal"], sys.argv
+assert os.getsid(0) == os.getpid()
+assert not [key for key in os.environ if key.startswith("SLURM_")]
+state = os.environ.get("SBROKER_HOME") or os.environ["HOME"] + "/.local/state/sbroker"
+with open(state + "/starts", "a") as file:
+    print(os.getpid(), file=file)
+sock = socket.socket(socket.AF_UNIX)
+sock.bind(state + "/sbroker.sock")
+sock.listen(50)
+sock.settimeout(20)
+for _ in range(int(os.environ["CALLS"])):
+    conn, _ = sock.accept()
+    conn.recv(65536)
+    conn.sendall(b"\\0\\0\\0\\x05X\\0\\0\\0\\x07")
+    conn.close()
+"""
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_starts_the_personal_broker(installed, tmp_path, named):
+    folder = installed(BROKER)
+    more = {"SBROKER_HOME": str(tmp_path / "mine" / "deep")} if named else {}
+    if not named and os.path.exists("/etc/sbroker/config.yaml"):
+        pytest.skip("this host has a shared broker")
+    done = run(folder, "squeue", tmp_path, CALLS="1", SLURM_JOB_ID="1", **more)
+    assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 7)
+    state = tmp_path / "mine" / "deep" if named else tmp_path / ".local/state/sbroker"
+    assert state.stat().st_mode & 0o777 == 0o700
+
+
+def test_many_commands_at_once_start_one_broker(installed, tmp_path):
+    folder, count = installed(BROKER), 6
+    env = {"PATH": "/usr/bin:/bin", "SBROKER_HOME": str(tmp_path / "h"), "CALLS": str(count + 1)}
+    commands = [subprocess.Popen([str(folder / "squeue")], env=env, stdin=subprocess.DEVNULL) for _ in range(count)]
+    assert [command.wait(60) for command in commands] == [7] * count
+    assert len((tmp_path / "h" / "starts").read_text().split()) == 1
+    assert run(folder, "squeue", tmp_path, **env).returncode == 7
+
+
+def test_a_broker_that_does_not_start_is_quoted(installed, tmp_path):
+    folder = installed("import sys\nsys.exit('config.yaml, line 3: kill_wait must be a number of seconds')\n")
+    done = run(folder, "sbatch", tmp_path, "--wrap=true", SBROKER_HOME=str(tmp_path / "h"))
+    text = b"sbatch: error: The personal broker does not start: config.yaml, line 3: kill_wait must be a number of seconds\n"
+    assert (done.stdout, done.stderr, done.returncode) == (b"", text, 1)
+
+
+def test_a_home_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = subprocess.run([str(BIN / "sinfo")], env={"PATH": "/usr/bin:/bin", "SBROKER_HOME": str(tmp_path / "file" / "h")},
+                          capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"sinfo: error: The personal broker has no place: ")
+
+
+def test_a_variable_that_outlived_its_job_is_passed_over(tmp_path):
+    home = tmp_path / "h"
+    home.mkdir()
+
+    def script(conn):
+        conn.send(out(b"home\n"), exit_with(0))
+        conn.drain()
+
+    with Server(home / "sbroker.sock", script):
+        assert client(tmp_path / "gone", "squeue", env={"SBROKER_HOME": str(home)}).stdout == b"home\n"
+
+
+def test_a_beside_socket_starts_nothing(tmp_path, monkeypatch):
+    class Call:
+        kind, path, name, args = "beside", b"x", "srun", ("true",)
+
+        def connect(self, path):
+            raise ConnectionRefusedError
+
+        def alive(self):
+            return False
+
+        def pause(self, seconds):
+            self.paused = seconds
+
+        def leave(self):
+            self.left = True
+
+    class Ended(Exception):
+        pass
+
+    said = []
+    monkeypatch.setattr(reach, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(reach, "say", said.append)
+    monkeypatch.setattr(reach.posix, "_exit", lambda code: (_ for _ in ()).throw(Ended(code)))
+    monkeypatch.setattr(reach, "personal", lambda call: pytest.fail("started something"))
+    with pytest.raises(Ended):
+        reach.first(Call(), ConnectionRefusedError())
+    assert said == ["srun: error: Unable to allocate resources: " + AWAY]
