@@ -7,9 +7,9 @@ import re
 from sbroker.model import Job, Step
 from sbroker.states import JobState
 from slurm_compat.hostlist import compress
-from slurm_compat.jobnumbers import size
 from slurm_compat.show.job import time_limit
 from slurm_compat.show.scene import Scene
+from slurm_compat.units import mebibytes
 
 BATCH, EXTERN = -5, -4  # Step.step of the batch script, and of an allocation's own
 _ID = re.compile(r"(\d+)(?:_(\d+))?(?:\.(.*))?$")
@@ -84,7 +84,7 @@ def text(scene: Scene, job: Job, step: Step) -> str:
     if not batch:
         parts = [f"cpu={step.cpus}"]
         if step.mem:
-            parts.append(f"mem={size(step.mem)}")
+            parts.append(f"mem={mebibytes(step.mem)}")
         parts.append(f"node={len(nodes)}")
         parts += [f"gres/{key.partition(':')[0]}={count}" for key, count in step.gres.items() if count]
     dist = "" if batch else " Dist=Block"

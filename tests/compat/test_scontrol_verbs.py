@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from control_cluster import View, command, job, share, spec, when
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from sbroker.errors import Code
 from sbroker.states import JobState, Reason
 from slurm_compat import jobrefs
 from slurm_compat.show import hostnames
+from tests.compat.control_cluster import View, command, job, share, spec, when
 
 ARR = spec("arr", array="1-5", array_tasks=(1, 2, 3, 4, 5))
 PENDING = job(41, spec("held"), held="user", reason=Reason.HELD_USER)
@@ -74,7 +74,7 @@ INVALID, DENIED = "Invalid job id specified", "Access/permission denied"
     (["requeue", "45"], {("requeue", 45): Code.ACCESS_DENIED}, f"{DENIED} for job 45\n"),
     (["requeuehold", "bogus", "43"], {}, f"{INVALID} for job bogus\n"),
     (["suspend", "43"], {("suspend", 43): Code.ACCESS_DENIED}, f"{DENIED} for job 43\n"),
-    (["resume", "43"], {("suspend", 43): Code.NOT_SUSPENDED}, "Job is not suspended for job 43\n"),
+    (["resume", "43"], {("suspend", 43): Code.DISABLED}, "Job is not suspended for job 43\n"),
     (["top", "41"], {}, f"{DENIED} for job 41\n"),
     (["hold"], {}, "too few arguments for keyword:hold\n"),
     (["requeue"], {}, "too few arguments for keyword:requeue\n"),
