@@ -95,6 +95,15 @@ def test_the_default_table():
     assert (query.uids, query.start, query.steps) == ((), None, True)
 
 
+@pytest.mark.parametrize(("exit", "line"), [
+    (Exit(), "5.batch batch COMPLETED 0:0"), (Exit(code=3), "5.batch batch FAILED 3:0"), (Exit(signal=9), "5.batch batch CANCELLED 0:9"),
+])
+def test_the_batch_step_comes_from_the_run(exit, line):
+    run = Run(job=5, run=0, head="node1", started=when("09:19:51"), ended=when("09:19:52"), exit=exit)
+    got = sacct("-n", "-j", "5", "-o", "jobid,jobname,state,exitcode", records=[Record(job=ended(5, "x"), run=run)])
+    assert got.out.splitlines()[1].split() == line.split()
+
+
 def test_allocations_only():
     got = sacct("-X", "-j", IDS)
     assert got.out == "".join(line for line in TABLE.splitlines(keepends=True) if "." not in line.split()[0])
