@@ -95,7 +95,6 @@ class Provider(base.Provider):
         super().__init__(settings, context)
         self.list_lag, self.atomic, self.dies_by = float(settings.list_lag), settings.atomic, settings.dies_by
         self._shapes = {shape.name: shape for shape in settings.shapes}
-        self._load()
 
     @classmethod
     def check(cls, site: str, settings: FakeSettings) -> None:
@@ -103,7 +102,10 @@ class Provider(base.Provider):
         if len(set(names)) != len(names):
             raise ValueError("shapes: two of them have the same name")
         for shape in settings.shapes:
-            parse_gres(shape.gres)
+            try:
+                parse_gres(shape.gres)
+            except ValueError as error:
+                raise ValueError("shapes: %s" % error) from error
         for event in settings.script:
             for name in (*event.capacity, *event.price, *([event.preempt] if event.preempt else ())):
                 if name not in names:
