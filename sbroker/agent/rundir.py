@@ -44,8 +44,8 @@ class RunDir:
         return True
 
     def prepare(self, info, script, environ, owner=None):
-        """Write the description, durably except for the folder's own entry (`sync_folder`), and make us HELD; an unfinished attempt is
-        written over. Returns the state before: NEW, HELD, ACTIVE, ENDED or REVOKED; only NEW is changed. OSError (disk full, …): still NEW.
+        """Write the record, durably except for the folder's own entry (`sync_folder`), and make us HELD; an unfinished attempt is written
+        over. Returns the state before: NEW, HELD, ACTIVE, ENDED or REVOKED; only NEW is changed. OSError (disk full, …): still NEW.
         `owner`: (uid, gid) to give all to, or None."""
         if not self.make():
             state = self.state()

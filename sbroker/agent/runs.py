@@ -35,7 +35,7 @@ class Record:
 
 
 class Runs:
-    """`relay` offers: loop, node, settings, front, names, report(kind, record or key, data, time, origin), from_supervisor(record, header, body),
+    """`relay` offers: loop, node, settings, front, journal, report(kind, key, data, time, origin), from_supervisor(record, header, body),
     supervisor_gone(record)."""
 
     def __init__(self, relay, folder):

@@ -54,7 +54,8 @@ class Lab:
                 break
             except OSError:
                 self.sock.close()
-                assert time.monotonic() < deadline and self.process.poll() is None, "the agent does not answer"
+                assert self.process.poll() is None, "the agent ended"
+                assert time.monotonic() < deadline, "the agent does not answer"
                 time.sleep(0.01)
         self.reader, self.hello, self.frames = LinkReader(), None, []
         self.send({"op": "hello", "store": "s1", "epoch": self.epoch, "version": "0", "node": self.node, "settings": self.settings})
@@ -120,10 +121,11 @@ class Lab:
 
     def info(self, job=1, run=0, **changes):
         me = os.getuid()
-        spec = dict({"name": "t", "work_dir": str(self.folder.parent), "stdout": f"{self.folder.parent}/%j.out", "umask": 0o022}, **changes.pop("spec", {}))
+        spec = {"name": "t", "work_dir": str(self.folder.parent), "stdout": f"{self.folder.parent}/%j.out", "umask": 0o022}
+        spec.update(changes.pop("spec", {}))
         info = {"cluster": "c", "imitate": "22.05", "store": "s1", "job": job, "run": run, "restart_count": 0, "kind": "batch", "name": "t",
-                "key": "secret", "head": self.node, "submit_host": "h", "array": None,
-                "user": {"name": "u", "uid": me, "gid": os.getgid(), "group": "g", "groups": [os.getgid()], "home": "/", "shell": "/bin/sh"},
+                "key": "secret", "head": self.node, "submit_host": "h", "array": None, "user": {
+                    "name": "u", "uid": me, "gid": os.getgid(), "group": "g", "groups": [os.getgid()], "home": "/", "shell": "/bin/sh"},
                 "spec": spec, "partition": "p", "time_limit": -1, "kill_wait": 1, "bin": None, "client": None, "settings": {},
                 "nodes": [{"node": self.node, "address": "127.0.0.1", "cpus": 1, "mem": 0, "gres": {}, "endpoint": f"unix:{self.folder}"}]}
         info.update(changes)
@@ -132,8 +134,8 @@ class Lab:
     def prepare(self, script="", job=1, run=0, environ=b"", **changes):
         text = b"#!/bin/sh\n" + script.encode()
         env = f"PATH={os.environ['PATH']}".encode() + b"\0" + environ
-        self.send({"op": "prepare", "job": job, "run": run, "info": self.info(job, run, **changes), "script_size": len(text), "environ_size": len(env)},
-                  text + env)
+        info = self.info(job, run, **changes)
+        self.send({"op": "prepare", "job": job, "run": run, "info": info, "script_size": len(text), "environ_size": len(env)}, text + env)
 
     def order(self, op, job=1, run=0, **more):
         self.send(dict({"op": op, "job": job, "run": run}, **more))
