@@ -11,9 +11,9 @@ from sbroker.api import FrontEnd
 
 
 def front_end() -> FrontEnd:
-    from slurm_compat.frontend import SlurmFrontEnd
+    from slurm_compat.frontend import FrontEnd
 
-    return SlurmFrontEnd()
+    return FrontEnd()
 
 
 def sbrokerd(argv: list[str] | None = None) -> int:

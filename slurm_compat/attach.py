@@ -23,21 +23,37 @@ def number(payload, at=0, size=4):
     return int.from_bytes(payload[at : at + size], "big")
 
 
+def frame(op, payload):
+    return (len(payload) + 1).to_bytes(4, "big") + bytes((op,)) + payload
+
+
 class Input:
     """What is read of one handle and not yet acknowledged. Offsets are bytes from where it stood at the first GRANT."""
 
-    def __init__(self):
+    def __init__(self, handle, keep):
+        self.handle, self.keep = handle, keep  # keep: all of it, for a party that may have to begin again
         self.base, self.unacked, self.upto, self.ended = 0, bytearray(), 0, False
+        self.repeat = False  # at the next GRANT
 
     @property
     def offset(self):
         return self.base + len(self.unacked)
 
     def grant(self, acked, upto):
-        if acked > self.base:
+        if acked > self.base and not self.keep:
             del self.unacked[: acked - self.base]
             self.base = acked
         self.upto = max(self.upto, upto)
+
+    def frames(self):
+        """What is not acknowledged, once more."""
+        self.repeat = False
+        starts = range(0, len(self.unacked), READ_SIZE)
+        pieces = [self.frame(self.base + at, bytes(self.unacked[at : at + READ_SIZE])) for at in starts]
+        return b"".join(pieces + ([self.frame(self.offset, b"")] if self.ended else []))
+
+    def frame(self, offset, data):
+        return frame(INPUT, self.handle.to_bytes(4, "big") + offset.to_bytes(8, "big") + data)
 
 
 class Terminal:
@@ -164,6 +180,7 @@ class Session:
     def __init__(self, call):
         self.call = call
         self.ops, self.queued, self.done, self.acked = [], 0, 0, 0
+        self.before = 0  # how many of the last ops came before the PHASE that has us back
         self.inputs = {}
         self.terminal, self.spawned, self.spawn_number = Terminal(), None, b""
         self.caught, self.pending = set(), []
@@ -194,18 +211,15 @@ class Session:
             if code is not None:
                 self.terminal.restore()
                 return code
-            if self.call.phase and self.done != self.acked:
+            if self.call.phase and self.connected and self.done != self.acked:
                 self.acked = self.done
-                self.call.send(self.frame(ACK, self.done.to_bytes(8, "big")))
+                self.call.send(frame(ACK, self.done.to_bytes(8, "big")))
             self.wait()
-
-    @staticmethod
-    def frame(op, payload):
-        return (len(payload) + 1).to_bytes(4, "big") + bytes((op,)) + payload
 
     def push(self, op, payload):
         self.ops.append((op, payload))
         self.queued += len(payload)
+        self.before += self.call.returning is not None
 
     def take(self):
         """Ops from the buffer, as far as a PHASE: what follows it counts anew."""
@@ -232,19 +246,20 @@ class Session:
                 self.act(op, payload)
             self.ops.pop(0)
             self.queued -= len(payload)
-            if op == PHASE:
-                self.done = self.acked = 0
+            self.before = min(self.before, len(self.ops))
+            self.done += op != PHASE
+            if not self.ops:
                 self.take()
-            else:
-                self.done += 1
-                if not self.ops:
-                    self.take()
         return None
 
     def act(self, op, payload):
         call = self.call
         if op == GRANT:
-            self.inputs.setdefault(number(payload), Input()).grant(number(payload, 4, 8), number(payload, 12, 8))
+            handle = number(payload)
+            source = self.inputs.setdefault(handle, Input(handle, call.phase == 0))
+            source.grant(number(payload, 4, 8), number(payload, 12, 8))
+            if source.repeat:
+                call.send(source.frames())
         elif op == SPAWN:
             self.spawn(payload)
         elif op == KILL:
@@ -256,8 +271,15 @@ class Session:
                 self.handle(signum)
         elif op == TTY:
             self.raw(payload[0] == 1)
+        elif op == PHASE and call.returning is not None and payload[0] == call.phase:
+            call.received = self.done = call.returning
+            call.returning = None
+            self.back()
         elif op == PHASE:
-            call.phase, call.received, call.replies = payload[0], 0, []
+            call.phase, call.received, call.returning, call.replies = payload[0], 0, None, []
+            self.done = self.acked = 0
+            self.inputs = {}
+            self.connected = True
 
     def write(self, payload):
         """OUT: one piece of it; True when all is written. The rest takes its place in the queue."""
@@ -288,43 +310,50 @@ class Session:
             poll.register(call.fds[number(self.ops[0][1])], WRITABLE)
         readers = {}
         for handle, source in self.inputs.items():
-            if not source.ended and source.offset < source.upto and handle in call.fds:
-                readers[call.fds[handle]] = (handle, source)
+            if self.connected and not source.ended and source.offset < source.upto and handle in call.fds:
+                readers[call.fds[handle]] = source
                 poll.register(call.fds[handle], select.POLLIN)
         ready = poll.poll()
         for fd, _ in ready:
             if fd == self.wake:
                 self.signals()
             elif fd in readers:
-                self.read(fd, *readers[fd])
+                self.read(fd, readers[fd])
         if any(fd == call.sock.fileno() for fd, _ in ready) and not call.fill():
             self.broken()
 
     def broken(self):
-        """The connection ended before the call did."""
+        """The connection ended before the call did: ask again. A later phase has us back when PHASE comes, phase 0 begins anew."""
         call, self.connected = self.call, False
-        if call.phase == 0:  # all runs again; only what is half written is finished first
+        if call.phase:
+            del self.ops[len(self.ops) - self.before :]
+            self.before = 0
+            if call.returning is None:
+                call.returning = call.received
+            call.received = call.returning
+        else:  # only what is half written is finished
             self.ops = self.ops[:1] if call.partial is not None else []
-            self.queued = sum(len(payload) for _, payload in self.ops)
+            for source in self.inputs.values():
+                source.repeat, source.upto = True, 0
+        self.queued = sum(len(payload) for _, payload in self.ops)
         call.again()
-        self.connected, self.told = True, 0
-        repeat = self.pending
+        if not call.phase:
+            self.back()
+
+    def back(self):
+        """Say again what may have been lost, and what happened meanwhile."""
+        call, self.connected, self.told = self.call, True, 0
+        again = call.replies + self.pending if call.phase else self.pending
         self.pending = []
         if self.terminal.raw:
-            repeat.append(self.window())
-        for handle, source in self.inputs.items():
-            for at in range(0, len(source.unacked), READ_SIZE):
-                repeat.append(self.input(handle, source.base + at, bytes(source.unacked[at : at + READ_SIZE])))
-            if source.ended:
-                repeat.append(self.input(handle, source.offset, b""))
-        call.send(b"".join(repeat))
+            again.append(self.window())
+        if call.phase:
+            again += [source.frames() for source in self.inputs.values()]
+        call.send(b"".join(again))
 
     # standard input
 
-    def input(self, handle, offset, data):
-        return self.frame(INPUT, handle.to_bytes(4, "big") + offset.to_bytes(8, "big") + data)
-
-    def read(self, fd, handle, source):
+    def read(self, fd, source):
         try:
             data = posix.read(fd, min(READ_SIZE, source.upto - source.offset))
         except BlockingIOError:
@@ -334,7 +363,7 @@ class Session:
         offset = source.offset
         source.unacked += data
         source.ended = not data
-        self.call.send(self.input(handle, offset, data))
+        self.call.send(source.frame(offset, data))
 
     # signals
 
@@ -358,7 +387,7 @@ class Session:
                     self.told += 1
                     if self.told > 1:  # asked twice while nobody could be told
                         self.die(signum)
-                self.tell(self.frame(SIGNAL, bytes((signum,))))
+                self.tell(frame(SIGNAL, bytes((signum,))))
             elif signum in ENDING:
                 self.die(signum)
 
@@ -390,7 +419,7 @@ class Session:
 
     def window(self):
         rows, columns = self.terminal.size()
-        return self.frame(WINDOW, rows.to_bytes(2, "big") + columns.to_bytes(2, "big"))
+        return frame(WINDOW, rows.to_bytes(2, "big") + columns.to_bytes(2, "big"))
 
     def spawn(self, payload):
         """Asked again after a broken connection, the answer is the command that is there, or how it ended."""

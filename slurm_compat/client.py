@@ -174,7 +174,8 @@ class Call:
         self.fds = {0: 0, 1: 1, 2: 2}  # handle → descriptor
         self.said = {1: 0, 2: 0}  # bytes that this run of phase 0 put out on the standard ones …
         self.written = {1: 0, 2: 0}  # … and any run of it: as many are not written again
-        self.replies = []  # of this phase, to say again after a broken connection
+        self.returning = None  # attach.py: ops received of a later phase, until the party there has us back
+        self.replies = []  # of a later phase, to say again after a broken connection
         self.reach = None
         self.progress, self.deadline, self.delay = False, None, 0.0  # of asking again
         self.unwritable = set()  # handles whose failure was told
@@ -196,7 +197,7 @@ class Call:
 
     def reply(self, number, errno, data=b""):
         answer = frame(REPLY, number + errno.to_bytes(4, "big", signed=True) + data)
-        if self.phase:
+        if self.phase and self.returning is None:
             self.replies.append(answer)
         self.send(answer)
 
@@ -227,15 +228,11 @@ class Call:
         """After a broken connection: connect and ask again. Ends the process when that does not succeed."""
         self.sock.close()
         self.sock = self.reaching()["again"](self)
-        self.rewind()
-        self.send(self.request(resume=True) + b"".join(self.replies))
-
-    def rewind(self):
-        """Phase 0 keeps nothing: it runs again from its start, and what it said before is not said twice."""
         self.buffer, self.at = b"", 0
-        if self.phase == 0:
+        if self.phase == 0:  # keeps nothing: it runs again from its start, and what it said before is not said twice
             self.received = 0
             self.said = {1: 0, 2: 0}
+        self.send(self.request(resume=True))
 
     def ready(self):
         """The next op, (op, payload), if it is in the buffer, else None."""

@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 from sbroker.clock import Clock
 from sbroker.core.decide import decide
-from sbroker.core.effects import Decision, Put, Wake
+from sbroker.core.effects import Decision, Wake
 from sbroker.core.events import Event, Tick
 from sbroker.core.state import State
 from sbroker.errors import StoreError
@@ -43,7 +43,7 @@ class Broker:
         store.on_failure(lambda first, last, error: self._loop.call_soon_threadsafe(self._on_failure, first, error))
 
     def _load(self) -> State:
-        return State.load([Put(*row) for row in self.store.load()], self.settings)
+        return State.load(self.store.load(), self.settings)
 
     # ---- deciding
 

@@ -92,12 +92,11 @@ async def _run(front_end: FrontEnd, config: Any, paths: Any, starter: Any, share
 
     daemon = Daemon(front_end, config, paths, starter, shared)
     loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopped.set)
+        loop.add_signal_handler(signum, daemon.stop_asked.set)
     loop.add_signal_handler(signal.SIGHUP, daemon.reload)
     await daemon.start()
     log.info("up: pid %d, %s", os.getpid(), paths.socket)
-    await stopped.wait()
+    await daemon.stop_asked.wait()
     log.info("going down; jobs go on")
     await daemon.stop()

@@ -62,7 +62,7 @@ def old_syntax_errors(paths: list[Path]) -> list[str]:
                 modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
                 if isinstance(node, ast.ImportFrom) and node.module == "__future__":
                     modules = ["__future__." + a.name for a in node.names]
-                wrong += ["%s:%d: %s came later" % (name, node.lineno, module) for module in modules if module in NEWER]
+                wrong.extend("%s:%d: %s came later" % (name, node.lineno, module) for module in modules if module in NEWER)
     return wrong
 
 

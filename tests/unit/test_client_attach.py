@@ -100,7 +100,7 @@ def test_unacknowledged_input_comes_again_after_a_break(path):
     def second(conn):
         assert conn.call["meta"]["resume"] in ("1:1", "1:2")
         data = sent[:5_000] if conn.call["meta"]["resume"] == "1:2" else b""
-        conn.send(grant(0, len(data), 1 << 20))
+        conn.send(phase(1), grant(0, len(data), 1 << 20))
         ended = False
         while not ended:
             payload = conn.expect(wire.INPUT)[1]
@@ -284,16 +284,14 @@ def test_terminal_is_restored_when_a_signal_ends_it(path, signum):
         os.close(terminal.fd)
 
 
-def cut_script(ops, cuts, log):
-    """A party that keeps its ops: at each connection it sends what the client has not processed, and breaks off at the next cut (bytes)."""
+def cut_script(ops, cuts, front=()):
+    """A broker and behind it a party that keeps its ops: each connection gets `front` and PHASE, and then what the client has not
+    processed, broken off at the next cut (bytes)."""
 
     def script(conn):
-        resume = conn.call["meta"].get("resume")
-        kept = int(resume.split(":")[1]) if resume and not resume.startswith("0:") else 0
-        log.append(resume)
-        stream = b"".join(ops[kept:])
-        if not resume or resume.startswith("0:"):
-            stream = phase(1) + stream
+        at, _, count = conn.call["meta"].get("resume", "0:0").partition(":")
+        kept = int(count) if at == "1" else 0
+        stream = b"".join([*front, phase(1), *ops[kept:]])
         if cuts:
             conn.send(stream[: cuts.pop(0)])
             return
@@ -303,15 +301,16 @@ def cut_script(ops, cuts, log):
     return script
 
 
+FRONT = (wire.call_frame(wire.CATCH, bytes((signal.SIGUSR2,))), read(1, b"/dev/null"))
 OUTS = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(min_size=1, max_size=40)), max_size=8)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(outs=OUTS, cuts=st.lists(st.integers(0, 200), max_size=3))
-def test_a_stream_cut_anywhere_is_written_once(tmp_path_factory, outs, cuts):
+@given(outs=OUTS, cuts=st.lists(st.integers(0, 200), max_size=3), front=st.lists(st.sampled_from(FRONT), max_size=2))
+def test_a_stream_cut_anywhere_is_written_once(tmp_path_factory, outs, cuts, front):
     path = tmp_path_factory.mktemp("cut") / "s"
     ops = [out(data, handle) for handle, data in outs] + [exit_with(11)]
-    with Server(path, cut_script(ops, list(cuts), [])):
+    with Server(path, cut_script(ops, list(cuts), front)):
         done = client(path, "srun")
     assert done.stdout == b"".join(data for handle, data in outs if handle == 1)
     assert done.stderr == b"".join(data for handle, data in outs if handle == 2)
@@ -342,15 +341,21 @@ def test_a_command_run_again_says_nothing_twice(tmp_path_factory, outs, cuts, at
     assert len({call["id"] for call in server.calls}) == 1
 
 
-def test_answers_lost_in_a_break_are_said_again(path, tmp_path):
+def test_answers_lost_in_a_break_are_said_again_to_the_party_that_asked(path, tmp_path):
     (tmp_path / "f").write_bytes(b"content")
+    (tmp_path / "front").write_bytes(b"front")
     got = []
 
     def first(conn):
+        conn.send(read(1, b"front"))
+        got.append(conn.reply())
         conn.send(phase(1), read(1, b"f"), read(2, b"absent"))
         got.append(conn.reply())
 
     def second(conn):
+        conn.send(read(1, b"front"))
+        got.append(conn.reply())
+        conn.send(phase(1))
         got.extend([conn.reply(), conn.reply()])
         conn.send(exit_with(0))
         conn.drain()
@@ -358,7 +363,28 @@ def test_answers_lost_in_a_break_are_said_again(path, tmp_path):
     with Server(path, first, second) as server:
         client(path, "srun", cwd=tmp_path)
     assert server.calls[1]["meta"]["resume"] == "1:2"
-    assert got == [(1, 0, b"content"), (1, 0, b"content"), (2, 2, b"")]
+    answers = [(1, 0, b"content"), (2, 2, b"")]
+    assert got == [(1, 0, b"front"), answers[0], (1, 0, b"front"), *answers]
+
+
+def test_input_that_phase_0_had_comes_again_from_its_start(path):
+    got = []
+
+    def first(conn):
+        conn.send(grant(0, 0, 4))
+        assert conn.expect(wire.INPUT)[1][12:] == b"#!/b"
+        conn.send(grant(0, 4, 6))
+        conn.expect(wire.INPUT)
+
+    def second(conn):
+        conn.send(grant(0, 0, 1 << 16))
+        got.append(take_input(conn, 10))
+        conn.send(exit_with(0))
+        conn.drain()
+
+    with Server(path, first, second):
+        assert client(path, "sbatch", input=b"#!/bin/sh\ntrue\n").returncode == 0
+    assert got == [b"#!/bin/sh\ntrue\n"]
 
 
 def test_carried_out_ops_are_acknowledged(path):

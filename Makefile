@@ -1,0 +1,39 @@
+# make run    a virtual environment, a personal broker in ./.run, the scripts of examples/ through it, their output and accounting
+# make test   all tests that can run here, in about ten minutes; what needs more says so
+# make lint   ruff and mypy
+# make bench  the same work here and on a real Slurm, if one is installed: ratios
+# make chaos  random kills of broker and agents under load
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml sbroker_main.py $(wildcard bin/* man/* templates/*) $(shell find sbroker slurm_compat -type f -not -name '*.pyc')
+PYTEST := $(BIN)/python3 -m pytest
+
+.PHONY: run test lint bench chaos clean
+
+$(VENV)/.run: $(SOURCES)
+	scripts/venv $(VENV)
+	@touch $@
+
+$(VENV)/.dev: $(SOURCES)
+	scripts/venv $(VENV) dev
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run
+	scripts/run-examples $(BIN)
+
+test: $(VENV)/.dev
+	$(PYTEST) -q -m "not slow" tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python3 -m benchmarks
+
+chaos: $(VENV)/.dev
+	$(PYTEST) -q -m slow tests
+
+clean:
+	rm -rf $(VENV) build .run
