@@ -65,7 +65,7 @@ class RunDir:
         return NEW
 
     def revoke(self):
-        """Take the run before it starts. Returns the state before: NEW or REVOKED or HELD (now it is REVOKED), ACTIVE or ENDED (too late)."""
+        """Take the run before it starts. Returns the state before: NEW, HELD or REVOKED (it is REVOKED now), ACTIVE or ENDED (too late)."""
         state = NEW if self.make() else self.state()
         if state == NEW:
             write(self.file("revoked"), b"", 0o600)

@@ -21,13 +21,15 @@ class Lab:
         self.folder, self.node = Path(folder), node
         self.settings = dict({"front": "fakefront", "min_uid": 0, "allow_root_jobs": True}, **settings)
         self.reports, self.hello, self.frames, self.process, self.sock, self.epoch = [], None, [], None, None, 1
+        self.command = [sys.executable, "-m", "sbroker.agent"]
+        self.options = []  # more for the agent's command line
         self.seen = 0  # seq of the newest report taken
 
     # --- processes
 
     def start(self):
         env = dict(os.environ, PYTHONPATH=f"{ROOT}:{ROOT / 'tests' / 'flow'}")
-        command = [sys.executable, "-m", "sbroker.agent", "serve", "--dir", str(self.folder), "--node", self.node]
+        command = [*self.command, "serve", "--dir", str(self.folder), "--node", self.node, *self.options]
         with open(self.folder.parent / f"{self.node}.log", "ab") as log:
             self.process = subprocess.Popen(command, env=env, stderr=log, stdin=subprocess.DEVNULL)
         self.connect()

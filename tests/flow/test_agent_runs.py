@@ -117,7 +117,8 @@ def test_a_new_time_limit_is_taken_up(lab):
 
 
 def test_the_warning_signal_reaches_the_batch_shell(lab):
-    lab.run("trap 'echo USR1; exit 12' USR1; sleep 1000 & wait", time_limit=1000, spec={"signal": {"signum": 10, "before": 999, "batch": True}})
+    lab.run("trap 'echo USR1; exit 12' USR1; sleep 1000 & wait", time_limit=1000,
+            spec={"signal": {"signum": 10, "before": 999, "batch": True}})
     assert lab.wait("ended")["data"]["code"] == 12
     lab.wait("empty")
     assert lab.output() == "USR1\n"
