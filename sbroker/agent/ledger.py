@@ -56,7 +56,8 @@ class Ledger:
         """Reserve for `step` and return [{"node", "cpus", "mem", "gres"}, …] in allocation order. Raises Busy or Never, changing nothing.
 
         request (all optional but ntasks): ntasks, cpus_per_task, nodes_min, nodes_max, nodelist, exclude, relative, exact, overlap,
-        overcommit, hosts (arbitrary layout), mem_per_node, mem_per_cpu, gres ([{name, type, count}] per node; None: all of the job's; []: none),
+        overcommit, hosts (arbitrary layout), mem_per_node, mem_per_cpu, gres ([{name, type, count}] per node; None: all that the job has;
+        []: none),
         gpus_total (int), gpus_per_task.
         """
         candidates = self._candidates(request)

@@ -1,8 +1,8 @@
 """Conversations with thin clients at a head's supervisor: srun, sattach, sbcast inside a job or handed over by the broker.
 
 `setup(sup)` prepares a supervisor of any node for steps; `accept(sup, call, caller)` serves one call; `wants(sup, call)` says whether a
-call from inside the job is for us. The ops of a session are counted from 1 and kept until the client acknowledged them, so that a client whose
-connection broke goes on where it was; a session nobody comes back to is treated as if the client had died.
+call from inside the job is for us. The ops of a session are counted from 1 and kept until the client acknowledged them, so that a client
+whose connection broke goes on where it was; a session nobody comes back to is treated as if the client had died.
 """
 
 import collections

@@ -94,8 +94,8 @@ class NodeStep:
     """One step here.
 
     fields of the launch order: step, ranks, argv, programs ({rank: argv} or null), cwd, umask, limits, stdin ("null", "all" or a rank
-    that reads), unbuffered, pty (rows, cols of the terminal, or null), describe (the step as NodeFront.step_environ takes it), mem (MiB, 0 none),
-    prolog, epilog. env: what step_environ starts from.
+    that reads), unbuffered, pty (rows, cols of the terminal, or null), describe (the step as NodeFront.step_environ takes it), mem (MiB,
+    0 none), prolog, epilog. env: what step_environ starts from.
     """
 
     def __init__(self, sup, tell, fields, env):
