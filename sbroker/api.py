@@ -53,6 +53,10 @@ class Client(Protocol):
         """Standard input to its end."""
         ...
 
+    def lines(self) -> AsyncIterator[bytes]:
+        """Standard input line by line as it is typed, without the newlines; for terminals."""
+        ...
+
     async def spawn(self, argv: list[str], env: Mapping[str, str]) -> int:
         """Run a command in the foreground of the user's terminal; its wait status. OSError if it cannot be executed."""
         ...
@@ -189,6 +193,10 @@ class Api(Protocol):
     async def update_partition(self, name: str, **fields: Any) -> None: ...
     async def script(self, job: int) -> bytes:
         """The batch script; its owner's and operators' only."""
+        ...
+
+    async def environ(self, job: int) -> bytes:
+        """The environment that the user exported to a batch job, KEY=value each ended by NUL; its owner's and operators' only."""
         ...
 
     async def changed(self, job: int, timeout: float | None = None) -> Job | None:

@@ -25,9 +25,6 @@ class FrontEnd:
             word = "is not there yet" if call.name in LATER else "is not a command of this Slurm"
             await client.out("%s: error: %s %s\n" % (call.name, call.name, word), 2)
             return 1
-        if version_asked(call):
-            await client.out(self.version(api.config.imitate) + "\n")
-            return 0
         module = importlib.import_module("slurm_compat.commands." + call.name)  # on first use: a broker that never runs it never pays
         return await module.run(call, client, api)
 
@@ -46,11 +43,6 @@ class FrontEnd:
 
     def version(self, imitate: str) -> str:
         return messages.version(imitate)
-
-
-def version_asked(call: Call) -> bool:
-    """Whether the command line is nothing but --version or -V (with other words before it, the command decides)."""
-    return list(call.argv) in (["-V"], ["--version"])
 
 
 def _sources(folder: Any, entry: str) -> Iterator[tuple[str, bytes]]:

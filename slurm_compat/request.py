@@ -22,8 +22,6 @@ from slurm_compat.checks import check_gpus, check_memory, check_tasks
 from slurm_compat.grammar import Invalid, array, dependency, gres, words
 from slurm_compat.setters import SETTERS
 
-_PHASES = ("script", "env", "cli")
-
 
 def zone(call: Call):
     """(localtime, mktime) of the caller's time zone."""
@@ -50,7 +48,8 @@ def zone(call: Call):
 class Asked:
     """What was asked so far: the setters fill it, `spec` makes the JobSpec."""
 
-    def __init__(self, call: Call, now: float, known_gres: Iterable[str] = ("gpu",)) -> None:
+    def __init__(self, call: Call, now: float, known_gres: Iterable[str] = ("gpu",), version: str = "") -> None:
+        self.version = version
         self.call, self.command, self.now, self.cwd, self.uid = call, call.name, now, call.cwd, call.uid
         self.zone = zone(call)
         self.known_gres = set(known_gres) | {"gpu"}

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from slurm_compat import usage
 from slurm_compat.grammar import Invalid, invalid, memory, numbers, signals, timelimit, when, words
 
 Setter = Callable[[Any, "str | None"], str]
@@ -336,7 +337,18 @@ def _immediate(asked, value):
     return str(asked.fields["immediate"])
 
 
+def _answer(text: Callable[[Any], str]) -> Setter:
+    """Options that are answered where they stand: what comes after them is not looked at."""
+
+    def answer(asked, _value):
+        raise Invalid("", 0, out=text(asked))
+
+    return answer
+
+
 SETTERS: dict[str, Setter] = {
+    "help": _answer(lambda asked: usage.help_text(asked.command)), "usage": _answer(lambda asked: usage.usage_text(asked.command)),
+    "version": _answer(lambda asked: asked.version + "\n"),
     "account": _text("account"), "acctg-freq": _extra("acctg-freq", words.acctg_freq), "array": _array, "begin": _moment("begin"),
     "batch": _refused("batch", "the batch host is the first node of the allocation"), "bb": _extra("bb"), "bbf": _extra("bbf"),
     "bell": _bell(True), "no-bell": _bell(False), "chdir": _chdir, "cluster-constraint": _extra("cluster-constraint"),

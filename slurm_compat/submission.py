@@ -57,7 +57,7 @@ def known_gres(api: Api) -> set[str]:
 
 
 def asked_of(call: Call, api: Api) -> Asked:
-    return Asked(call, api.now(), known_gres(api))
+    return Asked(call, api.now(), known_gres(api), messages.version(api.config.imitate))
 
 
 def parsed(call: Call) -> getopt.Parsed:

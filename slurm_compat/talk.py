@@ -198,6 +198,8 @@ class Talk:
         elif signum == signal.SIGINT:
             self._interrupt(now)
         elif signum in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+            if signum == signal.SIGQUIT:
+                self.say("quit")
             self._force(signal.SIGKILL)
         elif signum in _FORWARDED:
             self._actions.append(("signal", signum))
@@ -216,8 +218,7 @@ class Talk:
         self._quit = True
         self.code = max(self.code, 128 + signal.SIGINT)
         self.say("ctrl_c")
-        self._actions.append(("signal", int(signal.SIGINT)))
-        self._force(signal.SIGKILL)
+        self._force(signal.SIGINT)
 
     def _force(self, signum):
         self.say("forcing")

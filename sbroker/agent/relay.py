@@ -8,7 +8,7 @@ import importlib
 import os
 import time
 
-from sbroker import __version__
+import sbroker
 
 from . import inventory, users, wire
 from .link import Epoch, Journal, Link
@@ -156,7 +156,7 @@ class Relay:
             self.front = importlib.import_module(self.settings["front"])
         self.names.add(self.settings.get("hosts") or {})
         self._broker, self._link = stream, link
-        identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": __version__}
+        identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
         self._send([link.greet(identity, self.runs.live(), inventory.take(time.time(), self.hostname))])
         self._send(link.outgoing())
         unsent, self._unsent = self._unsent, []

@@ -129,9 +129,11 @@ class Runs:
         record = self.records.get(key)
         if record is None:
             record = self.records[key] = Record(RunDir(self.folder, *key), NEW)
-        before = record.dir.revoke()
-        if before in (ACTIVE, ENDED):
-            record.state = before if record.state in (NEW, HELD) else record.state
+        if record.state == ENDED:
+            self._empty_again(key)
+            return False
+        if record.dir.revoke() in (ACTIVE, ENDED):
+            record.state = ACTIVE
             return False
         record.state = REVOKED
         if record.stream is not None:
@@ -142,12 +144,13 @@ class Runs:
         return True
 
     def end(self, key, header):
-        record = self.records.get(key)
-        if record is None or record.state in (NEW, HELD, REVOKED):
-            if self.revoke(key):
-                return
-            record = self.records[key]
-        record.tell(header)
+        if not self.revoke(key):
+            self.records[key].tell(header)
+
+    def _empty_again(self, key):
+        """For a broker that asks though `empty` was acknowledged: its record was restored from a backup, say."""
+        if key not in self.relay.journal.unacked("empty"):
+            self.relay.report("empty", key)
 
     def tell(self, key, header, body=b""):
         """Hand an order to the run's supervisor. False if there is none."""

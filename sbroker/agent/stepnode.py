@@ -29,6 +29,7 @@ from .stdio import LONG_LINE
 
 WINDOW = 256 << 10  # bytes of one output (all ranks of a node) that the head has not taken
 _GATHER = 0.02  # seconds in which tasks that end alike are told of together
+_AFTER_INTERRUPT = 1.0  # seconds
 _LINGER = 2.0  # seconds after the last task's end for its output to end, too
 
 
@@ -274,11 +275,13 @@ class NodeStep:
                 task.process.kill(signum)
 
     def cancel(self, signum):
-        """End it: `signum`, and SIGKILL after KillWait."""
+        """End it: `signum` (0: it was sent already), and SIGKILL after KillWait; after SIGINT, which the user sent twice, much sooner."""
         self.signal(signal.SIGCONT)
-        self.signal(signum)
+        if signum:
+            self.signal(signum)
         if signum != signal.SIGKILL and self._killing is None:
-            self._killing = self.sup.loop.call_later(self.sup.info.get("kill_wait", 30), lambda: self.signal(signal.SIGKILL))
+            patience = _AFTER_INTERRUPT if signum == signal.SIGINT else self.sup.info.get("kill_wait", 30)
+            self._killing = self.sup.loop.call_later(patience, lambda: self.signal(signal.SIGKILL))
 
     def window(self, header):
         if self.master is not None and not self.master.closed:

@@ -265,18 +265,10 @@ class Steps:
             entry[1](None, "Job/step already completing or completed")
 
     def _signalled(self, header):
-        """scancel --signal or of one step. The head's own processes are signalled already; the others' and an end are ours."""
-        number = header.get("step")
-        if header.get("batch") and not header.get("full"):
-            return
-        for step in list(self.steps.values()):
-            if number in (None, step.number):
-                if header.get("end"):
-                    self.cancel(step, header["signum"], "cancel")
-                    continue
-                for node in step.nodes_left:
-                    if node != self.sup.node:
-                        self.order(node, {"op": "step_signal", "step": step.number, "signum": header["signum"]})
+        """A signal for steps: every supervisor has sent it to its own processes already. For one step, TERM and KILL are its end."""
+        step = self.steps.get(header.get("step"))
+        if step is not None and header["signum"] in (signal.SIGTERM, signal.SIGKILL):
+            self.cancel(step, 0, "cancel")
 
     # --- what nodes tell
 

@@ -131,8 +131,11 @@ def _signal(draft: Draft, target: Target, jobs: list[Job], event: Cancel) -> Non
 
 
 def hold(draft: Draft, event: Hold) -> None:
-    for job in records(draft, event.target):
+    jobs = records(draft, event.target)
+    for job in jobs:
         permit(job, event.who)
+        if job.state.ended and len(jobs) == 1:
+            raise Refused(Code.JOB_FINISHED, job=job.id)
         if event.held == "" and job.held == "admin" and not event.who.operator and job.reason is not Reason.REQUEUE_HOLD:
             raise Refused(Code.ACCESS_DENIED, job=job.id)
         if not job.state.ended:  # a running one that is requeued later is then held
@@ -201,7 +204,7 @@ def _requeue(draft: Draft, job: Job, event: Requeue) -> None:
     if job.state in RUNNING and run is not None:
         finish.order_end(draft, run, "requeue", event.who.uid)
     if event.hold:
-        finish.requeue(draft, job, delay=None, hold="user", reason=Reason.REQUEUE_HOLD)
+        finish.requeue(draft, job, delay=finish.REQUEUE_DELAY, hold="user", reason=Reason.REQUEUE_HOLD)
     else:
         finish.requeue(draft, job, delay=finish.REQUEUE_DELAY)
 

@@ -75,7 +75,7 @@ def requeue(draft: Draft, job: Job, *, delay: float | None, hold: str = "", reas
     left = job.run >= 0 and bool(held_parts(draft, job.id, job.run))
     if job.held and not hold:
         hold, reason = job.held, Reason.HELD_USER if job.held == "user" else Reason.HELD_ADMIN
-    begin = None if delay is None or hold else draft.now + delay
+    begin = None if delay is None else draft.now + delay
     if reason is None:
         reason = Reason.BEGIN_TIME if begin is not None else Reason.NONE
     job = draft.change(

@@ -6,8 +6,10 @@ so that the next pass need not: it is never part of the record, and dropping it 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sbroker.core import usage
@@ -89,7 +91,7 @@ class State:
         self.use: dict[str, usage.Use] = {}
         self.node_parts: dict[str, dict[tuple[int, int], None]] = {}  # node → (job, run) of parts not EMPTY or FENCED
         self.member: dict[str, tuple[str, ...]] = {}  # node → its partitions
-        self.order: dict[str, int] = {}  # node → place in the configuration
+        self.order: dict[str, int] = {}  # node → place among all, node2 before node10
         self.shapes: dict[tuple, Shape] = {}
         self.shape_of: dict[int, Shape] = {}
         self.dues: list[tuple[float, int]] = []
@@ -101,8 +103,8 @@ class State:
     def load(cls, rows: Iterable[Put], settings: Mapping[str, Any] | None = None) -> State:
         """The state that these rows (in any order) describe."""
         state = cls(settings)
-        order = {"counter": 0, "seen": 8, "node": 1, "partition": 2, "group": 3, "machine": 9, "job": 4, "run": 5, "part": 6, "step": 7}
-        state.apply(sorted(rows, key=lambda row: (order[row.table], row.key)))
+        order = {"counter": 0, "seen": 0, "node": 1, "partition": 2, "group": 3, "machine": 3, "job": 4, "run": 5, "part": 6, "step": 7}
+        state.apply(sorted(rows, key=lambda row: (order[row.table], row.key if isinstance(row.key, tuple) else (row.key,))))
         return state
 
     def configure(self, settings: Mapping[str, Any]) -> None:
@@ -305,7 +307,8 @@ class State:
             self.version += 1
             return
         self.nodes[key] = node
-        self.order.setdefault(key, len(self.order))
+        if old is None:
+            self.order = {name: index for index, name in enumerate(sorted(self.nodes, key=natural))}
         if old is None or any(getattr(old, name) != getattr(node, name) for name in Node.__struct_fields__ if name not in _PULSE):
             self.version += 1
 
@@ -361,6 +364,12 @@ class State:
 
     def estimate(self, job: int) -> float | None:
         return self.memo.estimates.get(job)
+
+
+@lru_cache(maxsize=65536)
+def natural(name: str) -> tuple:
+    """Sorts node2 before node10."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
 
 
 def lives(job: Job) -> bool:

@@ -140,6 +140,12 @@ class BrokerApi:
         """For `sbroker status`."""
         return self._daemon.status()
 
+    async def shut_down(self, retire: bool) -> None:
+        """For `sbroker down`: by the broker's own user or an operator."""
+        if not self.caller.operator and self.caller.uid != os.getuid():
+            raise Refused(Code.ACCESS_DENIED, "the broker is not yours to stop")
+        await self._daemon.shut_down(retire)
+
     # ---- sessions
 
     async def session(self, call: Call, client: Connection, job: int, options: dict[str, Any]) -> int:

@@ -46,6 +46,7 @@ class Daemon:
         self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if shared else 0,
                                "allow_root_jobs": not shared or config.allow_root_jobs}  # fmt: skip
         self._starter = StarterClient(starter) if starter is not None else None
+        self.stop_asked = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
         self._started = time.monotonic()
 
@@ -69,6 +70,14 @@ class Daemon:
             link.close()
         await self.loop.run_in_executor(None, self.broker.store.close)
         Path(self.paths.socket).unlink(missing_ok=True)
+
+    async def shut_down(self, retire: bool) -> None:
+        """End this broker; with `retire` the agents without runs end too, so that nothing of it is left running."""
+        if retire:
+            for link in self.links.values():
+                link.send({"op": "retire"})
+                await link.drain()
+        self.stop_asked.set()
 
     def reload(self) -> None:
         """SIGHUP: read the configuration again; a broken one changes nothing."""

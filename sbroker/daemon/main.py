@@ -50,7 +50,9 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
     starter = None
     if shared and not options.check:
         from sbroker.daemon import starter as starter_module
+        from sbroker.daemon.preload import preload
 
+        preload(front_end)
         folders = [Path(paths.state), Path(paths.socket).parent, Path(paths.logs)]
         starter = starter_module.split(Path(paths.spool), folders, options.allow_root_jobs)
     elif not options.check:
@@ -92,12 +94,11 @@ async def _run(front_end: FrontEnd, config: Any, paths: Any, starter: Any, share
 
     daemon = Daemon(front_end, config, paths, starter, shared)
     loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopped.set)
+        loop.add_signal_handler(signum, daemon.stop_asked.set)
     loop.add_signal_handler(signal.SIGHUP, daemon.reload)
     await daemon.start()
     log.info("up: pid %d, %s", os.getpid(), paths.socket)
-    await stopped.wait()
+    await daemon.stop_asked.wait()
     log.info("going down; jobs go on")
     await daemon.stop()

@@ -131,9 +131,10 @@ class Provider:
     Settings: ClassVar[type[SiteSettings]] = SiteSettings
     fixed: ClassVar[bool] = False
     remote: ClassVar[bool] = True  # run it in a worker process
-    atomic: ClassVar[bool] = False  # groups live and die whole
-    dies_by: ClassVar[Literal["self", "ttl", "broker", "never"]] = "broker"  # what ends a machine when the broker is away; never: not ours to end
-    list_lag: ClassVar[float] = 0.0  # seconds until `list` surely shows what was created
+    atomic: bool = False  # groups live and die whole
+    dies_by: Literal["self", "ttl", "broker", "never"] = "broker"  # what ends a machine when the broker is away; never: not ours to end
+    environ: ClassVar[tuple[str, ...]] = ()  # variables of the broker that a worker process gets: credentials of this kind only
+    list_lag: float = 0.0  # seconds until `list` surely shows what was created, and no more what is gone
 
     def __init__(self, settings: Any, context: Context) -> None:
         self.settings, self.context = settings, context

@@ -65,6 +65,14 @@ class Lab:
         self.sock.settimeout(PATIENCE)
         self.sock.sendall(link_frame(header, body))
 
+    def hang_up(self):
+        """Close the connection; returns when the agent knows."""
+        self.sock.shutdown(socket.SHUT_WR)
+        self.sock.settimeout(PATIENCE)
+        while self.sock.recv(1 << 16):
+            continue
+        self.sock.close()
+
     def until(self, condition):
         """Take frames until `condition()`; its value."""
         deadline = time.monotonic() + PATIENCE
@@ -95,10 +103,11 @@ class Lab:
             self.frames.append((header, body))
 
     def settle(self):
-        """The agent has dealt with all that was sent before."""
-        self.send({"op": "ping", "n": 7})
-        self.until(lambda: ({"op": "pong", "n": 7}, b"") in self.frames)
-        self.frames.remove(({"op": "pong", "n": 7}, b""))
+        """The agent has dealt with all that was sent before (a turn of its loop ends between two answers)."""
+        for _ in range(2):
+            self.send({"op": "ping", "n": 7})
+            self.until(lambda: ({"op": "pong", "n": 7}, b"") in self.frames)
+            self.frames.remove(({"op": "pong", "n": 7}, b""))
 
     def kinds(self, job=None):
         return [report["kind"] for report in self.reports if job in (None, report["job"])]

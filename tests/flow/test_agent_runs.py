@@ -137,16 +137,18 @@ def test_signals_reach_the_shell_alone_or_all_or_only_steps(lab):
 
 
 def test_suspend_stops_and_resume_goes_on(lab):
-    lab.run("sleep 0.2; echo over", time_limit=1)
+    lab.run("echo up; while [ ! -e go ]; do sleep 0.05; done; echo over", time_limit=1000)
+    wait_for(lambda: lab.output() == "up\n")
     lab.order("freeze", suspend=True)
     lab.wait("suspended")
     pid = next(pid for pid in os.listdir("/proc") if pid.isdigit() and _shell_of(pid, lab.folder))
     wait_for(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     lab.order("freeze", suspend=False)
     lab.wait("resumed")
+    (lab.folder.parent / "go").touch()
     assert lab.wait("ended")["data"]["why"] == "exit"
     lab.wait("empty")
-    assert lab.output() == "over\n"
+    assert lab.output() == "up\nover\n"
 
 
 def _shell_of(pid, folder):

@@ -1,0 +1,27 @@
+"""sattach from outside the job: find the step's job and hand the call over to its head."""
+
+from __future__ import annotations
+
+from sbroker.api import Api, Call, Client
+from sbroker.errors import Code, Refused
+from slurm_compat import small
+from slurm_compat.refusals import sentence
+
+NO_STEP = "sattach: error: Could not get job step info: Invalid job id specified\n"
+
+
+async def run(call: Call, client: Client, api: Api) -> int:
+    wish = small.parse_sattach({"argv": list(call.argv), "env": call.env}, api.config.imitate)
+    if "refuse" in wish:
+        await client.out(wish["refuse"]["out"])
+        await client.out(wish["refuse"]["err"], 2)
+        return int(wish["refuse"]["code"])
+    job = api.view.jobs.get(wish["job"])
+    if job is None or wish["step"] not in api.view.steps.get(wish["job"], {}):
+        await client.out(NO_STEP, 2)
+        return 1
+    try:
+        return await api.session(call, client, job.id, {})
+    except Refused as refused:
+        await client.out(NO_STEP if refused.code is Code.NOT_RUNNING else f"sattach: error: {sentence(refused)}\n", 2)
+        return 1

@@ -1,0 +1,169 @@
+"""A simulated daemon: it decides, applies, writes, and lets out only what is durable. It may be killed at every effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sbroker.core import effects as fx
+from sbroker.core.decide import decide
+from sbroker.core.events import Configure, Hello, Reports, Silent, Tick
+from sbroker.core.state import State
+from sbroker.errors import Refused
+from sbroker.model import Report
+from tests.sim import check
+from tests.sim.disk import StaleEpoch
+from tests.sim.wire import Wire
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+OPS: dict[type, str] = {
+    fx.Prepare: "prepare", fx.Start: "start", fx.Revoke: "revoke", fx.End: "end", fx.Freeze: "freeze", fx.Adjust: "adjust", fx.Forget: "forget",
+    fx.Signal: "signal",
+}
+
+
+class Broker:
+    def __init__(self, world: World) -> None:
+        self.world, self.clock, self.disk = world, world.clock, world.disk
+        self.alive = True
+        self.epoch = self.disk.take()
+        self.state = State.load(self.disk.load(), world.settings)
+        self.wires: dict[str, Wire] = {}
+        self.heard: dict[str, float] = {}
+        self._wake: float | None = None
+        self.decide(Configure(nodes=world.config_nodes, partitions=world.config_partitions))
+        for name in world.nodes:
+            self.heard[name] = self.clock.now
+            self.clock.soon(lambda name=name: self.connect(name), 0.1)
+        self.clock.later(1.0, self._beat)
+
+    # --- decisions
+
+    def decide(self, event: Any, durable: Callable[[Any], None] | None = None) -> None:
+        """Decide, apply, write; carry out what it orders and call `durable(answer)` when it is on disk. Refused is raised."""
+        if not self.alive:
+            return
+        decision = decide(self.state, event, self.clock.now)
+        check.decision(self.world, self.state, event, decision)
+        self.state.apply(decision.changes)
+        check.state(self.world, self.state)
+        if self.world.maybe_crash_broker(self):
+            return
+
+        def done() -> None:
+            for effect in decision.effects:
+                if self.world.maybe_crash_broker(self) or not self.alive:
+                    return
+                self.carry_out(effect)
+            if durable is not None and self.alive:
+                durable(decision.answer)
+
+        try:
+            self.disk.write(self.epoch, decision.changes, done)
+        except StaleEpoch:
+            self.stop()
+
+    def carry_out(self, effect: Any) -> None:
+        if isinstance(effect, fx.Wake):
+            if self._wake is None or effect.at < self._wake or self._wake < self.clock.now:
+                self._wake = effect.at
+                self.clock.at(effect.at, self._tick)
+            return
+        if isinstance(effect, fx.Mail):
+            return
+        check.leaves(self.world, effect)
+        wire = self.wires.get(effect.node)
+        if wire is None:
+            return
+        header: dict[str, Any] = {"op": OPS[type(effect)], "job": effect.job, "run": effect.run}
+        if isinstance(effect, fx.Prepare):
+            job = self.state.jobs.get(effect.job)
+            if job is None or job.run != effect.run or not job.nodes:
+                return
+            seconds, code = (job.spec.comment or "1 0").split()
+            header["info"] = {"head": job.nodes[0].node, "nodes": [share.node for share in job.nodes], "seconds": float(seconds), "code": int(code)}
+        if isinstance(effect, fx.End):
+            header["why"] = effect.why
+        wire.send("agent", header)
+        if self.clock.chance(0.02):  # orders may be repeated
+            wire.send("agent", header)
+
+    def _tick(self) -> None:
+        self._wake = None
+        self.decide(Tick())
+
+    # --- connections
+
+    def connect(self, name: str) -> None:
+        node = self.world.nodes[name]
+        if not self.alive or name in self.wires and self.wires[name].open:
+            return
+        if node.agent is None or self.world.unreachable(name):
+            self.clock.soon(lambda: self.connect(name), 2.0)
+            return
+        agent = node.agent
+        wire = Wire(self.clock, self.receive, agent.receive)
+        wire.on_close += [lambda: self._closed(name, wire)]
+        self.wires[name] = wire
+        self.world.wires.append((name, wire))
+        wire.send("agent", {"op": "hello", "store": "store", "epoch": self.epoch})
+
+    def _closed(self, name: str, wire: Wire) -> None:
+        if self.alive and self.wires.get(name) is wire:
+            del self.wires[name]
+            self.heard[name] = self.clock.now
+            self.decide(Silent(node=name))
+            self.clock.soon(lambda: self.connect(name), 1.0)
+
+    def _beat(self) -> None:
+        if not self.alive:
+            return
+        for name in self.world.nodes:
+            silent = 0.0 if name in self.wires else self.clock.now - self.heard[name]
+            if silent >= self.world.settings["lost_after"]:
+                self.decide(Silent(node=name, seconds=silent))
+        self.clock.later(1.0, self._beat)
+
+    def receive(self, wire: Wire, header: dict[str, Any]) -> None:
+        if not self.alive:
+            return
+        name = next((name for name, known in self.wires.items() if known is wire), None)
+        if name is None:
+            return
+        op = header["op"]
+        if op == "refused":
+            check.refused_epoch(self.world, self.epoch)
+            self.stop()
+        elif op == "hello":
+            live = tuple((job, run, kind) for job, run, kind in header["live"])
+            self.world.incarnations[name] = header["incarnation"]
+            self.decide(Hello(node=name, incarnation=header["incarnation"], boot_id=header["boot_id"], live=live))
+        elif op == "report":
+            report = Report(node=name, incarnation=self.world.incarnations[name],
+                            **{key: header[key] for key in ("seq", "kind", "job", "run", "time", "data")})
+            self.decide(Reports(reports=(report,)), lambda _: wire.send("agent", {"op": "ack", "seq": report.seq}))
+
+    # --- requests
+
+    def ask(self, event: Any, reply: Callable[[Any], None] | None = None) -> None:
+        """A client's request; refusals are an answer too."""
+        try:
+            self.decide(event, reply)
+        except Refused as refusal:
+            if reply is not None:
+                reply(refusal)
+
+    # --- ends
+
+    def crash(self) -> None:
+        """SIGKILL: what is not durable is gone, connections break."""
+        self.stop()
+        self.clock.soon(self.world.start_broker, 3.0)
+
+    def stop(self) -> None:
+        if self.alive:
+            self.alive = False
+            for wire in self.wires.values():
+                wire.cut()

@@ -1,0 +1,323 @@
+"""A simulated node: the real journal, link and epoch of the agent, with run directories and supervisors as a small model of ours.
+
+What survives what: run directories, the journal's durable bytes and the epoch survive everything; supervisors survive the agent's
+death; nothing else survives a reboot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sbroker.agent.link import Epoch, Journal, Link
+from tests.sim.clock import Clock
+from tests.sim.wire import Wire
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+Key = tuple[int, int]
+
+
+class Directory:
+    """runs/JOB.RUN: the rules of sbroker.agent.rundir without a file system."""
+
+    def __init__(self, info: dict[str, Any] | None) -> None:
+        self.info = info
+        self.mark = "held" if info is not None else "revoked"
+        self.word: list[list[Any]] | None = None
+
+    @property
+    def state(self) -> str:
+        if self.word is not None:
+            return "ENDED"
+        return {"held": "HELD", "started": "ACTIVE", "revoked": "REVOKED"}[self.mark]
+
+    def decide(self, mark: str) -> bool:
+        """The rename of `held`: true for the first only."""
+        if self.mark != "held":
+            return False
+        self.mark = mark
+        return True
+
+
+class Supervisor:
+    """The parent of a run's tasks on one node; the head's decides when it is over."""
+
+    def __init__(self, node: SimNode, key: Key, directory: Directory) -> None:
+        self.node, self.key, self.dir, self.info = node, key, directory, directory.info or {}
+        self.head = self.info["head"] == node.name
+        self.active = directory.state == "ACTIVE"
+        self.over = False  # its tasks are gone
+        self.alive = True
+        self.unacked: list[list[Any]] = []
+        self.count = 0
+        self.why = ""
+
+    def report(self, kind: str, **data: Any) -> None:
+        self.count += 1
+        entry = [self.count, kind, self.node.clock.now, data]
+        self.unacked.append(entry)
+        if self.node.agent is not None:
+            self.node.agent.hear(self, [entry])
+
+    def acked(self, number: int) -> None:
+        self.unacked = [entry for entry in self.unacked if entry[0] > number]
+        if self.over and not self.unacked:
+            self.exit()
+
+    def start(self) -> None:
+        """The broker's order to the head: its only way to the first task."""
+        if not self.alive or self.active or not self.dir.decide("started"):
+            return
+        self.active = True
+        if self.node.world.maybe_kill(self):
+            return
+        self.report("started", pid=1)
+        if self.head:
+            self.node.world.executes(self.key, self.node.name)
+            for name in self.info["nodes"]:
+                if name != self.node.name:
+                    self.node.clock.soon(lambda name=name: self.node.world.nodes[name].start_by_head(self.key))
+            self.node.clock.later(self.info["seconds"], lambda: self.finish("exit", self.info["code"]))
+
+    def start_as_member(self) -> None:
+        if self.alive and not self.active and self.dir.decide("started"):
+            self.active = True
+            self.node.world.executes(self.key, self.node.name)
+
+    def finish(self, why: str, code: int, signal: int = 0) -> None:
+        """The run ends here; the head says how, and has the others end."""
+        if not self.alive or self.over or not self.active:
+            return
+        self.over = True
+        if self.node.world.maybe_kill(self):
+            return
+        if self.head:
+            self.node.world.finished(self.key, why)
+            self.report("ended", code=code, signal=signal, why=why)
+            for name in self.info["nodes"]:
+                if name != self.node.name and not self.node.clock.chance(0.1):  # the head may not reach it
+                    self.node.clock.soon(lambda name=name: self.node.world.nodes[name].end_by_head(self.key))
+        self.node.world.cleared(self.key, self.node.name)
+        self.report("empty")
+
+    def end(self, why: str) -> None:
+        if not self.alive or self.over or self.why:
+            return
+        self.why = why
+        if self.head and self.active:
+            self.report("ending", why=why)
+        self.node.clock.soon(lambda: self.finish(why, 0, 15), 1.0)
+
+    def exit(self) -> None:
+        """Done: what the agent has not taken is left in the directory."""
+        self.alive = False
+        self.node.supervisors.pop(self.key, None)
+        self.dir.word = self.unacked
+
+    def kill(self) -> None:
+        """SIGKILL, at any moment. Its tasks may go on for a while."""
+        self.alive = False
+        self.node.supervisors.pop(self.key, None)
+        if self.node.agent is not None:
+            self.node.clock.soon(lambda: self.node.gone(self.key), 0.1)
+
+
+class Agent:
+    """The replaceable part: knows nothing that is not on disk or told by supervisors."""
+
+    def __init__(self, node: SimNode) -> None:
+        self.node = node
+        self.journal = Journal(node.journal, node.boot)
+        node.journal = self.journal.image()
+        self.journal.durable()
+        self.epoch = Epoch(node.epoch)
+        self.link: Link | None = None
+        self.wire: Wire | None = None
+        self.to_ack: dict[Key, int] = {}
+        self.over: set[Key] = set()  # runs without a supervisor of which all was told
+        self._flushing = False
+
+    def scan(self) -> None:
+        for key, directory in sorted(self.node.runs.items()):
+            supervisor = self.node.supervisors.get(key)
+            if supervisor is not None:
+                self.hear(supervisor, supervisor.unacked)
+            elif directory.state == "HELD":
+                self.report("held", key)
+            elif directory.state in ("ACTIVE", "ENDED"):
+                self.node.gone(key)
+
+    def hear(self, supervisor: Supervisor, entries: list[list[Any]]) -> None:
+        for number, kind, time, data in list(entries):
+            self.report(kind, supervisor.key, data, number, time)
+            self.to_ack[supervisor.key] = number
+
+    def report(self, kind: str, key: Key, data: dict | None = None, origin: int = 0, time: float | None = None) -> None:
+        self.journal.append(kind, key[0], key[1], self.node.clock.now if time is None else time, data or {}, origin)
+        if not self._flushing:
+            self._flushing = True
+            self.node.clock.soon(self.flush, 0.005)
+
+    def flush(self) -> None:
+        self._flushing = False
+        if self.node.agent is not self:
+            return
+        data = self.journal.take()
+        if self.node.world.maybe_crash_agent(self.node):
+            return
+        self.node.journal += data
+        self.journal.durable()
+        if self.node.world.maybe_crash_agent(self.node):
+            return
+        told, self.to_ack = self.to_ack, {}
+        for key, number in told.items():
+            supervisor = self.node.supervisors.get(key)
+            if supervisor is not None:
+                supervisor.acked(number)
+        self.send_reports()
+
+    def send_reports(self) -> None:
+        if self.link is not None and self.wire is not None:
+            for header, _ in self.link.outgoing():
+                self.wire.send("broker", header)
+
+    def receive(self, wire: Wire, header: dict[str, Any]) -> None:
+        if self.node.agent is not self:
+            return
+        op = header["op"]
+        if op == "hello":
+            refusal = self.epoch.check(header["store"], header["epoch"])
+            if refusal:
+                wire.send("broker", {"op": "refused", "error": refusal, "epoch": self.epoch.epoch})
+                return
+            if self.wire is not None and self.wire is not wire:
+                self.wire.cut()
+            self.node.world.newest_epoch(self.node, header["epoch"])
+            self.node.epoch = self.epoch.accept(header["store"], header["epoch"]) or self.node.epoch
+            self.wire, self.link = wire, Link(self.journal)
+            identity = {"node": self.node.name, "incarnation": self.node.incarnation, "boot_id": self.node.boot}
+            wire.send("broker", self.link.greet(identity, self.live(), {})[0])
+            self.send_reports()
+        elif wire is self.wire:
+            if op == "ack":
+                self.journal.ack(header["seq"])
+            else:
+                self.node.order(self, op, (header["job"], header["run"]), header)
+
+    def live(self) -> list[list[Any]]:
+        found, telling = [], self.journal.unacked("empty")
+        for key, directory in sorted(self.node.runs.items()):
+            if directory.state == "HELD":
+                found.append([key[0], key[1], "HELD"])
+            elif key in telling or directory.state == "ACTIVE" and key not in self.over or key in self.node.supervisors:
+                found.append([key[0], key[1], "ACTIVE"])
+        return found
+
+
+class SimNode:
+    def __init__(self, world: World, clock: Clock, name: str) -> None:
+        self.world, self.clock, self.name = world, clock, name
+        self.journal, self.epoch = b"", b""
+        self.runs: dict[Key, Directory] = {}
+        self.supervisors: dict[Key, Supervisor] = {}
+        self.boots = 0
+        self.boot = "boot-%s-0" % name
+        self.agent: Agent | None = None
+        self.start_agent()
+
+    @property
+    def incarnation(self) -> str:
+        return "folder-%s:%s" % (self.name, self.boot)
+
+    def start_agent(self) -> None:
+        if self.agent is None:
+            self.agent = Agent(self)
+            self.agent.scan()
+
+    def crash_agent(self) -> None:
+        if self.agent is not None:
+            wire, self.agent = self.agent.wire, None
+            if wire is not None:
+                wire.cut()
+            self.clock.soon(self.start_agent, 2.0)
+
+    def reboot(self) -> None:
+        """All processes die at once."""
+        for supervisor in list(self.supervisors.values()):
+            supervisor.alive = False
+        self.supervisors.clear()
+        wire = self.agent.wire if self.agent is not None else None
+        self.agent = None
+        if wire is not None:
+            wire.cut()
+        self.boots += 1
+        self.boot = "boot-%s-%d" % (self.name, self.boots)
+        self.clock.soon(self.start_agent, 5.0)
+
+    # --- orders, as sbroker.agent.runs carries them out
+
+    def order(self, agent: Agent, op: str, key: Key, header: dict[str, Any]) -> None:
+        directory, supervisor = self.runs.get(key), self.supervisors.get(key)
+        if op == "prepare":
+            if directory is None:
+                self.runs[key] = directory = Directory(header["info"])
+                if self.world.maybe_crash_agent(self):
+                    return
+                self.fork(key)
+                agent.report("held", key)
+            elif directory.state == "HELD":
+                agent.report("held", key)
+            elif directory.state == "REVOKED":
+                agent.report("refused", key, {"error": "the run was revoked first"})
+        elif op == "start":
+            if directory is None or directory.state == "REVOKED":
+                agent.report("refused", key, {"error": "the run is not held here"})
+            elif directory.state == "HELD":
+                (supervisor or self.fork(key)).start()
+        elif op == "revoke" or op == "end" and (directory is None or directory.state in ("HELD", "REVOKED")):
+            self.revoke(agent, key)
+        elif op == "end" and supervisor is not None:
+            supervisor.end(header["why"])
+        elif op == "forget" and directory is not None and (key in agent.over or directory.state in ("ENDED", "REVOKED")):
+            del self.runs[key]
+            agent.journal.forget(*key)
+
+    def revoke(self, agent: Agent, key: Key) -> None:
+        directory = self.runs.setdefault(key, Directory(None))
+        if directory.state in ("ACTIVE", "ENDED"):
+            return
+        directory.decide("revoked")
+        supervisor = self.supervisors.pop(key, None)
+        if supervisor is not None:
+            supervisor.alive = False
+        agent.report("empty", key)
+
+    def fork(self, key: Key) -> Supervisor:
+        supervisor = self.supervisors[key] = Supervisor(self, key, self.runs[key])
+        return supervisor
+
+    def start_by_head(self, key: Key) -> None:
+        directory = self.runs.get(key)
+        if directory is not None and directory.state == "HELD":
+            (self.supervisors.get(key) or self.fork(key)).start_as_member()
+
+    def end_by_head(self, key: Key) -> None:
+        supervisor = self.supervisors.get(key)
+        if supervisor is not None and supervisor.active:
+            supervisor.finish("exit", 0)
+
+    def gone(self, key: Key) -> None:
+        """No supervisor answers for this run."""
+        directory, agent = self.runs.get(key), self.agent
+        if directory is None or agent is None or key in self.supervisors or directory.state in ("HELD", "REVOKED"):
+            return
+        word = directory.word or []
+        for number, kind, time, data in word:
+            agent.report(kind, key, data, number, time)
+        if not any(entry[1] == "empty" for entry in word):
+            self.world.cleared(key, self.name)
+            if not word:
+                agent.report("lost", key)
+            agent.report("empty", key)
+        agent.over.add(key)
