@@ -1,8 +1,8 @@
 """Conversations with thin clients at a head's supervisor: srun, sattach, sbcast inside a job or handed over by the broker.
 
-`setup(sup)` prepares a supervisor of any node for steps; `accept(sup, call, caller)` serves one call; `wants(sup, call)` says whether a call
-from inside the job is for us. The ops of a session are counted from 1 and kept until the client acknowledged them, so that a client whose
-connection broke goes on where it was; a session nobody comes back to is treated as if the client had died.
+`setup(sup)` prepares a supervisor of any node for steps; `accept(sup, call, caller)` serves one call; `wants(sup, call)` says whether a
+call from inside the job is for us. The ops of a session are counted from 1 and kept until the client acknowledged them, so that a client
+whose connection broke goes on where it was; a session nobody comes back to is treated as if the client had died.
 """
 
 import collections
@@ -199,7 +199,11 @@ class Session:
         self.ask(wire.READ, limit.to_bytes(8, "big") + path.encode("utf-8", "surrogateescape"), answer)
 
     def open(self, handle, flags, path, answer):
-        self.ask(wire.OPEN, handle.to_bytes(4, "big") + flags.to_bytes(4, "big") + (0o666).to_bytes(4, "big") + path.encode("utf-8", "surrogateescape"), answer)
+        self.ask(
+            wire.OPEN,
+            handle.to_bytes(4, "big") + flags.to_bytes(4, "big") + (0o666).to_bytes(4, "big") + path.encode("utf-8", "surrogateescape"),
+            answer,
+        )
 
     def say(self, data, handle=1):
         if data:
@@ -245,6 +249,7 @@ class Session:
 
 def decoded(call):
     """wire.parse_call's dict with argv, env and cwd as str (surrogates for bytes that are not UTF-8)."""
+
     def text(data):
         return data.decode("utf-8", "surrogateescape")
 
@@ -252,7 +257,7 @@ def decoded(call):
         call,
         cwd=text(call["cwd"]),
         argv=[text(word) for word in call["argv"]],
-        env=dict((text(key), text(value)) for key, value in call["env"].items()),
+        env={text(key): text(value) for key, value in call["env"].items()},
     )
 
 

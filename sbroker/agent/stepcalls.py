@@ -64,12 +64,19 @@ class Srun(Session):
             self._act()
             return self.exit(self._error_code())
         self.step = step
-        index = dict((rank, number) for number, ranks in enumerate(step.layout["tasks"]) for rank in ranks)
+        index = {rank: number for number, ranks in enumerate(step.layout["tasks"]) for rank in ranks}
         names = step.layout["nodes"]
         info = self.sup.info
         array = info.get("array") or {}
-        fields = {"job": info["job"], "name": self.request["name"], "user": info["user"]["name"], "step": step.number, "array_id": array.get("id"),
-                  "array_task": array.get("task"), "imitate": info.get("imitate", "22.05")}  # fmt: skip
+        fields = {
+            "job": info["job"],
+            "name": self.request["name"],
+            "user": info["user"]["name"],
+            "step": step.number,
+            "array_id": array.get("id"),
+            "array_task": array.get("task"),
+            "imitate": info.get("imitate", "22.05"),
+        }
         self.plan = stdio.Plan(self.sup.front, self.request, fields, lambda rank: (names[index[rank]], index[rank]))
         self._open(list(self.plan.opens))
 
@@ -91,8 +98,10 @@ class Srun(Session):
                 self.settled(number)
                 then()
 
-        env = b"".join(b"%s=%s\0" % (key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")) for key, value in
-                       self.call["env"].items())  # fmt: skip
+        env = b"".join(
+            b"%s=%s\0" % (key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+            for key, value in self.call["env"].items()
+        )
         number = self.ask(wire.SPAWN, wire.fields(path.encode("utf-8", "surrogateescape") + b"\0", env), answered, several=True)
 
     def _too_late(self):
@@ -135,15 +144,32 @@ class Srun(Session):
         self._act()
         umask = int(meta.get("umask") or "022", 8)
         names = request.get("propagate")
-        limits = dict((name, pair) for name, pair in limits_of(meta).items() if names is None or name in names)
-        describe = {"ntasks": request["ntasks"], "standalone": request["standalone"], "umask": umask, "verbose": request["verbose"],
-                    "set_env": request.get("set_env"), "bare_env": request.get("bare_env"), "pty": bool(pty),
-                    "gpus_per_task": request.get("gpus_per_task")}  # fmt: skip
+        limits = {name: pair for name, pair in limits_of(meta).items() if names is None or name in names}
+        describe = {
+            "ntasks": request["ntasks"],
+            "standalone": request["standalone"],
+            "umask": umask,
+            "verbose": request["verbose"],
+            "set_env": request.get("set_env"),
+            "bare_env": request.get("bare_env"),
+            "pty": bool(pty),
+            "gpus_per_task": request.get("gpus_per_task"),
+        }
         sources = [] if pty else self.plan.sources()
         stdin = "null" if not sources else self.plan.stdin.rank if self.plan.stdin.kind == stdio.ONE else "all"
         step.listeners.append(self)
-        self.sup.steps.launch(step, stdin, {"describe": describe, "umask": umask, "limits": limits, "pty": pty, "host": meta.get("host", ""),
-                                            "pid": int(meta.get("pid") or 0)})  # fmt: skip
+        self.sup.steps.launch(
+            step,
+            stdin,
+            {
+                "describe": describe,
+                "umask": umask,
+                "limits": limits,
+                "pty": pty,
+                "host": meta.get("host", ""),
+                "pid": int(meta.get("pid") or 0),
+            },
+        )
         for handle, _ranks in [(0, None)] if pty else sources:
             self._received[handle] = 0
             self._granted[handle] = INPUT_WINDOW

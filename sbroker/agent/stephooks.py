@@ -51,8 +51,11 @@ def prolog(node_step, path, env, cwd, then):
 
     Stream(sup.loop, low, data, lambda _error: part())
     try:
-        node_step.pids.add(sup.spawn(tasks.Plan([path], env, cwd, (null, high, null), session=True, step=node_step.step,
-                                                chdir_failed=lambda _error: b""), ended).pid)  # fmt: skip
+        node_step.pids.add(
+            sup.spawn(
+                tasks.Plan([path], env, cwd, (null, high, null), session=True, step=node_step.step, chdir_failed=lambda _error: b""), ended
+            ).pid
+        )
     finally:
         os.close(high)
         os.close(null)
@@ -84,8 +87,10 @@ def epilog(node_step, path, env, cwd, fds, then):
                 os.write(fds[1], sup.front.notice(kind, {"node": sup.node, "path": path, "status": -1}))
             return then()
         try:
-            process = sup.spawn(tasks.Plan([path], env, cwd, (null, *fds), session=True, step=node_step.step, chdir_failed=lambda _error: b""),
-                                lambda _process: then())  # fmt: skip
+            process = sup.spawn(
+                tasks.Plan([path], env, cwd, (null, *fds), session=True, step=node_step.step, chdir_failed=lambda _error: b""),
+                lambda _process: then(),
+            )
         except RuntimeError:
             return then()  # the run is over: nothing starts any more
         node_step.pids.add(process.pid)

@@ -93,16 +93,16 @@ class Task:
 class NodeStep:
     """One step here.
 
-    fields of the launch order: step, ranks, argv, programs ({rank: argv} or null), cwd, umask, limits, stdin ("null", "all" or a rank that reads),
-    unbuffered, pty (rows, cols of the terminal, or null), describe (the step as NodeFront.step_environ takes it), mem (MiB, 0 none),
-    prolog, epilog. env: what step_environ starts from.
+    fields of the launch order: step, ranks, argv, programs ({rank: argv} or null), cwd, umask, limits, stdin ("null", "all" or a rank
+    that reads), unbuffered, pty (rows, cols of the terminal, or null), describe (the step as NodeFront.step_environ takes it), mem (MiB,
+    0 none), prolog, epilog. env: what step_environ starts from.
     """
 
     def __init__(self, sup, tell, fields, env):
         self.sup, self.tell, self.fields = sup, tell, fields
         self.step = fields["step"]
         self.outputs = {1: Output(1, self._output), 2: Output(2, self._output)}
-        self.tasks = dict((rank, Task(rank)) for rank in fields["ranks"])
+        self.tasks = {rank: Task(rank) for rank in fields["ranks"]}
         self.pids = set()
         self.master = None  # Stream of the pseudo-terminal
         self._received = self._told = 0
@@ -166,11 +166,23 @@ class NodeStep:
             return self._not_started(task, error)
         times = 2 if rank == self.fields["ranks"][0] else 1  # Slurm says it once for its own process and once for each task
         plan = tasks.Plan(
-            argv or [""], env, cwd, fds, path=path, tty=terminal is not None, session=True, umask=self.fields.get("umask"),
-            limits=self.fields.get("limits"), memory=0, step=self.step, pid_names=("SLURM_TASK_PID",),
+            argv or [""],
+            env,
+            cwd,
+            fds,
+            path=path,
+            tty=terminal is not None,
+            session=True,
+            umask=self.fields.get("umask"),
+            limits=self.fields.get("limits"),
+            memory=0,
+            step=self.step,
+            pid_names=("SLURM_TASK_PID",),
             chdir_failed=lambda error: times * sup.front.notice("chdir", {"node": sup.node, "path": cwd, "error": error.strerror}),
-            exec_failed=lambda error: sup.front.notice("execve" if argv else "no_program", {"node": sup.node, "path": path, "error": error.strerror}),
-        )  # fmt: skip
+            exec_failed=lambda error: sup.front.notice(
+                "execve" if argv else "no_program", {"node": sup.node, "path": path, "error": error.strerror}
+            ),
+        )
         try:
             task.process = sup.spawn(plan, lambda process: self._exited(task, process, env))
             if self.fields.get("epilog"):
@@ -226,7 +238,7 @@ class NodeStep:
             task.stdin = Stream(self.sup.loop, high)
             task.stdin.on_drain = self._took
             task.stdin.on_close = lambda error: self._stdin_gone(task)
-        for number, ours in zip((1, 2), mine):
+        for number, ours in enumerate(mine, 1):
             self._read(task, number, ours)
         return tuple(fds), None
 

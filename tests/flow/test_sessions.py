@@ -34,8 +34,16 @@ class Terminal:
         self.resize(rows, cols)
         env = dict(os.environ, SBROKER_SOCKET=str(cluster.socket()), SLURM_JOB_ID="1")
         command = [str(cluster.bin / "srun"), *argv]
-        self.process = subprocess.Popen(command, env=env, cwd=cluster.folder, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.process = subprocess.Popen(
+            command,
+            env=env,
+            cwd=cluster.folder,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
         os.close(slave)
         self.text = ""
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -87,8 +95,12 @@ def test_ctrl_c_goes_through_the_terminal(one):
 
 
 def test_pty_without_a_terminal(one):
-    assert one.ask("--pty", "echo", "hi") == ("hi\n", "srun: error: ioctl(TIOCGWINSZ): Inappropriate ioctl for device\n"
-                                                       "srun: error: Not using a pseudo-terminal, disregarding --pty option\n", 0)
+    assert one.ask("--pty", "echo", "hi") == (
+        "hi\n",
+        "srun: error: ioctl(TIOCGWINSZ): Inappropriate ioctl for device\n"
+        "srun: error: Not using a pseudo-terminal, disregarding --pty option\n",
+        0,
+    )
 
 
 def test_sixteen_megabytes(one):
@@ -98,7 +110,9 @@ def test_sixteen_megabytes(one):
 
 
 def test_a_slow_reader_slows_the_task(one):
-    process = one.srun("sh", "-c", "i=0; while [ $i -lt 400 ]; do head -c 100000 /dev/zero | tr '\\0' 'x'; echo; i=$((i+1)); echo $i > count; done")
+    process = one.srun(
+        "sh", "-c", "i=0; while [ $i -lt 400 ]; do head -c 100000 /dev/zero | tr '\\0' 'x'; echo; i=$((i+1)); echo $i > count; done"
+    )
     seen = -1
     while True:  # until it stands still
         time.sleep(0.5)
@@ -153,8 +167,15 @@ class Remote:
     def __init__(self, cluster, argv, number=1, resume=None):
         self.cluster, self.number, self.reader, self.ops, self.out = cluster, number, wire.CallReader(), 0, b""
         meta = "umask=022\npid=1\ntty=" + (f"\nresume=1:{resume}" if resume is not None else "")
-        call = wire.fields(b"1", b"id1", b"srun", str(cluster.folder).encode(), meta.encode(), b"".join(a.encode() + b"\0" for a in argv),
-                           f"PATH={os.environ['PATH']}\0".encode())
+        call = wire.fields(
+            b"1",
+            b"id1",
+            b"srun",
+            str(cluster.folder).encode(),
+            meta.encode(),
+            b"".join(a.encode() + b"\0" for a in argv),
+            f"PATH={os.environ['PATH']}\0".encode(),
+        )
         cluster.head.send({"op": "chan_open", "chan": number, "job": 1, "run": 0, "kind": "session", "uid": 0, "options": {}}, call)
 
     def take(self, ops=None):
