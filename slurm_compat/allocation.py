@@ -57,8 +57,6 @@ class Signals:
         if self._next is not None:
             self._next.cancel()
             await asyncio.gather(self._next, return_exceptions=True)
-        with contextlib.suppress(RuntimeError):  # asked for its next item at this moment: the cancel above ends it
-            await self._source.aclose()  # type: ignore[attr-defined]
 
 
 async def first_of(*waits: Awaitable[Any]) -> None:
@@ -165,10 +163,19 @@ class Allocation:
                 return
             if job.state is not JobState.PENDING:
                 return
-            signals = self.signals.next()
-            await first_of(self.changed(), signals, self.client.gone())
-            if signals.done():
-                await self._interrupted(signals.result())
+            await self._something()
+
+    async def _something(self, timeout: float | None = None) -> None:
+        """Wait until the job changes, or for so many seconds. Raises Over after a signal, ConnectionError when the user is gone."""
+        signals, gone = self.signals.next(), asyncio.ensure_future(self.client.gone())
+        try:
+            await first_of(self.changed(timeout), signals, gone)
+            if gone.done():
+                raise ConnectionError("the user's side is gone")
+        finally:
+            gone.cancel()
+        if signals.done():
+            await self._interrupted(signals.result())
 
     async def changed(self, timeout: float | None = None) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
@@ -202,10 +209,7 @@ class Allocation:
                 await self._withdrawn()
             if run is not None and run.state not in (RunState.PREPARING, RunState.HELD):
                 return
-            signals = self.signals.next()
-            await first_of(self.changed(pause), signals, self.client.gone())
-            if signals.done():
-                await self._interrupted(signals.result())
+            await self._something(pause)
             pause = min(pause * 2, _LAST_LOOK)
 
     # ---- giving it back

@@ -53,6 +53,7 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     except Over as over:
         return over.code
     finally:
+        await allocation.signals.close()
         if allocation.number:
             await allocation.release(1, 0)
 

@@ -108,6 +108,7 @@ async def _alone(call: Call, client: Client, api: Api, asked: Asked, command: li
     except Over as over:
         return over.code
     finally:
+        await allocation.signals.close()
         await allocation.release(*_as_status(code))
 
 

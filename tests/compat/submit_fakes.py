@@ -31,6 +31,7 @@ class FakeClient:
         self.pending_signals: asyncio.Queue[int] = asyncio.Queue()
         self.release = asyncio.Event()  # a spawned command runs until this is set
         self.release.set()
+        self.left = asyncio.Event()  # the user went away
         self.began, self.spoke = asyncio.Event(), asyncio.Event()  # a command was spawned; something was printed
 
     async def out(self, data, fd=1):
@@ -70,7 +71,7 @@ class FakeClient:
             yield await self.pending_signals.get()
 
     async def gone(self):
-        await asyncio.Event().wait()
+        await self.left.wait()
 
 
 class FakeApi:

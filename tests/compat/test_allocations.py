@@ -189,13 +189,15 @@ def test_hangup_ends_salloc_at_once():
     assert api.done == [("finish", 7, 0, 1)]
 
 
-def test_an_allocation_is_given_back_when_its_user_goes_away():
+@pytest.mark.parametrize("name", ["srun", "salloc"])
+@pytest.mark.parametrize("how", [lambda task, _client: task.cancel(), lambda _task, client: client.left.set()], ids=["cancelled", "gone"])
+def test_an_allocation_is_given_back_when_its_user_goes_away(name, how):
     async def play():
-        call = call_of("srun", ["true"])
+        call = call_of(name, ["true"])
         client, api = FakeClient(), FakeApi(call, start=False)
-        task = asyncio.ensure_future(srun.run(call, client, api))
+        task = asyncio.ensure_future(MODULES[name].run(call, client, api))
         await client.spoke.wait()
-        task.cancel()
+        how(task, client)
         await asyncio.gather(task, return_exceptions=True)
         return api
 
