@@ -131,7 +131,7 @@ class Asked:
             if text is None:
                 continue
             try:
-                self.fields[field] = tuple(hostlist.expand(text))
+                self.fields[field] = tuple(dict.fromkeys(hostlist.expand(text)))
             except hostlist.HostlistError as error:
                 raise Refused(Code.INVALID_NODE_NAME, text) from error
         self.fields.setdefault("nodelist", ())

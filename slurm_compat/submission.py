@@ -89,6 +89,28 @@ async def host_files(asked: Asked, client: Client) -> None:
         asked.other["nodelist" if option == "nodefile" else option] = ",".join(part for part in names.split(",") if part)
 
 
+async def arbitrary_hosts(asked: Asked, client: Client) -> None:
+    """SLURM_HOSTFILE names a host for each task; for srun it makes the distribution arbitrary, for the others that must be asked for.
+
+    Raises Invalid.
+    """
+    path = asked.call.env.get("SLURM_HOSTFILE")
+    wanted = asked.command == "srun" or asked.fields.get("distribution", "").startswith("arbitrary")
+    if not path or "nodelist" in asked.other or not wanted:
+        return
+    failure = "Failure getting NodeNames from hostfile"
+    try:
+        text = (await client.read(path)).decode("utf-8", "surrogateescape")
+        hosts = hostlist.expand(",".join(text.split()))
+    except (OSError, hostlist.HostlistError) as error:
+        raise Invalid(failure, 1) from error
+    tasks = asked.fields.get("ntasks") or len(hosts)
+    if tasks > len(hosts):
+        raise Invalid(failure, 1, before=(("error", "Too few NodeNames in Slurm Hostfile"),))
+    asked.other["nodelist"] = ",".join(hosts[:tasks])
+    asked.fields.update(ntasks=tasks, distribution="arbitrary")
+
+
 async def clusters(asked: Asked, client: Client, api: Api) -> str | None:
     """--clusters: the name to show if it was asked for by name. Raises Invalid if no name is ours."""
     wanted = asked.other.get("clusters")

@@ -12,7 +12,7 @@ from slurm_compat import environ
 from slurm_compat.allocation import REVOKING, Allocation, Over, first_of
 from slurm_compat.grammar import Invalid
 from slurm_compat.request import Asked
-from slurm_compat.submission import asked_of, clusters, exit_error, from_variables, guarded, host_files, parsed, tell
+from slurm_compat.submission import arbitrary_hosts, asked_of, clusters, exit_error, from_variables, guarded, host_files, parsed, tell
 
 BELL_AFTER = 10.0  # seconds of waiting after which the bell rings without being asked
 # --chdir: a shell changes the folder, for the client cannot; it says itself what salloc says of a command that is not there
@@ -31,6 +31,7 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     asked.take(from_variables(call), "env")
     asked.take(line.pairs, "cli")
     await host_files(asked, client)
+    await arbitrary_hosts(asked, client)
     asked.check()
     await tell(asked, client)
     await clusters(asked, client, api)

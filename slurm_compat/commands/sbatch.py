@@ -10,7 +10,7 @@ from slurm_compat import directives, exporting
 from slurm_compat.getopt import parse_argv
 from slurm_compat.grammar import Invalid
 from slurm_compat.request import Asked
-from slurm_compat.submission import asked_of, clusters, from_variables, guarded, host_files, parsed, tell, test_only
+from slurm_compat.submission import arbitrary_hosts, asked_of, clusters, from_variables, guarded, host_files, parsed, tell, test_only
 
 _LOOKS = ("This does not look like a batch script.  The first", "line must start with #! followed by the path to an interpreter.",
           "For instance: #!/bin/sh")
@@ -34,6 +34,7 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     asked.take(from_variables(call), "env")
     asked.take(line.pairs, "cli")
     await host_files(asked, client)
+    await arbitrary_hosts(asked, client)
     asked.check()
     await tell(asked, client)
     cluster = await clusters(asked, client, api)

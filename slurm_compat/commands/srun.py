@@ -13,6 +13,7 @@ from slurm_compat.grammar import Invalid
 from slurm_compat.request import Asked
 from slurm_compat.submission import (
     HET,
+    arbitrary_hosts,
     asked_of,
     clusters,
     exit_error,
@@ -88,6 +89,7 @@ async def _alone(call: Call, client: Client, api: Api, asked: Asked, command: li
     if not command:
         raise Invalid("No command given to execute.", 1, "fatal")
     await host_files(asked, client)
+    await arbitrary_hosts(asked, client)
     asked.check()
     for name in _STEP_ONLY:
         asked.fields.pop(name, None)

@@ -108,6 +108,8 @@ CASES = [
          "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 999999\n", 1, env={"SLURM_JOB_ID": "999999"}),
     Case("srun -V", out="slurm 22.05.8\n"),
     Case("salloc -V", out="slurm 22.05.8\n"),
+    Case("srun -n5 true", "srun: error: Too few NodeNames in Slurm Hostfile\nsrun: error: Failure getting NodeNames from hostfile\n", 1,
+         env={"SLURM_HOSTFILE": "hosts"}, files={"hosts": b"node2\nnode1\nnode2\n"}),
     Case("srun a : b", 'srun: error: heterogeneous jobs (components separated by ":") are not supported\n', 1),
     Case("salloc -n1 : -n1 true", 'salloc: error: heterogeneous jobs (components separated by ":") are not supported\n', 1),
     Case("salloc -D /nosuch pwd", "salloc: error: chdir(/nosuch): No such file or directory\n", 1),
@@ -133,6 +135,12 @@ def test_srun_makes_a_job_of_its_own_and_ends_it_with_the_step():
     assert (api.specs[0].kind, api.specs[0].name, api.specs[0].command, api.specs[0].ntasks) == ("alloc", "sleep", "/bin/sleep", 2)
     assert [job for job, _ in api.sessions] == [7]
     assert api.done == [("finish", 7, 3, 0)]
+
+
+def test_a_host_file_says_where_the_tasks_of_srun_go():
+    _code, _client, api = run(Case("srun true", env={"SLURM_HOSTFILE": "hosts"}, files={"hosts": b"node2\nnode1\nnode2\n"}))
+    spec = api.specs[0]
+    assert (spec.nodelist, spec.ntasks, spec.distribution) == (("node2", "node1"), 3, "arbitrary")
 
 
 def test_srun_killed_by_a_signal_ends_its_job_with_that_signal():
