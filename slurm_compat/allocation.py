@@ -105,7 +105,7 @@ class Allocation:
         except Refused as refused:
             if refused.code in messages.CONFIGURATION and self.command == "salloc":
                 await self._refused(refused)
-                raise Over(exit_error(self.call, 1)) from refused
+                raise Over(exit_error(self.call)) from refused
             raise
         self.number = job.id
         begun = self.api.now()
@@ -152,7 +152,7 @@ class Allocation:
             await self.error(self.lead + messages.unavailable_now(now.reason if now is not None else reason))
             if self.command == "salloc":
                 await self.revoked()
-            raise Over(immediate_code(self.call)) from None
+            raise Over(exit_error(self.call)) from None
 
     async def _allocated(self) -> None:
         """Wait until the job has nodes. Raises Over when it is withdrawn before."""
@@ -188,14 +188,14 @@ class Allocation:
             await self.info("Job aborted due to signal")
         elif signum != signal.SIGTERM:
             await self.info("Force Terminated JobId=%d" % self.number)
-        raise Over(exit_error(self.call, 1))
+        raise Over(exit_error(self.call))
 
     async def _withdrawn(self) -> None:
         if self.command == "salloc":
             await self.revoked()
         await self.info("Job has been cancelled")
         await self.error(self.lead + "Job/step already completing or completed")
-        raise Over(exit_error(self.call, 1))
+        raise Over(exit_error(self.call))
 
     async def ready(self) -> None:
         """Wait until every node is prepared and the head's supervisor has started. Raises Over if the job ends before.
@@ -220,10 +220,4 @@ class Allocation:
             return
         with contextlib.suppress(Refused):  # it has ended by itself, or was purged
             await asyncio.shield(self.api.finish(self.number, code, signum))
-
-
-def immediate_code(call: Call) -> int:
-    """The exit code of a failed --immediate: salloc heeds SLURM_EXIT_IMMEDIATE, srun (22.05) does not."""
-    wanted = call.env.get("SLURM_EXIT_IMMEDIATE", "") if call.name == "salloc" else ""
-    return int(wanted) & 255 if wanted.isdigit() and int(wanted) else exit_error(call, 1)
 

@@ -27,14 +27,14 @@ async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]]
         return await body()
     except BadOption as bad:
         await client.out(bad.text, 2)
-        return exit_error(call, bad.code)
+        return bad.code
     except Invalid as bad:
         if bad.out:
             await client.out(bad.out)
         text = bad.text(command)
         if text:
             await client.out(text, 2)
-        return exit_error(call, bad.code) if bad.code else 0
+        return bad.code if bad.fixed else exit_error(call)
     except Refused as refused:
         first = messages.before(refused)
         if first:
@@ -42,13 +42,13 @@ async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]]
         if refused.code is Code.INVALID_GRES:
             lead = ""
         await say(client, command, "error", lead + messages.sentence(refused))
-        return exit_error(call, 1)
+        return exit_error(call)
 
 
-def exit_error(call: Call, code: int) -> int:
-    """SLURM_EXIT_ERROR replaces the exit code of Slurm's own errors (not of a command line that cannot be parsed)."""
+def exit_error(call: Call) -> int:
+    """The exit code of Slurm's own errors: SLURM_EXIT_ERROR, or 1."""
     wanted = call.env.get("SLURM_EXIT_ERROR", "")
-    return int(wanted) & 255 if code == 1 and wanted.isdigit() and int(wanted) else code
+    return int(wanted) & 255 if wanted.isdigit() and int(wanted) else 1
 
 
 def known_gres(api: Api) -> set[str]:
@@ -143,11 +143,11 @@ async def test_only(call: Call, client: Client, api: Api, asked: Asked) -> int:
     except Refused as refused:
         if refused.code is Code.INVALID_GRES:
             await say(client, call.name, "error", messages.sentence(refused))
-            return exit_error(call, 1)
+            return 1
         if refused.code is Code.INVALID_PARTITION:
             await say(client, call.name, "error", messages.before(refused))
         await client.out("allocation failure: %s\n" % messages.sentence(refused), 2)
-        return exit_error(call, 1)
+        return 1
     await say(client, call.name, "info", "Job %d to start at %s using %d processors on nodes %s in partition %s" % (
         place.job, asked.spell_time(place.start), place.cpus, hostlist.compress_sorted(place.nodes), place.partition))
     return 0

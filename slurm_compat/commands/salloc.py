@@ -99,7 +99,7 @@ async def _serve(allocation: Allocation, command: list[str]) -> int:
             status = running.result()
         except OSError:
             await allocation.error('_fork_command: Unable to find command "%s"' % argv[0])
-            return await _relinquish(allocation, 1, 0, exit_error(call, 1))
+            return await _relinquish(allocation, 1, 0, exit_error(call))
         return await _ended(allocation, status)
     finally:
         running.cancel()
@@ -122,7 +122,7 @@ async def _watch(allocation: Allocation, running: asyncio.Future[int], has_comma
         if signals.done():
             signum = signals.result()
             if signum == signal.SIGHUP:
-                return await _relinquish(allocation, 0, signum, exit_error(allocation.call, 1))
+                return await _relinquish(allocation, 0, signum, exit_error(allocation.call))
             if signum == signal.SIGTERM:
                 await client.kill(signum)
         job = allocation.job()

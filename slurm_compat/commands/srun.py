@@ -70,12 +70,12 @@ async def _step(call: Call, client: Client, api: Api, number: int) -> int:
     if why:
         await say(client, "srun", "error", why)
         await say(client, "srun", "info", "Check SLURM_JOB_ID environment variable. Expired or invalid job %d" % number)
-        return exit_error(call, 1)
+        return exit_error(call)
     try:
         return await api.session(call, client, number, {})
     except Refused as refused:
         await say(client, "srun", "error", "Unable to create step for job %d: %s" % (number, messages.sentence(refused)))
-        return exit_error(call, 1)
+        return exit_error(call)
 
 
 async def _alone(call: Call, client: Client, api: Api, asked: Asked, command: list[str]) -> int:

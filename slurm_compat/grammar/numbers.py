@@ -15,7 +15,7 @@ def int32(value):
 
 
 def _refuse(text, what):
-    return Invalid('Invalid numeric value "%s" for %s.' % (text, what), 1)
+    return Invalid('Invalid numeric value "%s" for %s.' % (text, what), 1, fixed=True)
 
 
 def positive(text, what):

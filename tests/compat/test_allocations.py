@@ -80,8 +80,10 @@ CASES = [
     Case("srun -I -N99 true", "srun: error: Unable to allocate resources: %s\n" % BUSY, 1, api=WAITS),
     Case("srun -I -n1 true", "srun: error: Unable to allocate resources: Immediate execution impossible, insufficient priority\n", 1,
          api={"start": False, "reason": Reason.PRIORITY}),
-    Case("salloc -I -N99 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 43,
-         api=WAITS, env={"SLURM_EXIT_IMMEDIATE": "43"}),
+    Case("salloc -I -N99 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 42,
+         api=WAITS, env={"SLURM_EXIT_ERROR": "42"}),
+    Case("srun -t abc true", "srun: error: Invalid --time specification\n", 255, env={"SLURM_EXIT_ERROR": "42"}),
+    Case("srun -n abc true", 'srun: error: Invalid numeric value "abc" for --ntasks.\n', 1, env={"SLURM_EXIT_ERROR": "42"}),
     Case("salloc --mem=1T true", "salloc: error: Memory specification can not be satisfied\nsalloc: Job allocation 1 has been revoked.\n"
          "salloc: error: Job submit/allocate failed: Requested node configuration is not available\n", 1, refused="MEMORY"),
     Case("srun --mem=1T true", "srun: error: Memory specification can not be satisfied\n"
