@@ -126,7 +126,7 @@ def from_env(command, env):
         if value is None or (name == "SLURM_STEP_GRES" and "SLURM_JOB_ID" not in env):
             continue
         if row.canonical == "verbose":
-            if value.isdigit() and int(value):
+            if value.isdecimal() and int(value):
                 found.append((row.canonical, value, name))
         elif row.arg == NONE:
             if value.lower() not in ("0", "no"):

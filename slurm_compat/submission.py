@@ -48,7 +48,7 @@ async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]]
 def exit_error(call: Call) -> int:
     """The exit code of Slurm's own errors: SLURM_EXIT_ERROR, or 1."""
     wanted = call.env.get("SLURM_EXIT_ERROR", "")
-    return int(wanted) & 255 if wanted.isdigit() and int(wanted) else 1
+    return int(wanted) & 255 if wanted.isdecimal() and int(wanted) else 1
 
 
 def known_gres(api: Api) -> set[str]:

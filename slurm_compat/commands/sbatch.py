@@ -130,7 +130,7 @@ async def _environ(asked: Asked, client: Client) -> tuple[dict[str, str], bool]:
     if path is None:
         return exporting.exported(asked.call.env, asked.other.get("export"))
     try:
-        return exporting.from_file(await client.read("/dev/fd/" + path if path.isdigit() and int(path) > 2 else path)), False
+        return exporting.from_file(await client.read("/dev/fd/" + path if path.isdecimal() and int(path) > 2 else path)), False
     except OSError as error:
         raise Invalid("Could not open user environment file %s" % path, 1) from error
 

@@ -52,7 +52,7 @@ def _parse(text, now, local, mktime):
             if clock or date:
                 raise _Bad(at)
             return _now(text, at + 3, now)
-        if text[at].isdigit():
+        if text[at] in "0123456789":
             at, clock, date = _digits(text, at, clock, date, today)
         else:
             at, clock, date = _word(text, at, clock, date, today)
