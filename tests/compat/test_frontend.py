@@ -39,7 +39,7 @@ def test_node_files_hold_the_module_that_the_agent_loads():
     front = FrontEnd()
     files = front.node_files()
     assert front.node_module().replace(".", "/") + ".py" in files
-    assert {"slurm_compat/__init__.py", "slurm_compat/getopt.py", "slurm_compat/optable.py", "slurm_compat/grammar/__init__.py"} <= set(files)
+    assert {"slurm_compat/" + name for name in ("__init__.py", "getopt.py", "optable.py", "grammar/__init__.py")} <= set(files)
 
 
 def test_option_rows_name_command_option_and_class():
