@@ -83,6 +83,10 @@ def batch_host(j: Job, c: Context) -> str:
     return j.nodes[0].node if j.nodes and j.state is not _PENDING else "n/a"
 
 
+def planned_nodes(j: Job, c: Context) -> str:
+    return (compress_sorted(c.view.planned(j.id)) if j.state is _PENDING else "") or NULL
+
+
 def geometry(j: Job, c: Context) -> str:
     return ":".join(str(n or "*") for n in (j.spec.sockets_per_node, j.spec.cores_per_socket, _threads(j)))
 
@@ -204,7 +208,7 @@ _ROWS: tuple[tuple, ...] = (
     ("x", "", "EXC_NODES", lambda j, c: compress_sorted(j.spec.exclude)),
     ("X", "corespec", "CORE_SPEC", _spec("core_spec", NA)),
     ("y", "nice", "NICE", lambda j, c: str(j.spec.nice)),
-    ("Y", "schednodes", "SCHEDNODES", _fixed(NULL)),
+    ("Y", "schednodes", "SCHEDNODES", planned_nodes),
     ("z", "sct", "S:C:T", geometry),
     ("Z", "workdir", "WORK_DIR", lambda j, c: j.spec.work_dir),
     ("", "accruetime", "ACCRUE_TIME", accrue),

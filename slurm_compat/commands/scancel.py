@@ -40,7 +40,7 @@ SAID = {
 """Refusal → scancel's words and exit code."""
 _QUIET = frozenset({Code.INVALID_JOB_ID, Code.ALREADY_DONE, Code.JOB_FINISHED})  # no failure for plain ids, told with -v
 _ID = re.compile(r" *(?P<job>[0-9]+)(?:\+[0-9]*)?(?:_(?P<task>[0-9]*|\[[0-9,:-]*\]))?(?:\.(?P<step>[0-9]+))?$")
-_FLAGS = ("batch", "full", "interactive", "hurry", "verbose", "ctld")  # "true" or "false" in their variables
+_FLAGS = ("batch", "full", "interactive", "verbose")  # "true" or "false" in their variables
 _FILTERS = (  # option, what Slurm calls it where nothing matches
     ("account", "account"), ("name", "job_name"), ("nodelist", "nodelist"), ("partition", "partition"), ("qos", "qos"),
     ("reservation", "reservation"), ("state", "state"), ("user", "user_name"), ("wckey", "wckey"),
@@ -79,19 +79,15 @@ class Request(msgspec.Struct, kw_only=True):
         return not (self.filters or self.signal is not None or self.ask or any(one.step is not None for one in self.ids))
 
 
-def parse(raw: Raw, uid: int, cluster: str, uid_of: Callable[[str], int | None] = user_id) -> Request:
+def parse(
+    raw: Raw, uid: int, cluster: str, env: Mapping[str, str] | None = None, uid_of: Callable[[str], int | None] = user_id
+) -> Request:
     """The request of a command line whose options are well-formed. Stop on what Slurm refuses."""
-    o, early = dict(raw.options), []
+    o = dict(raw.options)
+    complaints = _flags(o, raw.sources, env or {})
     refuse("scancel", o)
     if "clusters" in o:
         own_cluster("scancel", o["clusters"], cluster)
-    for name in _FLAGS:
-        if raw.sources.get(name) == "env":
-            value = str(raw.options[name])
-            if value[:1].lower() not in ("t", "f"):
-                early.append(f"scancel: error: Unrecognized SCANCEL_{name.upper()} value: {value}\n")
-            if value[:1].lower() != "t":
-                del o[name]
     signum = None
     if "signal" in o:
         signum = signals.number(o["signal"])
@@ -114,8 +110,23 @@ def parse(raw: Raw, uid: int, cluster: str, uid_of: Callable[[str], int | None] 
         full="full" in o,
         ask="interactive" in o,
         verbose=bool(o.get("verbose")) and "quiet" not in o,
-        early="".join(early),
+        early=complaints,
     )
+
+
+def _flags(o: dict[str, object], sources: Mapping[str, str], env: Mapping[str, str]) -> str:
+    """Settle in `o` the flags that variables set; what scancel says of values that are neither true nor false."""
+    said = ""
+    for name in _FLAGS:
+        value = env.get(f"SCANCEL_{name.upper()}")
+        if value is None or sources.get(name) == "cli":
+            continue
+        o.pop(name, None)
+        if value[:1].lower() == "t":
+            o[name] = True
+        elif value[:1].lower() != "f":
+            said += f"scancel: error: Unrecognized SCANCEL_{name.upper()} value: {value}\n"
+    return said
 
 
 def _state(word: str, from_env: bool) -> str:
@@ -340,7 +351,7 @@ async def run(call: Call, client: Client, api: Api) -> int:
     if isinstance(raw, int):
         return raw
     try:
-        request = parse(raw, call.uid, getattr(api.config, "cluster", ""))
+        request = parse(raw, call.uid, getattr(api.config, "cluster", ""), call.env)
     except Stop as stop:
         await say(client, stop.out, stop.err)
         return stop.code
