@@ -6,6 +6,7 @@ confirmation the jobs that are not over are gone through here, and an id that is
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping
 
@@ -39,6 +40,7 @@ SAID = {
 }
 """Refusal → scancel's words and exit code."""
 _QUIET = frozenset({Code.INVALID_JOB_ID, Code.ALREADY_DONE, Code.JOB_FINISHED})  # no failure for plain ids, told with -v
+TRIES = 10  # how often it signals a job that has not started
 _ID = re.compile(r" *(?P<job>[0-9]+)(?:\+[0-9]*)?(?:_(?P<task>[0-9]*|\[[0-9,:-]*\]))?(?:\.(?P<step>[0-9]+))?$")
 _FLAGS = ("batch", "full", "interactive", "verbose")  # "true" or "false" in their variables
 _FILTERS = (  # option, what Slurm calls it where nothing matches
@@ -218,6 +220,16 @@ class Act:
         elif request.signal == signals.NUMBERS["KILL"] and not request.batch:
             self.how = {"signal": None, "batch": False, "full": False}  # KILL ends the job, as no signal does
 
+    async def pause(self, seconds: float) -> None:
+        """Wait, unless the user goes away."""
+        gone = asyncio.ensure_future(self.client.gone())
+        try:
+            done, _ = await asyncio.wait({gone}, timeout=seconds)
+        finally:
+            gone.cancel()
+        if done:
+            raise ConnectionError("the user is gone")
+
     async def err(self, text: str) -> None:
         await self.client.out(f"scancel: {text}\n", 2)
 
@@ -318,7 +330,16 @@ class Act:
 
     async def _send(self, target: Target, what: str) -> None:
         try:
-            await self.api.cancel(target, **self.how)  # type: ignore[arg-type]
+            for tries in range(TRIES):
+                try:
+                    await self.api.cancel(target, **self.how)  # type: ignore[arg-type]
+                    return
+                except Refused as refused:
+                    if refused.code is not Code.JOB_PENDING or tries == TRIES - 1:
+                        raise
+                if self.request.verbose:
+                    await self.err("Job is in transitional state, retrying")
+                await self.pause(5 + tries)
         except Refused as refused:
             if refused.code in (Code.ALREADY_DONE, Code.JOB_FINISHED) and not self.request.verbose:
                 return
