@@ -267,7 +267,7 @@ class Act:
             elif not self.request.ask:
                 return await self._all(found)
             for job in found:
-                await self._one(job, jobtext.job_id(job), Target(job=job.id))
+                await self._one(job, jobtext.job_id(job), record(job))
             return self.code
         acted = False
         for one in self.request.ids:
@@ -290,7 +290,7 @@ class Act:
             tasks = tuple(task for task in job.array_pending if task in set(one.tasks))
             await self._one(job, one.text, Target(job=job.array_id, tasks=tasks))
         else:
-            await self._one(job, jobtext.job_id(job), Target(job=job.id))
+            await self._one(job, jobtext.job_id(job), record(job))
 
     async def _none(self) -> None:
         if self.request.verbose:
@@ -308,8 +308,12 @@ class Act:
             if job.id not in ids:
                 words_, self.code = SAID[Code.ACCESS_DENIED]
                 await self.err(f"error: Kill job error on job id {jobtext.job_id(job)}: {words_}")
-        if mine:
-            await self.api.cancel_many([job.id for job in mine], **self.how)  # type: ignore[arg-type]
+        whole = {job.id for job in mine if job.id != job.array_id or all(one.id in ids or over(one) for one in self.api.view.array(job.id))}
+        if whole:
+            await self.api.cancel_many([job.id for job in mine if job.id in whole], **self.how)  # type: ignore[arg-type]
+        for job in mine:
+            if job.id not in whole:
+                await self._send(record(job), f"job id {jobtext.job_id(job)}")
         return self.code
 
     async def _one(self, job: Job, text: str, target: Target) -> None:
@@ -358,6 +362,13 @@ class Act:
                 answer += more
             if answer[:1].lower() in (b"y", b"n"):
                 return answer[:1].lower() == b"y"
+
+
+def record(job: Job) -> Target:
+    """This record and no other: an array's id means all of its tasks."""
+    if job.array_task is not None:
+        return Target(job=job.array_id, tasks=(job.array_task,))
+    return Target(job=job.array_id, tasks=job.array_pending) if job.array_pending else Target(job=job.id)
 
 
 def _hit(job: Job, one: Named) -> bool:

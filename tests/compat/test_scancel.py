@@ -132,6 +132,10 @@ ASKS = [  # line, what the broker is asked
     ("-b -s TERM 790", [(Target(job=790), {"signal": 15, "batch": True})]),
     ("-f -s 18 790", [(Target(job=790), {"signal": 18, "full": True})]),
     ("-n held", [([795], {})]),
+    ("-n arr", [([797, 800, 801], {})]),
+    ("-n arr -t PENDING", [(Target(job=797, tasks=tuple(range(3, 11))), {})]),
+    ("-n arr -w node1", [([800, 801], {})]),
+    ("-s USR1 797_1", [(Target(job=797, tasks=(1,)), {"signal": 10})]),
     ("-A other", [([798], {})]),
     ("-w node3", [([791], {})]),
     ("-t R -p debug", [([790, 800, 801], {})]),
@@ -155,7 +159,7 @@ def test_all_of_a_user_go_in_one_change():
 def test_jobs_of_others_are_refused_and_the_rest_goes():
     code, _, err, asked = scancelled("-p debug -t PENDING")
     assert (code, err) == (210, ERROR + "Kill job error on job id 900: Access/permission denied\n")
-    assert asked == [([792, 793, 794, 795, 796, 797, 798], {})]
+    assert asked == [([792, 793, 794, 795, 796, 798], {}), (Target(job=797, tasks=tuple(range(3, 11))), {})]
 
 
 ANSWERS = [("n\n", 1, False), ("y\n", 1, True), ("what\nYes\n", 2, True), ("", 1, False), ("y", 1, True)]
