@@ -11,7 +11,6 @@ from sbroker.model import Job, Step
 from sbroker.states import JobState
 from slurm_compat.jobtext import state
 
-
 BATCH = -5  # step id of the batch script
 
 
