@@ -95,9 +95,9 @@ def _candidates(view: View, chosen: JobFilter) -> Iterable[tuple[Job, frozenset[
 def _by_id(view: View, ids: list[tuple[int, int | None]]) -> Iterable[tuple[Job, frozenset[int] | None]]:
     whole = {job for job, task in ids if task is None}
     tasks: dict[int, set[int]] = {}
-    for job, task in ids:
-        if task is not None and job not in whole:
-            tasks.setdefault(job, set()).add(task)
+    for number, task in ids:
+        if task is not None and number not in whole:
+            tasks.setdefault(number, set()).add(task)
     found: dict[int, tuple[Job, frozenset[int] | None]] = {}
     for number in whole:
         for job in view.array(number) or filter(None, [view.jobs.get(number)]):
