@@ -36,7 +36,8 @@ def expand(text):
 def compress(names):
     """Host list of names in the given order: neighbours that count up are joined ("node3,node1,node2" → "node[3,1-2]")."""
     groups = []  # type: list  # of (prefix, [[low digits, high digits], …]), or (name, None) for a name without a number
-    prefix, ranges = None, []  # type: tuple
+    prefix = None
+    ranges = []  # type: list
     for name in names:
         base = name.rstrip("0123456789")
         digits = name[len(base) :]
