@@ -120,8 +120,15 @@ def _signal(draft: Draft, target: Target, jobs: list[Job], event: Cancel) -> Non
             if event.batch and not event.full and part.node != run.head:
                 continue
             draft.effect(
-                Signal(job=job.id, run=run.run, node=part.node, signum=event.signal if event.signal is not None else 15, step=target.step,
-                       batch=event.batch, full=event.full)
+                Signal(
+                    job=job.id,
+                    run=run.run,
+                    node=part.node,
+                    signum=event.signal if event.signal is not None else 15,
+                    step=target.step,
+                    batch=event.batch,
+                    full=event.full,
+                )
             )
     if not reached and len(event.targets) == 1:
         raise Refused(Code.INVALID_JOB_ID if target.step is not None else Code.ALREADY_DONE, job=target.job)
@@ -169,7 +176,9 @@ def release(draft: Draft, job: Job) -> Job:
         priority = max(1, draft.next_priority() - job.spec.nice)
     reason = Reason.DEPENDENCY if job.deps_left is not None else Reason.BEGIN_TIME if begin is not None else Reason.NONE
     eligible = None if job.deps_left is not None else begin if begin is not None else draft.now
-    job = draft.change(job, held="", priority=priority, reason=reason, reason_text="", begin=begin, eligible_time=eligible, dep_failed=False)
+    job = draft.change(
+        job, held="", priority=priority, reason=reason, reason_text="", begin=begin, eligible_time=eligible, dep_failed=False
+    )
     if job.deps_left is None:
         return job
     return dependency.admit(draft, job)[0]

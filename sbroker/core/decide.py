@@ -35,8 +35,8 @@ def decide(state: State, event: events.Event, now: float) -> Decision:
     """
     draft = Draft(state, now)
     _HANDLERS[type(event)](draft, event)
-    stale = type(event) is events.Tick and bool(state.shapes) and (
-        state.memo.version != state.version or now - state.memo.at >= queue.FRESH
+    stale = (
+        type(event) is events.Tick and bool(state.shapes) and (state.memo.version != state.version or now - state.memo.at >= queue.FRESH)
     )
     if draft.freed or stale:
         queue.schedule(draft)

@@ -23,8 +23,11 @@ _BARRIERS = {
     Reason.PARTITION_NODE_LIMIT: "it has, or allows, fewer nodes than the job asks for",
 }
 _SIZES = {
-    Miss.CPUS: "too few CPUs", Miss.MEMORY: "too little memory", Miss.TMP: "too little temporary disk",
-    Miss.SOCKETS: "other sockets, cores or threads than asked for", Miss.NODES: "too little memory for that many CPUs",
+    Miss.CPUS: "too few CPUs",
+    Miss.MEMORY: "too little memory",
+    Miss.TMP: "too little temporary disk",
+    Miss.SOCKETS: "other sockets, cores or threads than asked for",
+    Miss.NODES: "too little memory for that many CPUs",
 }
 
 
@@ -103,5 +106,9 @@ def _node(draft: Draft, shape: Shape, partition: Partition, node: Node) -> str:
         if wanted and not gres.free_count(node, EMPTY, wanted, want.types):
             return "has no such %s" % wanted[0].name
     if offer(want, node, draft.use(node.name), shape.uid, False) is None:
-        return "in use by %s" % ", ".join("job %d" % key for key in sorted(draft.use(node.name).holders)) if draft.use(node.name).holders else "too small"
+        return (
+            "in use by %s" % ", ".join("job %d" % key for key in sorted(draft.use(node.name).holders))
+            if draft.use(node.name).holders
+            else "too small"
+        )
     return ""

@@ -12,7 +12,7 @@ from sbroker.core.usage import Use
 from sbroker.model import INFINITE, Job, Node, NodeShare, Partition
 from sbroker.states import NodeState
 
-TIMES = 24  # moments to look at, at most, for one start
+TIMES = 12  # moments to look at, at most, for one start
 
 
 class Reservation(msgspec.Struct, frozen=True):

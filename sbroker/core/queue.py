@@ -20,7 +20,7 @@ from sbroker.core.state import natural
 from sbroker.model import INFINITE, Job, NodeShare, Partition
 from sbroker.states import Reason
 
-PLANNED = 20  # blocked shapes with a place in the plan; the others behind them may be overtaken
+PLANNED = 10  # blocked shapes with a place in the plan; the others behind them may be overtaken
 FRESH = 30.0  # seconds after which a pass is made again though nothing was heard: jobs may outlive their limits
 
 WAITS = (Reason.RESOURCES, Reason.PRIORITY)
@@ -160,7 +160,9 @@ def submitted(draft: Draft, job: Job) -> None:
 
 
 def _remark(draft: Draft, job: Job, reason: Reason) -> None:
-    draft.change(job, reason=reason, reason_text=unavailable(draft, job) if reason is Reason.REQ_NODE_NOT_AVAIL else "", last_eval=draft.now)
+    draft.change(
+        job, reason=reason, reason_text=unavailable(draft, job) if reason is Reason.REQ_NODE_NOT_AVAIL else "", last_eval=draft.now
+    )
 
 
 def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:

@@ -57,9 +57,12 @@ def fits_config(want: Want, node: Node) -> Miss | None:
     """Whether the empty node is big enough for its part."""
     per_core = usable_threads(want, node)
     cores = node.cpus // node.threads_per_core
-    if want.threads is not None and want.threads > node.threads_per_core or (want.sockets or 0) > node.sockets or (
-        want.cores or 0
-    ) > node.cores_per_socket:
+    if (
+        want.threads is not None
+        and want.threads > node.threads_per_core
+        or (want.sockets or 0) > node.sockets
+        or (want.cores or 0) > node.cores_per_socket
+    ):
         return Miss.SOCKETS
     if want.node_cpus > cores * per_core:
         return Miss.CPUS
@@ -174,7 +177,14 @@ def place(spec: JobSpec, want: Want, partition: Partition, pool: Pool, uid: int)
         if required and sum(found.required for found in offers) < len(required):
             continue
         near = [pool.order(name) for name in required]
-        offers.sort(key=lambda found: (not found.required, found.node.weight, _distance(pool.order(found.node.name), near), pool.order(found.node.name)))
+        offers.sort(
+            key=lambda found: (
+                not found.required,
+                found.node.weight,
+                _distance(pool.order(found.node.name), near),
+                pool.order(found.node.name),
+            )
+        )
         for group in _runs(offers, pool) if spec.contiguous else (offers,):
             chosen = choose(want, group, way, spec)
             if chosen is not None:
@@ -340,7 +350,13 @@ def share_out(want: Want, offers: list[Offer], spec: JobSpec) -> tuple[NodeShare
             bits = pick_cores(found, -(-number // found.per_core), -(-want.cpt // found.per_core), spec)
         total = bits.bit_count() * threads
         shares.append(
-            NodeShare(node=found.node.name, cpus=total, cpu_ids=ids(cpus_of(bits, threads)), mem=memory(want, found.node, total, cards), gres=devices)
+            NodeShare(
+                node=found.node.name,
+                cpus=total,
+                cpu_ids=ids(cpus_of(bits, threads)),
+                mem=memory(want, found.node, total, cards),
+                gres=devices,
+            )
         )
     return tuple(shares)
 

@@ -20,7 +20,14 @@ from sbroker.states import JobState, PartState, Reason
 
 HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE})
 DEFAULTS: dict[str, Any] = {
-    "kill_wait": 30, "min_job_age": 300, "max_array_size": 1001, "first_job_id": 1, "lost_after": 300, "accounts": {}, "users": {}, "qos": {},
+    "kill_wait": 30,
+    "min_job_age": 300,
+    "max_array_size": 100_001,
+    "first_job_id": 1,
+    "lost_after": 300,
+    "accounts": {},
+    "users": {},
+    "qos": {},
 }
 # fields of a node that change all the time and matter to no pass
 _PULSE = frozenset({"last_heard", "load", "free_mem", "agent_time"})
@@ -29,8 +36,13 @@ _PULSE = frozenset({"last_heard", "load", "free_mem", "agent_time"})
 def queued(job: Job) -> bool:
     """Whether the job waits for nothing but its turn."""
     return (
-        job.state is JobState.PENDING and not job.held and job.deps_left is None and not job.dep_failed and job.begin is None
-        and job.priority > 0 and not job.completing
+        job.state is JobState.PENDING
+        and not job.held
+        and job.deps_left is None
+        and not job.dep_failed
+        and job.begin is None
+        and job.priority > 0
+        and not job.completing
     )
 
 
@@ -55,7 +67,7 @@ def due(job: Job, min_job_age: float) -> float | None:
 class Memo:
     """What the last full pass found: valid while `State.version` is `version`."""
 
-    __slots__ = ("at", "blocked", "estimates", "offered", "plan", "version")
+    __slots__ = ("at", "blocked", "configured", "estimates", "offered", "plan", "version")
 
     def __init__(self) -> None:
         self.version = -1
@@ -64,6 +76,7 @@ class Memo:
         self.plan: list[Any] = []
         self.estimates: dict[int, float] = {}
         self.offered: tuple | None = None
+        self.configured: dict[Any, Any] = {}  # what follows from nodes and partitions alone; emptied when they change
 
 
 class State:
@@ -185,7 +198,9 @@ class State:
     def _freeze(self, job: Job) -> None:
         for share in job.nodes:
             if share.node in self.use:
-                self.use[share.node] = usage.freeze(self.use[share.node], self.nodes.get(share.node), job.id, job.state is JobState.SUSPENDED)
+                self.use[share.node] = usage.freeze(
+                    self.use[share.node], self.nodes.get(share.node), job.id, job.state is JobState.SUSPENDED
+                )
         self.version += 1
 
     def _depends(self, key: int, old: Job | None, new: Job | None) -> None:
@@ -212,8 +227,16 @@ class State:
             return
         entry = (-new.priority, key) if wait else None  # type: ignore[union-attr]
         if shape is not None:
-            same = wait and old is not None and old.priority == new.priority and (  # type: ignore[union-attr]
-                old.spec is new.spec and old.time_limit == new.time_limit and old.partition == new.partition or shape_key(new) == shape.key  # type: ignore[union-attr]
+            same = (
+                wait
+                and old is not None
+                and old.priority == new.priority
+                and (  # type: ignore[union-attr]
+                    old.spec is new.spec
+                    and old.time_limit == new.time_limit
+                    and old.partition == new.partition
+                    or shape_key(new) == shape.key  # type: ignore[union-attr]
+                )
             )
             if same:
                 self._odd(shape, new)  # type: ignore[arg-type]
@@ -282,7 +305,12 @@ class State:
                 if share is not None:
                     record = self.jobs[job]
                     self.use[node] = usage.add(
-                        self.use.get(node, usage.EMPTY), self.nodes.get(node), job, share, record.uid, sharing_mode(self, record),
+                        self.use.get(node, usage.EMPTY),
+                        self.nodes.get(node),
+                        job,
+                        share,
+                        record.uid,
+                        sharing_mode(self, record),
                         record.state is JobState.SUSPENDED,
                     )
         elif (job, run) in held:
@@ -307,12 +335,14 @@ class State:
         old = self.nodes.get(key)
         if node is None:
             self.nodes.pop(key, None)
+            self.memo.configured = {}
             self.version += 1
             return
         self.nodes[key] = node
         if old is None:
             self.order = {name: index for index, name in enumerate(sorted(self.nodes, key=natural))}
         if old is None or any(getattr(old, name) != getattr(node, name) for name in Node.__struct_fields__ if name not in _PULSE):
+            self.memo.configured = {}
             self.version += 1
 
     def _partition(self, key: str, partition: Partition | None) -> None:
@@ -325,6 +355,7 @@ class State:
             for node in each.nodes:
                 member.setdefault(node, []).append(each.name)
         self.member = {node: tuple(names) for node, names in member.items()}
+        self.memo.configured = {}
         self.version += 1
 
     def _plain(table: str) -> Any:  # type: ignore[misc]
@@ -407,6 +438,14 @@ def _count(counts: dict[int, int], key: int, by: int) -> None:
 
 
 _APPLY = {
-    "job": State._job, "run": State._run, "part": State._part, "step": State._step, "node": State._node, "partition": State._partition,
-    "group": State._groups, "machine": State._machines, "seen": State._seen, "counter": State._counters,
+    "job": State._job,
+    "run": State._run,
+    "part": State._part,
+    "step": State._step,
+    "node": State._node,
+    "partition": State._partition,
+    "group": State._groups,
+    "machine": State._machines,
+    "seen": State._seen,
+    "counter": State._counters,
 }

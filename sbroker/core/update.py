@@ -41,7 +41,11 @@ def _allow(job: Job, who: Who, changes: dict[str, Any]) -> None:
     if who.operator:
         return
     limit = changes.get("time_limit")
-    if limit is not None and job.state is not JobState.PENDING and (limit == INFINITE or job.time_limit != INFINITE and limit > job.time_limit):
+    if (
+        limit is not None
+        and job.state is not JobState.PENDING
+        and (limit == INFINITE or job.time_limit != INFINITE and limit > job.time_limit)
+    ):
         raise Refused(Code.ACCESS_DENIED, job=job.id)
     if "priority" in changes and (changes["priority"] or 0) > job.priority or "admin_comment" in changes:
         raise Refused(Code.ACCESS_DENIED, job=job.id)
@@ -75,7 +79,9 @@ def _update(draft: Draft, job: Job, event: UpdateJob) -> None:
         begin = changes["begin"] if changes["begin"] is not None and changes["begin"] > draft.now else None
         fields["begin"] = begin
         if not job.held and job.deps_left is None:
-            fields.update(eligible_time=begin if begin is not None else draft.now, reason=Reason.BEGIN_TIME if begin is not None else Reason.NONE)
+            fields.update(
+                eligible_time=begin if begin is not None else draft.now, reason=Reason.BEGIN_TIME if begin is not None else Reason.NONE
+            )
     if "dependency" in changes:
         fields.update(deps_left=changes["dependency"], dep_failed=False)
         if not job.held:
@@ -168,5 +174,3 @@ def configure(draft: Draft, event: Configure) -> None:
         if name not in names:
             draft.del_partition(name)
     draft.freed = True
-
-

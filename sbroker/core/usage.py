@@ -26,7 +26,7 @@ EMPTY = Use()
 
 @lru_cache(maxsize=8192)
 def mask(ids: str) -> int:
-    """"0-3,8" as a bit mask."""
+    """ "0-3,8" as a bit mask."""
     bits = 0
     for part in ids.split(",") if ids else ():
         low, _, high = part.partition("-")

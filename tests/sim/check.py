@@ -91,12 +91,26 @@ def state(world: World, current: State) -> None:
 
 def same(left: State, right: State) -> None:
     """A state that grew and the same rows loaded afresh have the same indexes."""
-    for name in ("jobs", "all_runs", "parts", "nodes", "partitions", "seen", "counters", "array_live", "array_active", "due_of", "requests"):
+    for name in (
+        "jobs",
+        "all_runs",
+        "parts",
+        "nodes",
+        "partitions",
+        "seen",
+        "counters",
+        "array_live",
+        "array_active",
+        "due_of",
+        "requests",
+    ):
         require(getattr(left, name) == getattr(right, name), "after a load differs:", name, getattr(left, name), getattr(right, name))
     for name in ("users", "arrays", "names", "dependents", "delayed"):
         ours, theirs = ({key: set(value or ()) for key, value in getattr(each, name).items()} for each in (left, right))
         require(ours == theirs, "after a load differs:", name, ours, theirs)
-    require({k: (v.entries, v.odd) for k, v in left.shapes.items()} == {k: (v.entries, v.odd) for k, v in right.shapes.items()}, "queues differ")
+    require(
+        {k: (v.entries, v.odd) for k, v in left.shapes.items()} == {k: (v.entries, v.odd) for k, v in right.shapes.items()}, "queues differ"
+    )
     for name in left.nodes:
         ours_use, theirs_use = left.use.get(name, usage.EMPTY), right.use.get(name, usage.EMPTY)
         require(ours_use == theirs_use, "usage differs", ours_use, theirs_use)

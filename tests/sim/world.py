@@ -6,7 +6,7 @@ from typing import Any
 
 from sbroker.api import Target
 from sbroker.core.events import Cancel, Fence, Hold, Requeue, Submit, Suspend, Who
-from sbroker.model import DepItem, Dependency, JobSpec, Node, Partition
+from sbroker.model import Dependency, DepItem, JobSpec, Node, Partition
 from tests.sim import check
 from tests.sim.broker import Broker
 from tests.sim.clock import Clock
@@ -88,7 +88,10 @@ class World:
 
     def some_job(self, name: str) -> JobSpec:
         rng = self.clock.rng
-        fields: dict[str, Any] = {"name": rng.choice([name, name, "same"]), "comment": "%.2f %d" % (rng.random() * 8, rng.choice([0, 0, 0, 3]))}
+        fields: dict[str, Any] = {
+            "name": rng.choice([name, name, "same"]),
+            "comment": "%.2f %d" % (rng.random() * 8, rng.choice([0, 0, 0, 3])),
+        }
         kind = rng.randrange(6)
         if kind == 0:
             fields.update(ntasks=rng.randint(2, 6), nodes_min=2, nodes_max=2)
@@ -151,7 +154,9 @@ class World:
             return
         for _ in range(int(self.clock.rng.random() * 8 * self.trouble)):
             at = self.clock.rng.random() * 55
-            self.clock.later(at, self.clock.rng.choice([self.cut_a_wire, self.lose_a_node, self.reboot_a_node, self.take_over, self.kill_a_supervisor]))
+            self.clock.later(
+                at, self.clock.rng.choice([self.cut_a_wire, self.lose_a_node, self.reboot_a_node, self.take_over, self.kill_a_supervisor])
+            )
 
     @property
     def _calm(self) -> bool:
@@ -243,7 +248,13 @@ def brief(state: Any, job: Any) -> str:
     """A job in one line, for the message of a broken seed."""
     run, parts = state.runs.get(job.id), state.parts.get(job.id, {})
     return "%d %s%s %s held=%r deps=%s begin=%s run=%s parts=%s" % (
-        job.id, job.state.value, "+CG" if job.completing else "", job.reason.value, job.held,
-        [(item.kind, item.job) for item in job.deps_left.items] if job.deps_left else None, job.begin,
-        (run.run, run.state.value, run.head) if run else None, {"%d@%s" % key: part.state.value for key, part in parts.items()},
+        job.id,
+        job.state.value,
+        "+CG" if job.completing else "",
+        job.reason.value,
+        job.held,
+        [(item.kind, item.job) for item in job.deps_left.items] if job.deps_left else None,
+        job.begin,
+        (run.run, run.state.value, run.head) if run else None,
+        {"%d@%s" % key: part.state.value for key, part in parts.items()},
     )
