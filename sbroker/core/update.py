@@ -25,7 +25,9 @@ def update_job(draft: Draft, event: UpdateJob) -> None:
     unknown = set(event.changes) - set(JobSpec.__struct_fields__)
     if unknown:
         raise Refused(Code.INVALID_UPDATE, ", ".join(sorted(unknown)))
-    for job in change.records(draft, event.target):
+    jobs = change.records(draft, event.target)
+    alive = [job for job in jobs if not job.state.ended]
+    for job in alive or jobs:
         change.permit(job, event.who)
         if job.state.ended and set(event.changes) - {"comment", "admin_comment", "extra"}:
             raise Refused(Code.JOB_FINISHED, job=job.id)
