@@ -23,7 +23,8 @@ class Bench:
     def __init__(self, nodes: int) -> None:
         self.state, self.now, self.seqs = State(), 1000.0, {}
         machines = tuple(
-            Node(name="node%d" % number, site="bench", cpus=8, sockets=2, cores_per_socket=4, memory=16000) for number in range(1, nodes + 1)
+            Node(name="node%d" % number, site="bench", cpus=8, sockets=2, cores_per_socket=4, memory=16000)
+            for number in range(1, nodes + 1)
         )
         partition = Partition(name="debug", default=True, nodes=tuple(node.name for node in machines), def_mem_per_cpu=1000)
         self.do(Configure(nodes=machines, partitions=(partition,), settings={}))
@@ -60,7 +61,7 @@ def timed(what: str, count: int, call: Callable[[], Any]) -> None:
 
 def main(jobs: int = 10_000, shapes: int = 50, nodes: int = 4) -> None:
     bench = Bench(nodes)
-    for number in range(nodes):
+    for _number in range(nodes):
         bench.do(Submit(spec=JobSpec(name="hog", ntasks=8, time_limit=3600), who=ALICE))
     specs = [JobSpec(name="job", ntasks=1 + number % 8, time_limit=60 + number) for number in range(shapes)]
 
@@ -72,7 +73,7 @@ def main(jobs: int = 10_000, shapes: int = 50, nodes: int = 4) -> None:
     timed("a pass when nothing was freed", 1, lambda: bench.do(Tick()))
     bench.state.version += 1
     timed("a pass when nothing can start, all looked at anew", 1, lambda: bench.do(Tick()))
-    rows = [change for change in _rows(bench.state)]
+    rows = list(_rows(bench.state))
     timed("reading the state again", 1, lambda: State.load(rows))
     timed("one job ends, another starts", 1, lambda: bench.finish(1))
     tasks = tuple(range(10_000))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
@@ -69,7 +69,7 @@ def submit(draft: Draft, event: Submit) -> None:
     if spec.deadline is not None and purge.too_late(job, draft.now) and not job.held:
         finish.conclude(draft, job, JobState.DEADLINE, reason=Reason.DEADLINE)
         return
-    if job.held or job.begin is not None and job.deps_left is None:
+    if job.held or (job.begin is not None and job.deps_left is None):
         return
     if job.deps_left is not None:
         waiting = dependency.admit(draft, job)
@@ -177,9 +177,8 @@ def make_job(draft: Draft, spec: JobSpec, partitions: list[Partition], event: Su
         limit = first.default_time if first.default_time is not None else first.max_time
     tasks = tuple(sorted(set(spec.array_tasks)))
     step = _STEP.match(spec.array or "")
-    held = "user" if spec.hold or spec.priority == 0 else ""
-    if spec.priority == 0 and not spec.hold and not who.operator:
-        held = ""  # only operators set priorities; the real one takes no notice
+    # only operators set priorities: of a user's --priority=0 the real one takes no notice
+    held: Literal["", "user"] = "user" if spec.hold or (spec.priority == 0 and who.operator) else ""
     begin = spec.begin if spec.begin is not None and spec.begin > draft.now else None
     if event.test:
         number, priority = draft.counter("job", int(draft.state.settings["first_job_id"])), 1

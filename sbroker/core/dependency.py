@@ -77,7 +77,7 @@ def _targets(draft: Draft, job: Job, item: DepItem) -> list[Job] | None:
                 return [record]
         return None
     found = draft.job(item.job)
-    if found is not None and not found.array_id or found is not None and found.array_id != found.id:
+    if (found is not None and not found.array_id) or (found is not None and found.array_id != found.id):
         return [found]
     live = draft.array_live(item.job)
     if live and item.kind == "afterany":

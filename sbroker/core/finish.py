@@ -63,7 +63,7 @@ def over(draft: Draft, job: Job) -> None:
     """The job has ended and nothing of it is left: tell those that wait for it."""
     failed = job.state is not JobState.COMPLETED
     kinds = set(job.spec.mail_type)
-    if "ALL" in kinds or "END" in kinds or failed and "FAIL" in kinds:
+    if "ALL" in kinds or "END" in kinds or (failed and "FAIL" in kinds):
         draft.effect(Mail(job=job.id, what="END" if not failed or "END" in kinds else "FAIL"))
     dependency.ended(draft, job)
 

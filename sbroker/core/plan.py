@@ -29,7 +29,7 @@ def usable(node: Node | None) -> Node | None:
     """The node if jobs may start there."""
     if node is None or node.drain:
         return None
-    return node if node.state is NodeState.IDLE or node.cloud and node.state is NodeState.UNKNOWN else None
+    return node if node.state is NodeState.IDLE or (node.cloud and node.state is NodeState.UNKNOWN) else None
 
 
 def expected_end(job: Job, now: float) -> float:

@@ -58,8 +58,7 @@ def fits_config(want: Want, node: Node) -> Miss | None:
     per_core = usable_threads(want, node)
     cores = node.cpus // node.threads_per_core
     if (
-        want.threads is not None
-        and want.threads > node.threads_per_core
+        (want.threads is not None and want.threads > node.threads_per_core)
         or (want.sockets or 0) > node.sockets
         or (want.cores or 0) > node.cores_per_socket
     ):
@@ -130,10 +129,7 @@ def offer(want: Want, node: Node, use: Use, uid: int, required: bool) -> Offer |
 def _may_join(want: Want, use: Use, uid: int) -> bool:
     if want.whole and use.holders:
         return False
-    for _, other, mode in use.holders.values():
-        if mode == "node" or (mode == "user" or want.user_only) and other != uid:
-            return False
-    return True
+    return all(not (mode == "node" or ((mode == "user" or want.user_only) and other != uid)) for _, other, mode in use.holders.values())
 
 
 def _crowded(use: Use, share: int, node: Node) -> int:
@@ -217,9 +213,9 @@ def _runs(offers: list[Offer], pool: Pool) -> Iterable[list[Offer]]:
 def _enough(want: Want, chosen: list[Offer]) -> bool:
     if len(chosen) < want.nodes_min:
         return False
-    if want.tasks is not None and not want.overcommit:
-        if sum(found.tasks for found in chosen) < want.tasks or sum(found.cpus for found in chosen) < want.tasks * want.cpt:
-            return False
+    tasks = want.tasks if want.tasks is not None and not want.overcommit else 0
+    if sum(found.tasks for found in chosen) < tasks or sum(found.cpus for found in chosen) < tasks * want.cpt:
+        return False
     return not want.gpus or sum(found.gpus for found in chosen) >= count(want.gpus)
 
 
@@ -288,7 +284,7 @@ def _by_counts(want: Want, offers: list[Offer], way: features.Alternative) -> li
             break
         if found not in chosen:
             chosen.append(found)
-    if not _enough(want, chosen) or want.nodes_max is not None and len(chosen) > want.nodes_max:
+    if not _enough(want, chosen) or (want.nodes_max is not None and len(chosen) > want.nodes_max):
         return None
     return chosen
 
@@ -328,7 +324,7 @@ def share_out(want: Want, offers: list[Offer], spec: JobSpec) -> tuple[NodeShare
         cpus = spread_cpus(want, offers)
     gpus = gres.spread(count(want.gpus), [found.gpus for found in offers]) if want.gpus else [0] * len(offers)
     shares = []
-    for found, number, job_gpus in zip(offers, cpus, gpus):
+    for found, number, job_gpus in zip(offers, cpus, gpus, strict=False):
         tasks = max(1, number // want.cpt)
         if want.task_gpus:
             tasks = min(tasks, found.gpus // count(want.task_gpus))

@@ -13,12 +13,45 @@ from sbroker.model import INFINITE, Gres, Job, JobSpec, Partition
 
 YEAR = 365 * 86400  # what an unlimited job is thought to take
 
-_FIELDS = (
-    "reservation ntasks nodes_min nodes_max use_min_nodes spread cpus_per_task ntasks_per_node ntasks_per_socket ntasks_per_core "
-    "ntasks_per_gpu mincpus sockets_per_node cores_per_socket threads_per_core core_spec overcommit mem_per_node mem_per_cpu "
-    "mem_per_gpu tmp gres gpus gpus_per_node gpus_per_socket gpus_per_task cpus_per_gpu gres_flags licenses constraint nodelist "
-    "exclude contiguous exclusive oversubscribe hint switches"
-).split()
+_FIELDS = [
+    "reservation",
+    "ntasks",
+    "nodes_min",
+    "nodes_max",
+    "use_min_nodes",
+    "spread",
+    "cpus_per_task",
+    "ntasks_per_node",
+    "ntasks_per_socket",
+    "ntasks_per_core",
+    "ntasks_per_gpu",
+    "mincpus",
+    "sockets_per_node",
+    "cores_per_socket",
+    "threads_per_core",
+    "core_spec",
+    "overcommit",
+    "mem_per_node",
+    "mem_per_cpu",
+    "mem_per_gpu",
+    "tmp",
+    "gres",
+    "gpus",
+    "gpus_per_node",
+    "gpus_per_socket",
+    "gpus_per_task",
+    "cpus_per_gpu",
+    "gres_flags",
+    "licenses",
+    "constraint",
+    "nodelist",
+    "exclude",
+    "contiguous",
+    "exclusive",
+    "oversubscribe",
+    "hint",
+    "switches",
+]
 _spec_key = attrgetter(*_FIELDS)
 
 

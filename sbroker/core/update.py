@@ -16,7 +16,24 @@ from sbroker.states import JobState, NodeState, Reason
 
 # fields of JobSpec that may change while the job runs; the others need a pending job
 _ANY_TIME = frozenset(
-    "name comment admin_comment time_limit nice priority deadline mail_type mail_user wckey extra array_limit requeue account qos signal".split()
+    [
+        "name",
+        "comment",
+        "admin_comment",
+        "time_limit",
+        "nice",
+        "priority",
+        "deadline",
+        "mail_type",
+        "mail_user",
+        "wckey",
+        "extra",
+        "array_limit",
+        "requeue",
+        "account",
+        "qos",
+        "signal",
+    ]
 )
 
 
@@ -46,10 +63,10 @@ def _allow(job: Job, who: Who, changes: dict[str, Any]) -> None:
     if (
         limit is not None
         and job.state is not JobState.PENDING
-        and (limit == INFINITE or job.time_limit != INFINITE and limit > job.time_limit)
+        and (limit == INFINITE or (job.time_limit != INFINITE and limit > job.time_limit))
     ):
         raise Refused(Code.ACCESS_DENIED, job=job.id)
-    if "priority" in changes and (changes["priority"] or 0) > job.priority or "admin_comment" in changes:
+    if ("priority" in changes and (changes["priority"] or 0) > job.priority) or "admin_comment" in changes:
         raise Refused(Code.ACCESS_DENIED, job=job.id)
     if (changes.get("nice") or 0) < 0:
         raise Refused(Code.ACCESS_DENIED, job=job.id)
@@ -144,8 +161,21 @@ def update_partition(draft: Draft, event: UpdatePartition) -> None:
 
 
 # what the configuration does not say of a node
-_LEARNT = tuple(
-    "state drain reason reason_uid reason_time hostname incarnation boot_time agent_time last_heard load free_mem os version".split()
+_LEARNT = (
+    "state",
+    "drain",
+    "reason",
+    "reason_uid",
+    "reason_time",
+    "hostname",
+    "incarnation",
+    "boot_time",
+    "agent_time",
+    "last_heard",
+    "load",
+    "free_mem",
+    "os",
+    "version",
 )
 
 

@@ -31,7 +31,7 @@ def hello(draft: Draft, event: Hello) -> None:
             part = draft.part(job, run, node.name)
             if part is not None and part.state in HOLDING and _surely_gone(part, event):
                 _gone(draft, part, PartState.FENCED)
-    back = node.state is NodeState.UNKNOWN or node.state is NodeState.DOWN and node.reason in (NO_ANSWER, _REBOOTED)
+    back = node.state is NodeState.UNKNOWN or (node.state is NodeState.DOWN and node.reason in (NO_ANSWER, _REBOOTED))
     fields: dict[str, Any] = {
         "incarnation": event.incarnation,
         "last_heard": draft.now,

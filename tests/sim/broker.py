@@ -109,7 +109,7 @@ class Broker:
 
     def connect(self, name: str) -> None:
         node = self.world.nodes[name]
-        if not self.alive or name in self.wires and self.wires[name].open:
+        if not self.alive or (name in self.wires and self.wires[name].open):
             return
         if node.agent is None or self.world.unreachable(name):
             self.clock.soon(lambda: self.connect(name), 2.0)

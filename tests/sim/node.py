@@ -210,7 +210,7 @@ class Agent:
         for key, directory in sorted(self.node.runs.items()):
             if directory.state == "HELD":
                 found.append([key[0], key[1], "HELD"])
-            elif key in telling or directory.state == "ACTIVE" and key not in self.over or key in self.node.supervisors:
+            elif key in telling or (directory.state == "ACTIVE" and key not in self.over) or key in self.node.supervisors:
                 found.append([key[0], key[1], "ACTIVE"])
         return found
 
@@ -275,7 +275,7 @@ class SimNode:
                 agent.report("refused", key, {"error": "the run is not held here"})
             elif directory.state == "HELD":
                 (supervisor or self.fork(key)).start()
-        elif op == "revoke" or op == "end" and (directory is None or directory.state in ("HELD", "REVOKED")):
+        elif op == "revoke" or (op == "end" and (directory is None or directory.state in ("HELD", "REVOKED"))):
             self.revoke(agent, key)
         elif op == "end" and supervisor is not None:
             supervisor.end(header["why"])

@@ -41,12 +41,17 @@ def test_names_of_all_branches() -> None:
 
 def test_counts_and_choices_become_alternatives() -> None:
     (way,) = alternatives("[cpu*1&gpu*2]")
-    assert way.every is None and [(expr.name, count) for expr, count in way.counts] == [("cpu", 1), ("gpu", 2)]
+    assert way.every is None
+    assert [(expr.name, count) for expr, count in way.counts] == [("cpu", 1), ("gpu", 2)]
     assert [way.every.name for way in alternatives("[a|b|c]") if way.every] == ["a", "b", "c"]
     (way,) = alternatives("x&gpu*2")
-    assert way.every is not None and way.every.name == "x" and [(expr.name, count) for expr, count in way.counts] == [("gpu", 2)]
+    assert way.every is not None
+    assert way.every.name == "x"
+    assert [(expr.name, count) for expr, count in way.counts] == [("gpu", 2)]
     first, second = alternatives("[a|b]&c")
-    assert holds(first.every, {"a", "c"}) and not holds(first.every, {"b", "c"}) and holds(second.every, {"b", "c"})
+    assert holds(first.every, {"a", "c"})
+    assert not holds(first.every, {"b", "c"})
+    assert holds(second.every, {"b", "c"})
 
 
 _leaf = st.sampled_from("abc")

@@ -9,7 +9,7 @@ import pytest
 from sbroker.api import Placement, Target
 from sbroker.core.effects import Forget, Prepare, Start, Wake
 from sbroker.core.events import Cancel, Requeue, Submit, Suspend, UpdateJob, UpdateNode, UpdatePartition
-from sbroker.model import INFINITE, DepItem, Dependency, Exit, JobSpec
+from sbroker.model import INFINITE, Dependency, DepItem, Exit, JobSpec
 from sbroker.states import JobState, Reason, RunState
 from tests.unit.core_cluster import ALICE, BOB, ROOT, Cluster, gpu
 
@@ -29,18 +29,25 @@ def fill(cluster: Cluster) -> int:
 def test_a_job_goes_from_submission_to_its_end() -> None:
     cluster = Cluster()
     decision = cluster.do(Submit(spec=JobSpec(name="job"), who=ALICE))
-    assert decision.answer == [1] and Prepare(job=1, run=0, node="node1") in decision.effects
-    assert cluster.job(1).state is JobState.RUNNING and cluster.state.runs[1].state is RunState.PREPARING
+    assert decision.answer == [1]
+    assert Prepare(job=1, run=0, node="node1") in decision.effects
+    assert cluster.job(1).state is JobState.RUNNING
+    assert cluster.state.runs[1].state is RunState.PREPARING
     assert cluster.report("node1", "held", 1).effects[0] == Start(job=1, run=0, node="node1")
     cluster.report("node1", "started", 1, pid=4)
     assert cluster.state.runs[1].state is RunState.STARTED
     cluster.now += 5
     cluster.report("node1", "ended", 1, code=0, signal=0, why="exit")
     job = cluster.job(1)
-    assert job.state is JobState.COMPLETED and job.completing and job.end_time == 1005.0 and cluster.state.node_used("node1")[0] == 1
+    assert job.state is JobState.COMPLETED
+    assert job.completing
+    assert job.end_time == 1005.0
+    assert cluster.state.node_used("node1")[0] == 1
     effects = cluster.report("node1", "empty", 1).effects
-    assert Forget(job=1, run=0, node="node1") in effects and Wake(at=1305.0) in effects
-    assert not cluster.job(1).completing and cluster.state.node_used("node1") == (0, 0, {})
+    assert Forget(job=1, run=0, node="node1") in effects
+    assert Wake(at=1305.0) in effects
+    assert not cluster.job(1).completing
+    assert cluster.state.node_used("node1") == (0, 0, {})
     assert list(cluster.state.node_jobs("node1")) == []
 
 
@@ -84,7 +91,8 @@ def test_the_same_request_is_the_same_job() -> None:
     event = Submit(spec=JobSpec(name="job"), who=ALICE, request_id="abc")
     assert cluster.do(event).answer == [1]
     again = cluster.do(event)
-    assert again.answer == [1] and again.changes == []
+    assert again.answer == [1]
+    assert again.changes == []
 
 
 def test_ended_jobs_leave_after_min_job_age() -> None:
@@ -94,7 +102,9 @@ def test_ended_jobs_leave_after_min_job_age() -> None:
     cluster.tick(59)
     assert job in cluster.state.jobs
     cluster.tick(1)
-    assert job not in cluster.state.jobs and not cluster.state.all_runs and not cluster.state.parts
+    assert job not in cluster.state.jobs
+    assert not cluster.state.all_runs
+    assert not cluster.state.parts
 
 
 # -- cancel, requeue, hold
@@ -107,7 +117,10 @@ def test_cancelling_a_running_job() -> None:
     cluster.now += 3
     cluster.cancel(job)
     record = cluster.job(job)
-    assert record.state is JobState.CANCELLED and record.completing and record.killed_by == 1001 and record.end_time == 1003.0
+    assert record.state is JobState.CANCELLED
+    assert record.completing
+    assert record.killed_by == 1001
+    assert record.end_time == 1003.0
     cluster.now += 5
     cluster.end(job, 0, 9, "cancel")
     record = cluster.job(job)
@@ -120,7 +133,8 @@ def test_a_run_that_is_not_held_everywhere_is_revoked() -> None:
     job = cluster.submit(nodes_min=2, nodes_max=2)
     cluster.report("node1", "held", job)
     cluster.cancel(job)
-    assert cluster.state.runs[job].state is RunState.REVOKED and cluster.job(job).completing
+    assert cluster.state.runs[job].state is RunState.REVOKED
+    assert cluster.job(job).completing
     cluster.report("node1", "empty", job)
     assert cluster.job(job).completing
     cluster.report("node2", "refused", job, error="the run was revoked first")
@@ -155,7 +169,8 @@ def test_a_requeued_job_waits_two_minutes() -> None:
     record = cluster.job(job)
     assert (record.completing, record.nodes, record.reason, record.begin) == (False, (), Reason.BEGIN_TIME, 1121.0)
     cluster.tick(121)
-    assert cluster.job(job).state is JobState.RUNNING and cluster.job(job).run == 1
+    assert cluster.job(job).state is JobState.RUNNING
+    assert cluster.job(job).run == 1
 
 
 def test_releasing_a_requeued_job_ends_its_wait() -> None:
@@ -213,7 +228,8 @@ def test_suspended_jobs_give_their_cpus_back() -> None:
     cluster.now += 10
     assert cluster.state.node_used("node1")[0] == 0
     cluster.do(Suspend(target=Target(job=hog), who=ROOT, suspend=False))
-    assert cluster.job(hog).suspended_secs == 10 and cluster.state.node_used("node1")[0] == 8
+    assert cluster.job(hog).suspended_secs == 10
+    assert cluster.state.node_used("node1")[0] == 8
 
 
 # -- reasons
@@ -289,124 +305,6 @@ def test_deadlines() -> None:
     assert (cluster.job(job).state, cluster.job(job).reason) == (JobState.DEADLINE, Reason.DEADLINE)
 
 
-# -- arrays
-
-
-def tasks(cluster: Cluster, array: int) -> dict[Any, tuple[int, str]]:
-    return {job.array_task if job.array_task is not None else job.array_pending: (job.id, job.state.value) for job in cluster.state.array(array)}
-
-
-def test_tasks_get_the_next_ids_and_the_last_keeps_the_arrays() -> None:
-    cluster = Cluster()
-    array = cluster.submit(array="1-3", array_tasks=(1, 2, 3))
-    assert tasks(cluster, array) == {1: (2, "RUNNING"), 2: (3, "RUNNING"), 3: (1, "RUNNING")}
-    record = cluster.job(2)
-    assert (record.array_size, record.array_range) == (3, (1, 3, 1))
-
-
-def test_an_array_is_one_record_until_its_tasks_start() -> None:
-    cluster = Cluster()
-    fill(cluster)
-    array = cluster.submit(array="1-9:4", array_tasks=(1, 5, 9))
-    assert tasks(cluster, array) == {(1, 5, 9): (2, "PENDING")}
-    assert cluster.job(array).array_range == (1, 9, 4)
-
-
-def test_no_more_tasks_than_the_limit() -> None:
-    cluster = Cluster()
-    array = cluster.submit(array="1-5", array_tasks=(1, 2, 3, 4, 5), array_limit=2)
-    assert tasks(cluster, array) == {1: (2, "RUNNING"), 2: (3, "RUNNING"), (3, 4, 5): (1, "PENDING")}
-    assert cluster.job(array).reason is Reason.ARRAY_TASK_LIMIT
-    cluster.finish(2)
-    assert cluster.state.jobs[4].array_task == 3
-    cluster.do(UpdateJob(target=Target(job=array), who=ALICE, changes={"array_limit": 5}))
-    assert not [job for job in cluster.state.array(array) if job.array_pending]
-
-
-def test_some_tasks_are_cancelled_or_held() -> None:
-    cluster = Cluster()
-    fill(cluster)
-    array = cluster.submit(array="1-6", array_tasks=tuple(range(1, 7)))
-    cluster.cancel(array, tasks=(5, 6))
-    cluster.hold(array, tasks=(2,))
-    assert tasks(cluster, array) == {(1, 3, 4): (2, "PENDING"), (5, 6): (3, "CANCELLED"), 2: (4, "PENDING")}
-    assert cluster.job(4).reason is Reason.HELD_USER
-    cluster.cancel(array)
-    assert all(job.state is JobState.CANCELLED for job in cluster.state.array(array))
-
-
-# -- dependencies
-
-
-def test_after_an_end_of_each_kind() -> None:
-    cluster = Cluster()
-    good, bad = cluster.submit(), cluster.submit()
-    jobs = {
-        (kind, target): cluster.submit(dependency=dep((kind, target)))
-        for kind in ("afterok", "afternotok", "afterany", "after")
-        for target in (good, bad)
-    }
-    cluster.finish(good)
-    cluster.finish(bad, 1)
-    state = {key: cluster.job(job).state.value if not cluster.job(job).dep_failed else "never" for key, job in jobs.items()}
-    assert state == {
-        ("afterok", good): "RUNNING", ("afterok", bad): "never", ("afternotok", good): "never", ("afternotok", bad): "RUNNING",
-        ("afterany", good): "RUNNING", ("afterany", bad): "RUNNING", ("after", good): "RUNNING", ("after", bad): "RUNNING",
-    }  # fmt: skip
-    assert cluster.job(jobs["afterok", bad]).reason is Reason.DEPENDENCY_NEVER
-
-
-def test_kill_on_invalid_dep() -> None:
-    cluster = Cluster()
-    bad = cluster.submit()
-    job = cluster.submit(dependency=dep(("afterok", bad)), kill_on_invalid_dep=True)
-    cluster.finish(bad, 1)
-    assert (cluster.job(job).state, cluster.job(job).reason) == (JobState.CANCELLED, Reason.DEPENDENCY_NEVER)
-
-
-def test_one_of_several_is_enough_with_a_question_mark() -> None:
-    cluster = Cluster()
-    good, bad = cluster.submit(), cluster.submit()
-    either = cluster.submit(dependency=dep(("afterok", bad), ("afterok", good), any=True))
-    both = cluster.submit(dependency=dep(("afterok", bad), ("afterok", good)))
-    cluster.finish(bad, 1)
-    assert cluster.job(either).state is JobState.PENDING and cluster.job(both).dep_failed
-    cluster.finish(good)
-    assert cluster.job(either).state is JobState.RUNNING
-
-
-def test_minutes_after_the_start() -> None:
-    cluster = Cluster()
-    first = cluster.submit(begin=1100.0)
-    item = DepItem(kind="after", job=first, delay=120)
-    job = cluster.submit(dependency=Dependency(items=(item,)))
-    cluster.tick(100)
-    cluster.begin(first)
-    assert Wake(at=1220.0) in cluster.tick(0).effects
-    cluster.tick(119)
-    assert cluster.job(job).state is JobState.PENDING
-    cluster.tick(1)
-    assert cluster.job(job).state is JobState.RUNNING
-
-
-def test_dependencies_on_arrays() -> None:
-    cluster = Cluster()
-    array = cluster.submit(array="1-3", array_tasks=(1, 2, 3))
-    ids = {job.array_task: job.id for job in cluster.state.array(array)}
-    all_ok = cluster.submit(dependency=dep(("afterok", array)))
-    single = cluster.submit(dependency=dep(("afterok", array, 1)))
-    each = cluster.submit(array="1-3", array_tasks=(1, 2, 3), dependency=dep(("aftercorr", array)))
-    any_end = cluster.submit(dependency=dep(("afterany", array)))
-    cluster.finish(ids[1])
-    cluster.finish(ids[2], 1)
-    assert cluster.job(single).state is JobState.RUNNING and cluster.job(all_ok).dep_failed
-    assert cluster.job(any_end).state is JobState.PENDING
-    cluster.finish(ids[3])
-    assert cluster.job(any_end).state is JobState.RUNNING
-    found = {job.array_task: "never" if job.dep_failed else job.state.value for job in cluster.state.array(each)}
-    assert found == {1: "RUNNING", 2: "never", 3: "RUNNING"}
-
-
 # -- submissions that are refused, and --test-only
 
 
@@ -466,17 +364,19 @@ def test_defaults_of_partition_and_user() -> None:
 def test_rehearsal_changes_nothing() -> None:
     cluster = Cluster()
     decision = cluster.do(Submit(spec=JobSpec(name="x", nodes_min=4, nodes_max=4, exclusive="node"), who=ALICE, test=True))
-    assert isinstance(decision.answer, Placement) and decision.changes == []
+    assert isinstance(decision.answer, Placement)
+    assert decision.changes == []
     assert (decision.answer.cpus, decision.answer.start, len(decision.answer.nodes)) == (32, 1000.0, 4)
     fill(cluster)
     later = cluster.do(Submit(spec=JobSpec(name="x"), who=ALICE, test=True)).answer
-    assert isinstance(later, Placement) and later.start == 2800.0
+    assert isinstance(later, Placement)
+    assert later.start == 2800.0
 
 
 def test_updates_and_who_may_make_them() -> None:
     cluster = Cluster()
     job = cluster.submit(time_limit=600)
-    change = lambda who, **fields: UpdateJob(target=Target(job=job), who=who, changes=fields)  # noqa: E731
+    change = lambda who, **fields: UpdateJob(target=Target(job=job), who=who, changes=fields)
     assert cluster.refusal(change(ALICE, time_limit=1200)) == "access_denied"
     assert cluster.refusal(change(ALICE, partitions=("gpu",))) == "not_pending"
     assert cluster.refusal(change(BOB, name="mine")) == "access_denied"

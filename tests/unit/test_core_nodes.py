@@ -19,7 +19,8 @@ def test_a_short_silence_means_nothing() -> None:
     cluster = Cluster()
     cluster.begin(cluster.submit())
     cluster.do(Silent(node="node1", seconds=299))
-    assert cluster.state.nodes["node1"].state is NodeState.IDLE and cluster.job(1).state is JobState.RUNNING
+    assert cluster.state.nodes["node1"].state is NodeState.IDLE
+    assert cluster.job(1).state is JobState.RUNNING
 
 
 def test_a_job_of_a_silent_node_waits_until_it_is_fenced() -> None:
@@ -77,7 +78,8 @@ def test_orders_are_repeated_when_an_agent_says_hello() -> None:
 def test_strangers_are_ended() -> None:
     cluster = Cluster()
     effects = cluster.hello("node1", (7, 0, "HELD"), (8, 1, "ACTIVE")).effects
-    assert Revoke(job=7, run=0, node="node1") in effects and End(job=8, run=1, node="node1", why="node_fail") in effects
+    assert Revoke(job=7, run=0, node="node1") in effects
+    assert End(job=8, run=1, node="node1", why="node_fail") in effects
 
 
 def test_a_new_boot_with_a_new_folder_is_a_fence() -> None:
@@ -95,7 +97,8 @@ def test_a_lost_supervisor_is_never_tried_under_the_same_run() -> None:
     job = cluster.submit()
     cluster.begin(job)
     cluster.report("node1", "lost", job)
-    assert cluster.state.runs[job].state is RunState.LOST and cluster.job(job).completing
+    assert cluster.state.runs[job].state is RunState.LOST
+    assert cluster.job(job).completing
     cluster.report("node1", "empty", job, 0)
     assert (cluster.job(job).state, cluster.job(job).run, cluster.job(job).restarts) == (JobState.RUNNING, 1, 1)
 
@@ -110,7 +113,8 @@ def test_a_launch_that_is_refused_holds_the_job() -> None:
     assert (record.state, record.reason, record.completing) == (JobState.PENDING, Reason.LAUNCH_FAILED_HELD, False)
     assert "no such user" in record.reason_text
     cluster.hold(job, "", ROOT)
-    assert cluster.job(job).state is JobState.RUNNING and cluster.job(job).restarts == 0
+    assert cluster.job(job).state is JobState.RUNNING
+    assert cluster.job(job).restarts == 0
 
 
 def test_an_operator_takes_a_node_down_and_up() -> None:
@@ -141,7 +145,8 @@ def test_explanations_are_sentences() -> None:
     cluster.submit(nodes_min=4, nodes_max=4, exclusive="node", time_limit=1800)
     job = cluster.job(cluster.submit(constraint="cpu", ntasks=2))
     said = explain(cluster.state, job, cluster.now)
-    assert "node[1-2]: in use by job 1." in said and "node[3-4]: has not the features cpu." in said
+    assert "node[1-2]: in use by job 1." in said
+    assert "node[3-4]: has not the features cpu." in said
     assert any(sentence.startswith("It is expected to start at") for sentence in said)
     job = cluster.job(cluster.submit(partitions=("gpu",), time_limit=3 * 86400))
     assert explain(cluster.state, job, cluster.now) == ["Not in partition gpu: the job's time limit is over the partition's."]
@@ -160,5 +165,8 @@ def test_a_state_is_what_its_rows_are() -> None:
     rows += [Put("node", key, node) for key, node in cluster.state.nodes.items()]
     rows += [Put("partition", key, partition) for key, partition in cluster.state.partitions.items()]
     again = State.load(rows, cluster.state.settings)
-    assert again.jobs == cluster.state.jobs and again.runs == cluster.state.runs and again.use == cluster.state.use
-    assert again.array_active == cluster.state.array_active and again.dues == cluster.state.dues
+    assert again.jobs == cluster.state.jobs
+    assert again.runs == cluster.state.runs
+    assert again.use == cluster.state.use
+    assert again.array_active == cluster.state.array_active
+    assert again.dues == cluster.state.dues
