@@ -127,6 +127,8 @@ def end(world: World) -> None:
         job = current.jobs.get(job_id) or world.disk.ended.get(job_id)
         require(job is not None, "an accepted job is lost", request, job_id)
     for job in [*current.jobs.values(), *world.disk.ended.values()]:
+        if job.request_id:
+            require(world.accepted.get(job.request_id) == job.id, "a request made more than one job", job)
         require(not lives(job) or waits_for_ever(current, job), "a job did not come to its end", job, current.runs.get(job.id))
         outcome(world, job)
     for name, node in world.nodes.items():

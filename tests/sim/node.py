@@ -315,9 +315,17 @@ class SimNode:
         word = directory.word or []
         for number, kind, time, data in word:
             agent.report(kind, key, data, number, time)
-        if not any(entry[1] == "empty" for entry in word):
-            self.world.cleared(key, self.name)
-            if not word:
-                agent.report("lost", key)
-            agent.report("empty", key)
+        if any(entry[1] == "empty" for entry in word):
+            agent.over.add(key)
+            return
+        if not word:
+            agent.report("lost", key)
+        self.clock.soon(lambda: self.clear(agent, key), 1.0)
+
+    def clear(self, agent: Agent, key: Key) -> None:
+        """What the dead supervisor left is killed at last."""
+        if self.agent is not agent or key not in self.runs:
+            return
+        self.world.cleared(key, self.name)
+        agent.report("empty", key)
         agent.over.add(key)

@@ -23,7 +23,7 @@ class World:
         self.seed, self.clock = seed, Clock(seed)
         self.disk = Disk(self.clock)
         self.trouble = trouble  # 0: nothing goes wrong
-        self.settings: dict[str, Any] = {"lost_after": 20, "min_job_age": 100_000}
+        self.settings: dict[str, Any] = {"lost_after": 8, "min_job_age": 100_000}
         self.config_nodes = tuple(Node(name="n%d" % index, site="sim", cpus=4, memory=4000) for index in range(nodes))
         names = tuple(node.name for node in self.config_nodes)
         self.config_partitions = (Partition(name="main", default=True, nodes=names, def_mem_per_cpu=500),)
@@ -90,7 +90,7 @@ class World:
         rng = self.clock.rng
         fields: dict[str, Any] = {
             "name": rng.choice([name, name, "same"]),
-            "comment": "%.2f %d" % (rng.random() * 8, rng.choice([0, 0, 0, 3])),
+            "comment": "%.2f %d" % (rng.random() * rng.choice([3, 8, 30]), rng.choice([0, 0, 0, 3])),
         }
         kind = rng.randrange(6)
         if kind == 0:
