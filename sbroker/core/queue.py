@@ -68,7 +68,7 @@ class _Pass:
         self.draft = draft
         self.blocked: dict[tuple, Reason] = {}
         self.plan: list[Reservation] = []
-        self.estimates: dict[int, float] = {}
+        self.estimates: dict[int, Reservation] = {}
         self.fronts: set[str] = set()  # partitions in which a job already waits for resources
 
     def offer(self) -> None:
@@ -251,4 +251,4 @@ def _plan(found: _Pass, job: Job, shape: Shape) -> None:
             best = place_at
     if best is not None:
         found.plan.append(best)
-        found.estimates[job.id] = best.start
+        found.estimates[job.id] = best

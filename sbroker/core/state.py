@@ -74,7 +74,7 @@ class Memo:
         self.at = 0.0
         self.blocked: dict[tuple, Any] = {}
         self.plan: list[Any] = []
-        self.estimates: dict[int, float] = {}
+        self.estimates: dict[int, Any] = {}  # job id → its reservation in the plan
         self.offered: tuple | None = None
         self.configured: dict[Any, Any] = {}  # what follows from nodes and partitions alone; emptied when they change
 
@@ -376,7 +376,12 @@ class State:
         return [number for number in range(last.run + 1) if (job, number) in self.all_runs] if last else []
 
     def estimate(self, job: int) -> float | None:
-        return self.memo.estimates.get(job)
+        found = self.memo.estimates.get(job)
+        return None if found is None else found.start
+
+    def planned(self, job: int | None = None) -> frozenset[str]:
+        found = self.memo.plan if job is None else filter(None, [self.memo.estimates.get(job)])
+        return frozenset(share.node for reservation in found for share in reservation.shares)
 
 
 @lru_cache(maxsize=65536)

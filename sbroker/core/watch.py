@@ -311,7 +311,9 @@ def _ended(draft: Draft, report: Report) -> None:
                 draft, job, state, reason=reason, reason_text="", exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0)
             )
         elif job.state is not JobState.PENDING:
-            draft.change(job, exit=exit, derived_exit=derived)
+            # How an allocation ended is what its owner said, not what was killed when it was given back.
+            told = job.exit if job.spec.kind == "alloc" and run.why == "exit" else exit
+            draft.change(job, exit=told, derived_exit=derived)
     for part in finish.held_parts(draft, run.job, run.run):
         if part.node != run.head:
             finish.tell_end(draft, run, part)
