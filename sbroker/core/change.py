@@ -105,15 +105,12 @@ def _cancel(draft: Draft, target: Target, job: Job, event: Cancel) -> None:
 
 
 def _for_cancel(draft: Draft, target: Target, job: Job) -> list[Job]:
-    """Cancelled tasks of an array's rest stay together: one record, however many they are."""
+    """The record to cancel. Tasks of an array's rest that are cancelled alone just leave it, as in Slurm: no record is made of them."""
     if target.tasks is None or not job.array_pending or set(job.array_pending) <= set(target.tasks):
         return [job]
     gone = set(target.tasks)
-    taken = tuple(task for task in job.array_pending if task in gone)
     draft.put_job(replace(job, array_pending=tuple(task for task in job.array_pending if task not in gone)))
-    single = taken[0] if len(taken) == 1 else None
-    alone = replace(job, id=draft.next_job_id(), array_task=single, array_pending=() if single is not None else taken, request_id="")
-    return [draft.put_job(alone)]
+    return []
 
 
 def _signal(draft: Draft, target: Target, jobs: list[Job], event: Cancel) -> None:

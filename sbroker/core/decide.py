@@ -42,7 +42,11 @@ def decide(state: State, event: events.Event, now: float) -> Decision:
     if draft.freed or stale:
         queue.schedule(draft)
     if draft.changes or type(event) is events.Tick:
-        at = purge.next_due(draft)
-        if at is not None:
-            draft.effect(Wake(at=at))
+        due = [time for time in (purge.next_due(draft), now + queue.FRESH if _anyone_waits(draft) else None) if time is not None]
+        if due:
+            draft.effect(Wake(at=min(due)))
     return draft.decision()
+
+
+def _anyone_waits(draft: Draft) -> bool:
+    return bool(draft.state.shapes) or bool(draft.waiting())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import datetime
 
 from sbroker import hostlist
 from sbroker.core import features, gres, queue
@@ -49,7 +49,7 @@ def explain(state: State, job: Job, now: float) -> list[str]:
         words = ["%s%s" % (item.kind, ":%d" % item.job if item.job else "") for item in job.deps_left.items]
         said.append("It waits for %s." % (" or " if job.deps_left.any else ", ").join(words))
     if job.begin is not None:
-        said.append("It may not begin before %s." % time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(job.begin)))
+        said.append("It may not begin before %s." % _when(job.begin))
     if job.reason is Reason.ARRAY_TASK_LIMIT:
         said.append("As many of its tasks run as its array allows.")
     if job.reason_text:
@@ -60,8 +60,12 @@ def explain(state: State, job: Job, now: float) -> list[str]:
         said += _partition(draft, shape, partition) if partition is not None else ["There is no partition %s." % name]
     start = state.estimate(job.id)
     if start is not None:
-        said.append("It is expected to start at %s." % time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(start)))
+        said.append("It is expected to start at %s." % _when(start))
     return said
+
+
+def _when(moment: float) -> str:
+    return datetime.fromtimestamp(moment).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _partition(draft: Draft, shape: Shape, partition: Partition) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from itertools import islice
 
 from sbroker import hostlist
 from sbroker.core import arrays
@@ -21,6 +22,7 @@ from sbroker.model import INFINITE, Job, NodeShare, Partition
 from sbroker.states import Reason
 
 PLANNED = 10  # blocked shapes with a place in the plan; the others behind them may be overtaken
+FOLLOWERS = 3  # of one shape that are planned behind its first, where the plan has room
 FRESH = 30.0  # seconds after which a pass is made again though nothing was heard: jobs may outlive their limits
 
 WAITS = (Reason.RESOURCES, Reason.PRIORITY)
@@ -95,6 +97,7 @@ def schedule(draft: Draft) -> None:
             heap.append((-_tier(draft, shape), head, number, lane))
     heapify(heap)
     found = _Pass(draft)
+    blocked: list[_Lane] = []
     while heap:
         tier, entry, number, lane = heappop(heap)
         waiting = draft.job(entry[1])
@@ -108,7 +111,23 @@ def schedule(draft: Draft) -> None:
                 heappush(heap, (tier, head, number, lane))
             continue
         _tell(draft, lane, entry[1], reason)
+        if reason in WAITS:
+            blocked.append(lane)
+    if draft.now - state.memo.wide >= 1.0:
+        state.memo.wide = draft.now
+        _plan_more(found, blocked)
+    else:
+        found.estimates = {**state.memo.estimates, **found.estimates}
     found.offer()
+
+
+def _plan_more(found: _Pass, blocked: list[_Lane]) -> None:
+    """Room that the plan has left goes to the next few of each lane, so that they have an expected start too."""
+    for lane in blocked:
+        for key in islice(lane.rest(), 1, 1 + FOLLOWERS):
+            job = found.draft.job(key)
+            if len(found.plan) < PLANNED and job is not None:
+                _plan(found, job, lane.shape)
 
 
 def _tier(draft: Draft, shape: Shape) -> int:

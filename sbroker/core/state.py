@@ -67,11 +67,12 @@ def due(job: Job, min_job_age: float) -> float | None:
 class Memo:
     """What the last full pass found: valid while `State.version` is `version`."""
 
-    __slots__ = ("at", "blocked", "configured", "estimates", "offered", "plan", "version")
+    __slots__ = ("at", "blocked", "configured", "estimates", "offered", "plan", "version", "wide")
 
     def __init__(self) -> None:
         self.version = -1
         self.at = 0.0
+        self.wide = -1e9  # when more was planned than the first of each shape
         self.blocked: dict[tuple, Any] = {}
         self.plan: list[Any] = []
         self.estimates: dict[int, Any] = {}  # job id → its reservation in the plan

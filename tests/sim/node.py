@@ -237,9 +237,8 @@ class SimNode:
 
     def crash_agent(self) -> None:
         if self.agent is not None:
-            wire, self.agent = self.agent.wire, None
-            if wire is not None:
-                wire.cut()
+            self.agent = None
+            self.world.cut_wires(self.name)
             self.clock.soon(self.start_agent, 2.0)
 
     def reboot(self) -> None:
@@ -247,10 +246,8 @@ class SimNode:
         for supervisor in list(self.supervisors.values()):
             supervisor.alive = False
         self.supervisors.clear()
-        wire = self.agent.wire if self.agent is not None else None
         self.agent = None
-        if wire is not None:
-            wire.cut()
+        self.world.cut_wires(self.name)
         self.boots += 1
         self.boot = "boot-%s-%d" % (self.name, self.boots)
         self.clock.soon(self.start_agent, 5.0)

@@ -185,19 +185,20 @@ class World:
         if living:
             self.clock.rng.choice(living).kill()
 
-    def cut_a_wire(self) -> None:
-        name = self.clock.rng.choice(sorted(self.nodes))
+    def cut_wires(self, name: str) -> None:
+        """All connections to this node, greeted or not."""
         for other, wire in self.wires:
             if other == name:
                 wire.cut()
+
+    def cut_a_wire(self) -> None:
+        self.cut_wires(self.clock.rng.choice(sorted(self.nodes)))
 
     def lose_a_node(self) -> None:
         """Nobody reaches it for a while, perhaps for longer than `lost_after`."""
         name = self.clock.rng.choice(sorted(self.nodes))
         self.cut_off[name] = self.clock.now + self.clock.rng.random() * 60
-        for other, wire in self.wires:
-            if other == name:
-                wire.cut()
+        self.cut_wires(name)
 
     def reboot_a_node(self) -> None:
         name = self.clock.rng.choice(sorted(self.nodes))
