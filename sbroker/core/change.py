@@ -184,6 +184,7 @@ def release(draft: Draft, job: Job) -> Job:
         priority = max(1, draft.next_priority() - job.spec.nice)
     reason = Reason.DEPENDENCY if job.deps_left is not None else Reason.BEGIN_TIME if begin is not None else Reason.NONE
     eligible = None if job.deps_left is not None else begin if begin is not None else draft.now
+    draft.quiet.add(job.id)
     job = draft.change(
         job, held="", priority=priority, reason=reason, reason_text="", begin=begin, eligible_time=eligible, dep_failed=False
     )

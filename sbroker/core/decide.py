@@ -42,11 +42,14 @@ def decide(state: State, event: events.Event, now: float) -> Decision:
     if draft.freed or stale:
         queue.schedule(draft)
     if draft.changes or type(event) is events.Tick:
-        due = [time for time in (purge.next_due(draft), now + queue.FRESH if _anyone_waits(draft) else None) if time is not None]
+        due = [time for time in (purge.next_due(draft), _next_pass(draft)) if time is not None]
         if due:
             draft.effect(Wake(at=min(due)))
     return draft.decision()
 
 
-def _anyone_waits(draft: Draft) -> bool:
-    return bool(draft.state.shapes) or bool(draft.waiting())
+def _next_pass(draft: Draft) -> float | None:
+    """When a pass should be made though nothing happens."""
+    if draft.quiet:
+        return draft.now + 1
+    return draft.now + queue.FRESH if draft.state.shapes or draft.waiting() else None

@@ -75,6 +75,9 @@ class _Pass:
 
     def offer(self) -> None:
         draft = self.draft
+        if draft.quiet:
+            draft.state.memo.version = -1  # not all was told
+            return
         draft.state.memo.offered = (draft.changes, draft.now, self.blocked, self.plan, self.estimates)
 
 
@@ -144,6 +147,8 @@ def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason) -> None:
     for key in keys:
         job = draft.job(key)
         right = reason if key == head else others
+        if key in draft.quiet:
+            continue
         text = unavailable(draft, job) if job is not None and right is Reason.REQ_NODE_NOT_AVAIL else ""
         if job is not None and (job.reason is not right or job.reason_text != text):
             draft.change(job, reason=right, reason_text=text, last_eval=draft.now)
@@ -192,8 +197,9 @@ def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
         return reason
     while True:
         limit = job.spec.array_limit
-        if job.array_pending and limit and draft.array_active(job.array_id) >= limit:
-            draft.change(job, reason=Reason.ARRAY_TASK_LIMIT, reason_text="", last_eval=draft.now)
+        if job.array_id and limit and draft.array_active(job.array_id) >= limit:
+            if job.id not in draft.quiet:
+                draft.change(job, reason=Reason.ARRAY_TASK_LIMIT, reason_text="", last_eval=draft.now)
             return Reason.ARRAY_TASK_LIMIT
         where = find(found, shape)
         if isinstance(where, Reason):

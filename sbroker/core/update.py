@@ -110,6 +110,9 @@ def _update(draft: Draft, job: Job, event: UpdateJob) -> None:
         for other in draft.array(job.array_id):
             if other.id != job.id:
                 draft.change(other, spec=replace(other.spec, array_limit=changes["array_limit"]))
+        if job.reason is Reason.ARRAY_TASK_LIMIT:
+            draft.quiet.add(job.id)
+            job = draft.change(job, reason=Reason.NONE)
         draft.freed = True
     if job.state is JobState.PENDING and not job.held and job.deps_left is not None:
         dependency.admit(draft, job)

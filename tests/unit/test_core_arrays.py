@@ -57,6 +57,17 @@ def test_no_more_tasks_than_the_limit() -> None:
     assert not [job for job in cluster.state.array(array) if job.array_pending]
 
 
+def test_the_limit_holds_for_tasks_that_left_the_rest_too() -> None:
+    cluster = Cluster()
+    array = cluster.submit(array="1-5", array_tasks=(1, 2, 3, 4, 5), array_limit=2)
+    cluster.hold(array, tasks=(5,))
+    cluster.hold(array, "", tasks=(5,))
+    (job,) = [job for job in cluster.state.array(array) if job.array_task == 5]
+    assert job.state is JobState.PENDING
+    cluster.tick(1)
+    assert cluster.job(job.id).reason is Reason.ARRAY_TASK_LIMIT
+
+
 def test_some_tasks_are_cancelled_or_held() -> None:
     cluster = Cluster()
     fill(cluster)

@@ -208,7 +208,9 @@ def test_holds_of_user_and_operator() -> None:
     job = cluster.submit()
     cluster.hold(job)
     assert (cluster.job(job).reason, cluster.job(job).priority) == (Reason.HELD_USER, 0)
-    cluster.hold(job, "")
+    assert Wake(at=1001.0) in cluster.hold(job, "").effects
+    assert cluster.job(job).reason is Reason.NONE
+    cluster.tick(1)
     assert cluster.job(job).reason is Reason.RESOURCES
     cluster.hold(job, "user", ROOT)
     assert cluster.job(job).reason is Reason.HELD_ADMIN
