@@ -21,6 +21,7 @@ REVISIONS = ("0001",)  # of the tables, oldest first; the last one is this relea
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # in WAL mode NORMAL may lose the last commits when the power fails
+    "PRAGMA journal_size_limit = 16777216",  # what one huge change needed is given back
 )
 
 

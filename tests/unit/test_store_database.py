@@ -69,10 +69,8 @@ def test_what_is_compiled_beforehand_is_what_the_tables_say():
 
 
 def test_a_fresh_database_needs_neither_alembic_nor_sqlalchemy(path):
-    code = (
-        "import sys; from sbroker.store import Store; from sbroker.clock import SystemClock\ns = Store.open(%r, SystemClock()); s.load(); s.close()\n"
-        % path
-    )
+    code = "import sys; from sbroker.store import Store; from sbroker.clock import SystemClock\n"
+    code += "store = Store.open(%r, SystemClock()); store.load(); store.close()\n" % path
     code += "assert not [name for name in sys.modules if name.startswith(('alembic', 'sqlalchemy'))]"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=os.getcwd())
 
