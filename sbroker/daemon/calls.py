@@ -48,7 +48,7 @@ class Connection:
         self._next = 0
         self._replies: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self._exits: dict[int, asyncio.Future[int]] = {}
-        self._signals: asyncio.Queue[int | None] = asyncio.Queue()
+        self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._stdin = bytearray()
         self._stdin_end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -92,7 +92,6 @@ class Connection:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # it may be that nobody waits
-        self._signals.put_nowait(None)
 
     # ---- to the client
 
@@ -157,10 +156,7 @@ class Connection:
 
     async def signals(self) -> AsyncIterator[int]:
         while True:
-            signum = await self._signals.get()
-            if signum is None:
-                return
-            yield signum
+            yield await self._signals.get()
 
     async def gone(self) -> None:
         await asyncio.shield(self._gone)
