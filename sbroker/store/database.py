@@ -174,6 +174,11 @@ def _sqlite(path: str) -> Database:
     return Database("sqlite", path, "sqlite://", make, (sqlite3.Error,))
 
 
+def is_full(error: StoreError) -> bool:
+    """Whether a change failed for want of room (SQLite calls a used up quota an I/O error)."""
+    return isinstance(error.__cause__, sqlite3.OperationalError) and any(words in str(error.__cause__) for words in ("is full", "disk I/O"))
+
+
 def take(database: Database, now: float) -> tuple[str, int]:
     """Make or migrate the tables, take the next epoch: (store id, epoch). StoreError, with a sentence, if that cannot be."""
     with database.writing() as cursor:

@@ -72,6 +72,11 @@ class Store:
         """Number of the last change that is committed: all smaller ones are, but those that a failure was told of."""
         return self._writer.durable
 
+    @property
+    def full(self) -> bool:
+        """The disk is full, and the reserve for what must be recorded is in use: take in nothing new."""
+        return self._writer.reserve is not None and not self._writer.reserve.kept
+
     def on_durable(self, callback: Callable[[int], None]) -> None:
         """`callback(number)` after each commit, from the writer thread."""
         self._writer.durable_callback = callback

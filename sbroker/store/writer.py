@@ -13,7 +13,8 @@ import msgspec
 from sbroker.core.effects import Del, Put
 from sbroker.errors import StoreError
 from sbroker.store import codec
-from sbroker.store.database import Database, StaleEpoch
+from sbroker.store.database import Database, StaleEpoch, is_full
+from sbroker.store.reserve import Reserve
 from sbroker.store.rows import Batch, Ledger
 
 SWEEP_AFTER = 2000  # jobs that left the live state since the last look for blobs that nobody needs
@@ -41,6 +42,7 @@ class Writer:
         self._error: StoreError | None = None
         self._closing = False
         self._sweep_due = SWEEP_AFTER  # look once at the start
+        self.reserve = Reserve(database.where + "-reserve") if database.kind == "sqlite" else None
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._started = False
@@ -119,7 +121,11 @@ class Writer:
                 self._wake.notify_all()
             if error is None:
                 self.durable_callback(last)
+                if self.reserve is not None:
+                    self.reserve.keep(items[-1].time)
             else:
+                if self.reserve is not None and is_full(error):
+                    self.reserve.give_up()
                 self.failure_callback(first, last, error)
 
     def _commit(self, ledger: Ledger, items: tuple[Item, ...], last: int) -> None:

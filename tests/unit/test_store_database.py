@@ -149,11 +149,14 @@ def test_nobody_else_can_read_it(path):
     store.load()
     store.write([Put("counter", "job", 5)])
     store.flush()
+    store.write([Put("counter", "job", 6)])  # the reserve is made after a commit, and before the next
+    store.flush()
     folder = os.path.dirname(path)
     assert {name: os.stat(os.path.join(folder, name)).st_mode & 0o077 for name in os.listdir(folder)} == {
         "sbroker.db": 0,
         "sbroker.db-wal": 0,
         "sbroker.db-shm": 0,
+        "sbroker.db-reserve": 0,
     }
     store.close()
 

@@ -1,10 +1,12 @@
 """What a crash or a full disk leaves: a prefix of what was written, and everything that was called durable."""
 
+import os
 import random
 import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +14,7 @@ from sbroker.core.effects import Put
 from sbroker.errors import StoreError
 from sbroker.model import Job, JobSpec
 from sbroker.store import Store, database
+from sbroker.store.reserve import Reserve
 
 
 class Clock:
@@ -28,6 +31,7 @@ from sbroker.clock import SystemClock
 from sbroker.core.effects import Put
 from sbroker.model import Job, JobSpec
 from sbroker.store import Store, database
+from sbroker.store.reserve import Reserve
 
 store = Store.open(sys.argv[1], SystemClock())
 count = {row.key: row.value for row in store.load() if row.table == "counter"}.get("n", 0)
@@ -132,6 +136,43 @@ def _try(store, changes):
         return store.write(changes)
     except StoreError:
         return None
+
+
+def test_endings_are_recorded_while_the_disk_is_full(watched, monkeypatch):
+    """The reserve is given back, so that the next commits have room; and taken again when there is more."""
+    store, reserve = watched.store, watched.store._writer.reserve
+    store.write([Put("counter", "n", 1)])
+    store.write([Put("counter", "n", 2)])
+    store.flush()
+    store.close()
+    assert os.stat(reserve._path).st_size == Reserve(reserve._path)._size
+    again = Watched(store._database.where)
+    again.store.write([Put("counter", "n", 3)])
+    again.store.flush()
+    monkeypatch.setattr(database, "PRAGMAS", (*database.PRAGMAS, "PRAGMA max_page_count = 40"))
+    again.store._database.close()
+    again.store.write([big(number) for number in range(1, 20)])
+    assert again.failed.wait(60)
+    again.store.load()
+    assert again.store.full
+    assert not os.path.exists(reserve._path)
+    again.store.write([Put("counter", "n", 4)])
+    again.store.flush()
+    assert again.store.durable == 3
+    again.store.close()
+
+
+@pytest.mark.parametrize(("room", "kept"), [(10 << 20, False), (20 << 20, True)])
+def test_a_reserve_is_taken_only_where_it_is_not_missed(tmp_path, monkeypatch, room, kept):
+    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_bavail=room, f_frsize=1))
+    reserve = Reserve(str(tmp_path / "reserve"))
+    reserve.keep(100.0)
+    assert reserve.kept is kept
+    reserve.give_up()
+    reserve.keep(105.0)
+    assert not reserve.kept
+    reserve.keep(111.0)
+    assert reserve.kept is kept
 
 
 def test_failing_again_and_again(watched, full):
