@@ -213,7 +213,7 @@ class Relay:
     def from_supervisor(self, record, header, body):
         op = header.get("op")
         if op == "report":
-            self.report(header["kind"], record.key, header["data"], header["time"], header["n"])
+            self.report(str(header["kind"]), record.key, dict(header["data"]), float(header["time"]), int(header["n"]))
             self.runs.heard(record, header["kind"])
             record.to_ack = header["n"]
             self._touched.add(record)

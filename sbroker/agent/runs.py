@@ -23,7 +23,7 @@ class Record:
         self.dir, self.state = directory, state
         self.stream, self.pid, self.info = None, 0, None
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
-        self.clearing = False
+        self.clearing = self.to_start = False
 
     @property
     def key(self):
@@ -35,8 +35,8 @@ class Record:
 
 
 class Runs:
-    """`relay` offers: loop, node, settings, policy, front, journal, report(kind, key, data, time, origin), from_supervisor(record, header, body),
-    supervisor_gone(record)."""
+    """`relay` offers: loop, node, settings, policy, front, journal, report(kind, key, data, time, origin), from_supervisor(record, header,
+    body), supervisor_gone(record)."""
 
     def __init__(self, relay, folder):
         self.relay, self.folder = relay, folder
@@ -120,6 +120,7 @@ class Runs:
             return self.relay.report("refused", key, {"error": "the run is not held here"})
         if record.state != HELD:
             return
+        record.to_start = True
         if record.stream is None:
             self.fork(record)
         record.tell({"op": "start"})
@@ -215,8 +216,14 @@ class Runs:
             except WireError:
                 stream.close()
                 return closed(None)
-            for header, body in frames:
-                self.relay.from_supervisor(record, header, body)
+            try:
+                for header, body in frames:
+                    self.relay.from_supervisor(record, header, body)
+            except (KeyError, TypeError, ValueError) as error:
+                # it may be anything that the user put into its place: it must not end a root process
+                print(f"run {record.dir.job}.{record.dir.run}: not a supervisor's frame: {error!r}", file=sys.stderr)
+                stream.close()
+                closed(None)
 
         def closed(_error):
             if record.stream is stream:
@@ -249,7 +256,7 @@ class Runs:
         if record.state in (ENDED, REVOKED):
             return
         if record.dir.state() == HELD:
-            if record.info is not None and record.info["head"] != self.relay.node:
+            if record.to_start or (record.info is not None and record.info["head"] != self.relay.node):
                 self.relay.loop.call_later(_REFORK, lambda: self._refork(record))
             return
         record.state, record.clearing = ACTIVE, True
@@ -259,6 +266,8 @@ class Runs:
         """A held run lost its supervisor before it started: nothing is lost."""
         if record.state == HELD and record.stream is None and self.relay.front is not None:
             self.fork(record)
+            if record.to_start:
+                record.tell({"op": "start"})
 
     def _clear(self, record, ended):
         """SIGKILL whatever the run still has here, until there is nothing; then report. Orphans of a supervisor that we forked became our

@@ -30,6 +30,7 @@ chdir, execve, memory, job_memory.
 """
 
 import os
+import sys
 import time
 
 from . import procs, tasks, users
@@ -56,7 +57,9 @@ class Supervisor:
         self.processes = set()
         self.derived = {"code": 0, "signal": 0}
         self._number = 0
+        self._word_left = False
         self._unacked = []  # [number, kind, time, data]
+        self._outgoing = []  # frames to the agent
         self._listeners = {}  # op → [fn]
         self._over_listeners = []
         self.agent = None
@@ -110,7 +113,7 @@ class Supervisor:
     def _take_agent(self, stream, reader, frames):
         if self.agent is not None:
             self.agent.close()
-        self.agent = stream
+        self.agent, self._outgoing = stream, []
         stream.on_data = lambda data: self._agent_data(reader, data)
         stream.on_close = self._agent_gone
         stream.resume()
@@ -133,13 +136,20 @@ class Supervisor:
     def _agent_gone(self, _error):
         self.agent = None
         self.calls.agent_gone()
-        if self.empty:
+        if self.empty and self._word_left:
             self.loop.stop()  # all is in the run's last word; the next agent reads it
 
     def tell(self, header, body=b""):
-        """A frame to the agent; dropped when there is none (reports and calls are kept by their owners)."""
+        """A frame to the agent, with the others of this turn; dropped when there is none (reports and calls are kept by their owners)."""
         if self.agent is not None:
-            self.agent.write(link_frame(header, body))
+            if not self._outgoing:
+                self.loop.call_soon(self._send)
+            self._outgoing.append(link_frame(header, body))
+
+    def _send(self):
+        frames, self._outgoing = self._outgoing, []
+        if self.agent is not None:
+            self.agent.write(b"".join(frames))
 
     def report(self, kind, data=None):
         """Tell the broker, by way of the agent's journal; kept until it is there."""
@@ -153,7 +163,9 @@ class Supervisor:
         self._tell_report(entry)
 
     def _derive(self, data):
-        """Slurm's derived exit: the highest exit code of the steps, or a signal where no code says more."""
+        """Slurm's derived exit: the highest exit code of the steps that srun made, or a signal where no code says more."""
+        if data["step"] < 0:
+            return
         if data.get("code", 0) > self.derived["code"]:
             self.derived = {"code": data["code"], "signal": data.get("signal", 0)}
         elif not self.derived["code"] and data.get("signal"):
@@ -164,8 +176,14 @@ class Supervisor:
         self.tell({"op": "report", "n": number, "kind": kind, "time": when, "data": data})
 
     def leave_word(self, *kinds):
-        """Write all that is unacknowledged to the run's directory, durably, then tell the reports of these kinds."""
-        self.rundir.leave(self._unacked)
+        """Write all that is unacknowledged to the run's directory, durably, then tell the reports of these kinds. Where it cannot be written
+        (a full disk) this process stays until an agent has taken them."""
+        try:
+            self.rundir.leave(self._unacked)
+            self._word_left = True
+        except OSError as error:
+            self._word_left = False
+            print(f"run {self.info['job']}.{self.info['run']}: no last word: {error}", file=sys.stderr)
         for entry in self._unacked:
             if entry[1] in kinds:
                 self._tell_report(entry)
@@ -276,6 +294,8 @@ class Supervisor:
         self.empty = True
         self.report("empty", {})
         self.leave_word("ended", "empty")
+        if not self._word_left:
+            return
         if self.agent is None:
             self.loop.stop()
         else:
