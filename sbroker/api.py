@@ -101,6 +101,10 @@ class View(Protocol):
         """When the last pass thought that the job will start."""
         ...
 
+    def planned(self, job: int | None = None) -> frozenset[str]:
+        """Nodes on which the last pass means to start that job later; without one, those of all jobs that it plans for."""
+        ...
+
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A job, an array task, or a step that a command names. `tasks` selects within an array."""

@@ -50,7 +50,9 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
     starter = None
     if shared and not options.check:
         from sbroker.daemon import starter as starter_module
+        from sbroker.daemon.preload import preload
 
+        preload(front_end)
         folders = [Path(paths.state), Path(paths.socket).parent, Path(paths.logs)]
         starter = starter_module.split(Path(paths.spool), folders, options.allow_root_jobs)
     elif not options.check:
