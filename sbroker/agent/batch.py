@@ -22,7 +22,7 @@ class Batch:
     def launch(self):
         """Start the script, or report why it cannot be."""
         sup = self.sup
-        environ = parse_environ(sup.rundir.record()[1])
+        environ = parse_environ(sup.rundir.record()[1] if sup.environ is None else sup.environ)
         if sup.info["spec"].get("get_user_env"):
             self._login_environ(environ)
         else:
@@ -143,6 +143,12 @@ class Batch:
         finally:
             os.close(null)
         timer = sup.loop.call_later(_LOGIN_TIMEOUT, lambda: process.kill(9))
+
+    def close(self):
+        """The run is over: nothing more will be said."""
+        if self._stderr >= 0:
+            os.close(self._stderr)
+            self._stderr = -1
 
     def say(self, text):
         """Bytes into the script's standard error; nothing if it was never opened."""

@@ -30,6 +30,7 @@ chdir, execve, memory, job_memory.
 """
 
 import os
+import socket
 import sys
 import time
 
@@ -46,10 +47,15 @@ _PATIENCE = 10.0  # seconds that an ended run waits for an agent that is connect
 
 class Supervisor:
     """State and orders of one run on one node. `agent`: a connected socket; `listening`: the run's own socket, for commands
-    inside the job, later agents and peers."""
+    inside the job, later agents and peers. `environ`: the user's environment (bytes), None if it is yet to be read. `retire`, when set,
+    is called with the agent's socket instead of ending the process after a plain run."""
 
-    def __init__(self, loop, rundir, info, node, front, settings, agent, listening):
-        self.loop, self.rundir, self.info, self.node, self.front, self.settings = loop, rundir, info, node, front, settings
+    def __init__(self, loop, rundir, info, environ, node, front, settings, agent, listening):
+        self.loop, self.rundir, self.info, self.environ = loop, rundir, info, environ
+        self.node, self.front, self.settings = node, front, settings
+        self.retire = None
+        self.plain = len(info["nodes"]) == 1  # until somebody calls
+        self._patience = None
         self.dir = rundir.path
         self.is_head = info["head"] == node
         self.share = next(share for share in info["nodes"] if share["node"] == node)
@@ -96,6 +102,7 @@ class Supervisor:
         if len(early) < 5:
             return
         if early[4] == CALL:
+            self.plain = False
             return self.calls.came(stream, bytes(early))
         reader = LinkReader()
         try:
@@ -196,7 +203,7 @@ class Supervisor:
         if op == "ack":
             self._unacked = [entry for entry in self._unacked if entry[0] > header["n"]]
             if self.empty and not self._unacked:
-                self.loop.stop()
+                self._leave()
         elif op == "start":
             self.start()
         elif op == "drop":
@@ -204,6 +211,7 @@ class Supervisor:
         elif op == "attended":
             self.ending.attended()
         elif op.startswith("chan_"):
+            self.plain = False
             self.calls.frame(op, header, body)
         elif op in ("end", "signal", "freeze", "adjust"):
             getattr(self.ending, op)(header)
@@ -299,4 +307,17 @@ class Supervisor:
         if self.agent is None:
             self.loop.stop()
         else:
-            self.loop.call_later(_PATIENCE, self.loop.stop)
+            self._patience = self.loop.call_later(_PATIENCE, self.loop.stop)
+
+    def _leave(self):
+        """The agent has all: end this process, or be of use to another run."""
+        if not self.plain or self.retire is None or self._outgoing or self.agent.pending:
+            return self.loop.stop()
+        self.agent.write(link_frame({"op": "idle"}))
+        agent = socket.socket(fileno=self.agent.detach())
+        self.agent = None
+        self._patience.cancel()
+        self.loop.unwatch(self.listening.fileno())
+        self.listening.close()
+        self.batch.close()
+        self.retire(agent)
