@@ -23,7 +23,7 @@ def main(argv=None):
     serve_parser.add_argument("--node", required=True, help="the node's name")
     serve_parser.add_argument("--hostname", help="take this host name in a namespace of its own (root only)")
     serve_parser.add_argument("--front", default="", help="module with the NodeFront functions (else the broker names it)")
-    serve_parser.add_argument("--broker-uid", type=int, help="uid that may connect as broker, besides root (default: the agent's own)")
+    serve_parser.add_argument("--broker-uid", type=int, help="uid that may connect as broker, besides root (default: our own)")
     serve_parser.add_argument("--min-uid", type=int, default=users.MIN_UID, help="least uid that a broker which is not root may name")
     serve_parser.add_argument("--allow-root-jobs", action="store_true", help="root's jobs may run here")
     options = parser.parse_args(argv)
