@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from sbroker.api import Api, Call, Client, View
+from slurm_compat import messages
 from slurm_compat.columns import jobs as job_columns
 from slurm_compat.columns import steps as step_columns
 from slurm_compat.columns.context import Context
-from slurm_compat.commands.common import VERSIONS, Stop, leading_number, listing, own_cluster, refuse, say, start, user_id, words
+from slurm_compat.commands.common import Stop, leading_number, listing, own_cluster, refuse, say, start, user_id, words
 from slurm_compat.getopt import Raw
 from slurm_compat.hostlist import HostlistError, expand
 from slurm_compat.jobtext import COMPACT
@@ -230,7 +231,7 @@ async def run(call: Call, client: Client, api: Api) -> int:
         from slurm_compat import jsonout
         from slurm_compat.show.scene import Scene
 
-        scene = Scene(api.view, api.config, call.env, api.now(), version=VERSIONS["22.05"])
+        scene = Scene(api.view, api.config, call.env, api.now(), version=messages.version("22.05").split()[1])
         await client.out(jsonout.squeue(scene, api.view.jobs.values()))
         return 0
     try:
