@@ -55,7 +55,8 @@ def serve(options):
     kernel.become_subreaper()
     limits.raise_own()
     loop = Loop()
-    Relay(loop, folder, options.node, hostname, names, options.front, options.broker_uid, users.Policy(options.min_uid, options.allow_root_jobs))
+    policy = users.Policy(options.min_uid, options.allow_root_jobs)
+    Relay(loop, folder, options.node, hostname, names, options.front, options.broker_uid, policy)
     session_code()  # loaded once here, shared by all supervisors
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(signum, loop.stop)
