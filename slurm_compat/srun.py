@@ -177,7 +177,11 @@ def _defined(call, request):
     if request["label"]:
         rows["label"] = "set"
     rule = "-------------------- --------------------"
-    body = ["defined options", rule] + ["%-20s: %s" % row for row in sorted(rows.items())] + [rule, "end of defined options"]
+    body = (
+        ["defined options", rule]
+        + ["%-20s: %s" % row for row in sorted(rows.items(), key=lambda row: row[0].replace("-", ""))]
+        + [rule, "end of defined options"]
+    )
     nodes = call.info["nodes"]
     cpus = [node["cpus"] for node in nodes]
     runs, at = [], 0
