@@ -95,7 +95,9 @@ def _kill_on_bad_exit(call):
     value = call.options.get("kill-on-bad-exit")
     if value is None:
         return False
-    return value is True or numbers.leading(value) != 0
+    if value is True:
+        return True
+    return numbers.natural(value, "--kill-on-bad-exit") != 0 if call.typed("kill-on-bad-exit") else numbers.leading(value) != 0
 
 
 def _export(call):
@@ -269,6 +271,8 @@ def _parse(info, call_fields):
     _binding(call)
     if call.text("gpu-bind") is not None and call.typed("gpu-bind"):
         words.gpu_bind(call.text("gpu-bind"))
+    if call.text("mem-bind") is not None and call.typed("mem-bind"):
+        words.mem_bind(call.text("mem-bind"))
     wait = call.text("wait")
     request["wait"] = numbers.natural(wait, "--wait") if wait is not None else 0
     srunsize.distribution(call, request)

@@ -120,8 +120,9 @@ class Srun(Session):
             if not errno:
                 return self._open(left[1:])
             self.sup.steps.abandon(self.step)
-            if name == "stdin" and self.plan.stdin.kind == stdio.FILES:
-                self.talk.launch_failed(sorted(self.plan.stdin.paths), "Slurmd could not connect IO")
+            mode = getattr(self.plan, name)
+            if mode.kind == stdio.FILES:
+                self.talk.launch_failed(sorted(mode.paths), "Slurmd could not connect IO")
                 self._act()
                 return self.exit(0)
             self.talk.say("open_failed", stream=name, error=os.strerror(errno))

@@ -65,5 +65,5 @@ def test_distribution(text, kind):
 
 @pytest.mark.parametrize("text", ["bogus", "plane=x", "block:", "arbitrary:block", "block:block:block:block"])
 def test_no_distribution(text):
-    with pytest.raises(ValueError, match="plane=x|bogus|block"):
+    with pytest.raises(ValueError, match=r"plane=x|bogus|block"):
         layout.parse_distribution(text)
