@@ -156,6 +156,7 @@ class Relay:
         if self.settings.get("front"):
             self.front = importlib.import_module(self.settings["front"])
         self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
+        self.runs.dismiss()
         self.names.add(self.settings.get("hosts") or {})
         self._broker, self._link = stream, link
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
@@ -213,11 +214,13 @@ class Relay:
     def from_supervisor(self, record, header, body):
         op = header.get("op")
         if op == "report":
-            self.report(header["kind"], record.key, header["data"], header["time"], header["n"])
+            self.report(str(header["kind"]), record.key, dict(header["data"]), float(header["time"]), int(header["n"]))
             self.runs.heard(record, header["kind"])
             record.to_ack = header["n"]
             self._touched.add(record)
             self._flush_soon()
+        elif op == "idle":
+            self.runs.idle(record)
         elif op == "hello":
             if header.get("state") == "ACTIVE" and record.state == "HELD":
                 record.state = "ACTIVE"

@@ -99,7 +99,7 @@ def test_files_are_opened_as_the_user(lab):
 def test_a_user_who_kills_the_supervisor_loses_the_run_and_nothing_is_left(lab):
     lab.run("setsid sleep 1000 & kill -9 -1", **users_job(lab))
     lab.wait("empty")
-    assert lab.kinds() == ["held", "started", "lost", "empty"]
+    assert lab.kinds() == ["held", "started", "step_start", "lost", "empty"]
 
 
 def test_a_run_survives_roots_agent(lab):
