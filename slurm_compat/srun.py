@@ -316,6 +316,8 @@ def _parse(info, call_fields):
 
 
 def _programs(call, request):
+    bcast = call.options.get("bcast")
+    request["bcast"] = None if bcast is None else "" if bcast is True else bcast
     request["name"] = call.text("job-name") if call.typed("job-name") else os.path.basename(call.command[0])
     request["argv"], request["programs"] = call.command, None
     if request["multi_prog"]:
