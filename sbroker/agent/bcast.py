@@ -14,7 +14,7 @@ HANDLE = 7  # of the client's open file; below those of stdio.py
 
 
 class Broadcast:
-    """One file on its way. `session` asks the client and gives it `input` of HANDLE; `done(errno, said)` at the end, `said` the errors' text.
+    """One file on its way. `session` asks the client and passes on `input` of HANDLE; `done(errno, said)` at the end, `said` what failed.
 
     path: fn(node) → absolute path there."""
 
