@@ -8,9 +8,12 @@ from sbroker.model import INFINITE, Exit
 from sbroker.states import JobState
 from slurm_compat.acct_rows import Row, is_batch_job
 from slurm_compat.hostlist import compress
-from slurm_compat.jobnumbers import UNITS, Numbers, size
+from slurm_compat.jobnumbers import Numbers
 from slurm_compat.show.step import BATCH
 from slurm_compat.timefmt import Times, full_duration
+from slurm_compat.units import mebibytes
+
+UNITS = "MGTP"
 
 Text = Callable[[Row, Times], str]
 
@@ -35,7 +38,7 @@ def amount(row: Row, mib: int) -> str:
         return f"{mib * 1024}K"
     if unit:
         return _two(mib / 1024 ** UNITS.index(unit), unit)
-    return size(mib) if row.scope.convert else f"{mib}M"
+    return mebibytes(mib, row.scope.convert)
 
 
 def _two(value: float, unit: str) -> str:

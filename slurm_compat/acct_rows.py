@@ -9,7 +9,7 @@ from sbroker.api import Record
 from sbroker.model import Exit, Job, Step
 from sbroker.states import JobState
 from slurm_compat.jobnumbers import Numbers, World, asked, held
-from slurm_compat.show.step import BATCH, label
+from slurm_compat.show.step import BATCH, batch_step, label
 from slurm_compat.taskset import bitstr_len, pending_text
 
 
@@ -144,8 +144,15 @@ def rows(scope: Scope, records: Iterable[Record], *, steps: bool, duplicates: bo
     for record in in_order(chosen):
         out.append(Row(scope, record))
         if steps:
-            out += [Row(scope, record, step) for step in sorted(record.steps, key=lambda step: step.step)]
+            out += [Row(scope, record, step) for step in steps_of(record)]
     return out
+
+
+def steps_of(record: Record) -> list[Step]:
+    """The batch script first, then the steps in their order."""
+    steps = sorted(record.steps, key=lambda step: step.step)
+    script = batch_step(record.job, record.run)
+    return steps if script is None or any(step.step == BATCH for step in steps) else [script, *steps]
 
 
 def in_order(records: list[Record]) -> list[Record]:

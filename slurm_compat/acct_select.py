@@ -22,7 +22,7 @@ STATES = {
     "PR": "PREEMPTED", "BF": "BOOT_FAIL", "DL": "DEADLINE", "OOM": "OUT_OF_MEMORY", "RQ": "REQUEUED", "RS": "RESIZING", "RV": "REVOKED",
 }
 _NOT_ACCOUNTED = {"CG": "COMPLETING", "CF": "CONFIGURING", "SE": "SPECIAL_EXIT", "SO": "STAGE_OUT", "SI": "SIGNALING", "ST": "STOPPED"}
-_YEARLESS = re.compile(r"\d{1,2}[/.]\d{1,2}(?![/.\d])|\d{4}(?![\d:-]\d)")
+_YEARLESS = re.compile(r"\d{1,2}[/.]\d{1,2}(?![/.\d])|\d{4}(?!\d|:|-\d\d-)")
 FLAGS = ("schedsubmit", "schedmain", "schedbackfill", "startrecieved", "none", "notset")
 
 

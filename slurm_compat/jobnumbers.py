@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sbroker.model import Dependency, Gres, Job, JobSpec, Node, Partition
+from sbroker.model import Gres, Job, JobSpec, Node, Partition
 from sbroker.states import JobState
-
-UNITS = "MGTPE"
+from slurm_compat.units import held_gres, mebibytes
 
 
 class Numbers(NamedTuple):
@@ -27,19 +26,6 @@ class World(NamedTuple):
 
     partitions: Mapping[str, Partition]
     nodes: Mapping[str, Node]
-
-
-def size(mib: int, unit: str = "M") -> str:
-    """MiB as Slurm writes sizes: 1000M, 1.50G, 2G; the bigger unit only where a half of it divides the number."""
-    value, at = float(mib), UNITS.index(unit)
-    number = int(mib)
-    while value >= 1024 and number % 512 == 0 and at < len(UNITS) - 1:
-        value /= 1024
-        at += 1
-        if value != int(value):
-            return f"{value:.2f}{UNITS[at]}"
-        number = int(value)
-    return f"{int(value)}{UNITS[at]}" if mib else "0"
 
 
 def wanted_nodes(spec: JobSpec) -> int:
@@ -107,16 +93,11 @@ def asked(job: Job, world: World) -> Numbers:
 def held(job: Job) -> Numbers:
     """Of a job that has, or had, nodes."""
     spec = job.spec
-    gres: dict[str, int] = {}
-    for share in job.nodes:
-        for name, devices in share.gres.items():
-            short = name.partition(":")[0]
-            gres[short] = gres.get(short, 0) + len(devices)
     tasks = wanted_tasks(spec) or 1
     if spec.ntasks is None:
         tasks = max(tasks, len(job.nodes))
     nodes = len(job.nodes)
-    return Numbers(nodes, nodes, sum(share.cpus for share in job.nodes), tasks, sum(share.mem for share in job.nodes), gres)
+    return Numbers(nodes, nodes, sum(share.cpus for share in job.nodes), tasks, sum(share.mem for share in job.nodes), held_gres(job.nodes))
 
 
 def numbers(job: Job, world: World) -> Numbers:
@@ -144,7 +125,7 @@ def tres(found: Numbers, *, node: bool = True, billing: bool = True) -> str:
     if found.cpus:
         parts.append(f"cpu={found.cpus}")
         if found.mem:
-            parts.append(f"mem={size(found.mem)}")
+            parts.append(f"mem={mebibytes(found.mem)}")
         if node:
             parts.append(f"node={found.nodes}")
         if billing:
@@ -171,36 +152,6 @@ def min_memory(job: Job, world: World) -> tuple[str, int]:
 def min_cpus(spec: JobSpec) -> int:
     """MinCPUsNode: the least number of CPUs on a node that the request lets one tell."""
     return max(spec.mincpus or 0, (spec.ntasks_per_node or 1) * per_task(spec), 1)
-
-
-def run_seconds(job: Job, now: float) -> int:
-    """How long it ran, without its suspensions."""
-    if job.start_time is None or job.state is JobState.PENDING:
-        return 0
-    end = job.end_time if job.end_time is not None else job.suspend_time if job.state is JobState.SUSPENDED else now
-    return max(0, int((end or now) - job.start_time - job.suspended_secs))
-
-
-def dependency(job: Job, jobs: Mapping[int, Job]) -> str:
-    """``afterok:790(unfulfilled),…`` of the conditions that are left, or ""."""
-    left: Dependency | None = job.deps_left if job.deps_left is not None else None
-    if left is None or not left.items:
-        return ""
-    word = "failed" if job.dep_failed else "unfulfilled"
-    parts = []
-    for item in left.items:
-        text = item.kind
-        if item.job:
-            other = jobs.get(item.job)
-            text += f":{item.job}"
-            if item.task is not None:
-                text += f"_{item.task}"
-            elif other is not None and other.array_id == item.job:
-                text += "_*"
-            if item.delay:
-                text += f"+{item.delay // 60}"
-        parts.append(f"{text}({word})")
-    return ("?" if left.any else ",").join(parts)
 
 
 def _widest(job: Job, world: World) -> int:

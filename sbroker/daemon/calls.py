@@ -40,6 +40,22 @@ def make_call(payload: bytes, uid: int, gid: int, operators: frozenset[str], job
     )  # fmt: skip
 
 
+class _Signals:
+    """An endless iterator; not a generator, which could not be given up while it waits."""
+
+    def __init__(self, queue: asyncio.Queue[int]) -> None:
+        self._queue = queue
+
+    def __aiter__(self) -> _Signals:
+        return self
+
+    async def __anext__(self) -> int:
+        return await self._queue.get()
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
 class Connection:
     """Implements `sbroker.api.Client`. `send(bytes)` and `drain()` lead to the client; `feed` takes what it sends."""
 
@@ -48,7 +64,7 @@ class Connection:
         self._next = 0
         self._replies: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self._exits: dict[int, asyncio.Future[int]] = {}
-        self._signals: asyncio.Queue[int | None] = asyncio.Queue()
+        self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._stdin = bytearray()
         self._stdin_end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -92,7 +108,6 @@ class Connection:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # it may be that nobody waits
-        self._signals.put_nowait(None)
 
     # ---- to the client
 
@@ -155,12 +170,8 @@ class Connection:
     async def catch(self, signums: Iterable[int]) -> None:
         self._op(wire.CATCH, bytes(signums))
 
-    async def signals(self) -> AsyncIterator[int]:
-        while True:
-            signum = await self._signals.get()
-            if signum is None:
-                return
-            yield signum
+    def signals(self) -> AsyncIterator[int]:
+        return _Signals(self._signals)
 
     async def gone(self) -> None:
         await asyncio.shield(self._gone)

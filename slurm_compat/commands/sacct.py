@@ -10,9 +10,8 @@ from slurm_compat import acct_format, getopt
 from slurm_compat.acct_fields import BRIEF, DEFAULT, LONG
 from slurm_compat.acct_rows import Row, Scope, is_batch_job, rows
 from slurm_compat.acct_select import BadSelection, Selection, select
-from slurm_compat.commands.scontrol import VERSIONS
 from slurm_compat.jobnumbers import World
-from slurm_compat.refusals import sentence
+from slurm_compat.refusals import release, sentence
 from slurm_compat.show.scene import clock
 from slurm_compat.timefmt import Times
 
@@ -97,8 +96,7 @@ def _early(parsed: getopt.Raw, api: Api) -> str | None:
     """What -V, -h, -e and --usage print, whatever else stands there."""
     for name, _ in parsed.pairs:
         if name == "version":
-            imitate = str(getattr(api.config, "imitate", "22.05"))
-            return f"slurm-wlm {VERSIONS.get(imitate, imitate)}\n"
+            return f"slurm-wlm {release(str(api.config.imitate))}\n"
         if name == "help":
             return HELP
         if name == "usage":

@@ -11,10 +11,10 @@ from slurm_compat.control import misc, verbs
 from slurm_compat.control.session import Session
 from slurm_compat.control.shows import show
 from slurm_compat.control.words import BadQuotes, split
+from slurm_compat.refusals import release
 from slurm_compat.update import update
 
 Act = Callable[[Session, str, list[str]], Awaitable[None]]
-VERSIONS = {"22.05": "22.05.8", "24.11": "24.11.5"}
 
 
 def _flag(**changes: object) -> Act:
@@ -76,8 +76,7 @@ KEYWORDS: tuple[tuple[int, str, Act, int, int], ...] = (
 
 async def run(call: Call, client: Client, api: Api) -> int:
     """One scontrol call; the exit code."""
-    imitate = str(getattr(api.config, "imitate", "22.05"))
-    session = Session(call, client, api, VERSIONS.get(imitate, imitate))
+    session = Session(call, client, api, release(str(api.config.imitate)))
     try:
         parsed = getopt.parse("scontrol", list(call.argv), call.env)
     except getopt.BadOption as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
-from sbroker.errors import Refused
+from sbroker.errors import Code, Refused
 from sbroker.states import JobState
 from slurm_compat import jobrefs
 from slurm_compat.control.session import Session, words_of
@@ -55,7 +55,8 @@ def _named(session: Session, arg: str) -> list[JobRef]:
     return [jobrefs.parse(item) for item in jobrefs.split(arg)]
 
 
-async def _each(session: Session, args: list[str], act: Callable[[JobRef], Awaitable[None]]) -> None:
+async def _each(session: Session, args: list[str], act: Callable[[JobRef], Awaitable[None]], said: Mapping[Code, str] | None = None) -> None:
+    """`said`: refusals that this keyword words its own way."""
     for arg in args:
         for ref in (jobrefs.parse(item) for item in jobrefs.split(arg)):
             if ref.job is None:
@@ -64,7 +65,7 @@ async def _each(session: Session, args: list[str], act: Callable[[JobRef], Await
             try:
                 await act(ref)
             except Refused as error:
-                await session.fail(ref.complaint(words_of(error, session)))
+                await session.fail(ref.complaint((said or {}).get(error.code) or words_of(error, session)))
 
 
 async def requeue(session: Session, word: str, args: list[str]) -> None:
@@ -95,11 +96,17 @@ async def _requeue(session: Session, args: list[str], *, hold: bool) -> None:
 
 
 async def suspend(session: Session, word: str, args: list[str]) -> None:
-    await _each(session, args, lambda ref: session.api.suspend(ref.target(), True))
+    async def act(ref: JobRef) -> None:
+        job = jobrefs.job_of(session.api.view, ref)
+        if session.call.operator and ref.tasks is None and job is not None and job.state is JobState.SUSPENDED:
+            return  # it is already; Slurm says nothing
+        await session.api.suspend(ref.target(), True)
+
+    await _each(session, args, act)
 
 
 async def resume(session: Session, word: str, args: list[str]) -> None:
-    await _each(session, args, lambda ref: session.api.suspend(ref.target(), False))
+    await _each(session, args, lambda ref: session.api.suspend(ref.target(), False), {Code.DISABLED: "Job is not suspended"})
 
 
 async def top(session: Session, word: str, args: list[str]) -> None:

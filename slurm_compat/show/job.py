@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from sbroker.model import INFINITE, Gres, Job
+from sbroker.model import INFINITE, Job
 from sbroker.states import JobState
+from slurm_compat import jobtext
+from slurm_compat.grammar.words import MAIL_ALL, MAIL_TYPES
 from slurm_compat.hostlist import compress
-from slurm_compat.jobnumbers import dependency, min_cpus, min_memory, numbers, run_seconds, shown_nodes, size, tres
+from slurm_compat.jobnumbers import min_cpus, min_memory, numbers, shown_nodes, tres
 from slurm_compat.show.scene import Scene
 from slurm_compat.taskset import bitstr_len, pending_text
 from slurm_compat.timefmt import full_duration
+from slurm_compat.units import gres_text, mebibytes, ranges
 
 _PATTERN = re.compile("%([Aajux])")
 _ID = re.compile(r"(\d+)(?:_(\d+)|\+(\d+))?$")
@@ -59,14 +62,6 @@ def text(scene: Scene, jobs: Iterable[Job], only_task: int | None = None) -> str
     return "".join(scene.record([*lines(scene, job, only_task), ""]) for job in jobs)
 
 
-def state_name(job: Job) -> str:
-    if job.completing:
-        return "COMPLETING"
-    if job.configuring and job.state is JobState.RUNNING:
-        return "CONFIGURING"
-    return job.state.value
-
-
 def lines(scene: Scene, job: Job, only_task: int | None = None) -> list[str]:
     """The record as lines of KEY=VALUE pairs."""
     spec, at = job.spec, scene.times.at
@@ -76,14 +71,14 @@ def lines(scene: Scene, job: Job, only_task: int | None = None) -> list[str]:
     out.append(f"UserId={job.user}({job.uid}) GroupId={job.group or job.gid}({job.gid}) MCS_label=N/A")
     out.append(f"Priority={0 if job.held else job.priority} Nice={spec.nice} Account={job.account or _NULL} QOS={job.qos or 'normal'}"
                + (f" WCKey={spec.wckey}" if spec.wckey and getattr(scene.config, "track_wckey", False) else ""))
-    out.append(f"JobState={state_name(job)} Reason={job.reason.value.replace(' ', '_')} Dependency={dependency(job, scene.view.jobs) or _NULL}")
+    out.append(f"JobState={jobtext.state(job)} Reason={job.reason.value.replace(' ', '_')} Dependency={jobtext.dependency(job, scene.view.jobs) or _NULL}")
     batch = spec.kind == "batch"
     out.append(f"Requeue={int(spec.requeue is not False)} Restarts={job.restarts} BatchFlag={int(batch)} Reboot=0"
                f" ExitCode={job.exit.code}:{job.exit.signal}")
     if scene.detail:
         out.append(f"DerivedExitCode={job.derived_exit.code}:{job.derived_exit.signal}")
     time_min = "N/A" if spec.time_min is None else full_duration(spec.time_min)
-    out.append(f"RunTime={full_duration(run_seconds(job, scene.now))} TimeLimit={time_limit(job.time_limit)} TimeMin={time_min}")
+    out.append(f"RunTime={full_duration(max(0, jobtext.elapsed(job, scene.now)))} TimeLimit={time_limit(job.time_limit)} TimeMin={time_min}")
     eligible = job.begin if pending and job.begin and job.begin > scene.now else job.eligible_time
     out.append(f"SubmitTime={at(job.submit_time, 'Unknown')} EligibleTime={at(eligible, 'Unknown')}")
     out.append(f"AccrueTime={at(eligible if batch else None, 'Unknown')}")
@@ -105,7 +100,7 @@ def lines(scene: Scene, job: Job, only_task: int | None = None) -> list[str]:
     if scene.detail and nodes:
         out += _shares(job)
     kind, mib = min_memory(job, scene.world)
-    out.append(f"MinCPUsNode={min_cpus(spec)} MinMemory{kind}={size(mib)} MinTmpDiskNode={size(spec.tmp or 0)}")
+    out.append(f"MinCPUsNode={min_cpus(spec)} MinMemory{kind}={mebibytes(mib)} MinTmpDiskNode={mebibytes(spec.tmp or 0)}")
     out.append(f"Features={spec.constraint or _NULL} DelayBoot={full_duration(spec.delay_boot or 0)}")
     if spec.extra.get("prefer"):
         out.append(f"Prefer={spec.extra['prefer']}")
@@ -178,7 +173,7 @@ def _shares(job: Job) -> list[str]:
     out = [f"JOB_GRES={','.join(f'{name}:{count}' for name, count in totals.items()) or _NULL}"]
     groups: list[tuple[list[str], str]] = []
     for share in job.nodes:
-        parts = [f"{name}:{len(devices)}(IDX:{index_ranges(devices)})" for name, devices in share.gres.items() if devices]
+        parts = [f"{name}:{len(devices)}(IDX:{ranges(devices)})" for name, devices in share.gres.items() if devices]
         gres = ",".join(parts) or (_NULL if totals else "")
         what = f"CPU_IDs={share.cpu_ids} Mem={share.mem} GRES={gres}"
         if groups and groups[-1][1] == what:
@@ -186,17 +181,6 @@ def _shares(job: Job) -> list[str]:
         else:
             groups.append(([share.node], what))
     return out + [f"  Nodes={compress(names)} {what}" for names, what in groups]
-
-
-def index_ranges(numbers_: Iterable[int]) -> str:
-    """0,1,2,5 → "0-2,5"."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers_):
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
 
 
 def _tail(job: Job, only_task: int | None) -> list[str]:
@@ -230,7 +214,7 @@ def _tail(job: Job, only_task: int | None) -> list[str]:
         out.append(f"TresBind=gpu:{spec.gpu_bind}")
     for key, items in (("Job", spec.gpus), ("Node", spec.gres + spec.gpus_per_node), ("Socket", spec.gpus_per_socket), ("Task", spec.gpus_per_task)):
         if items:
-            out.append(f"TresPer{key}={','.join(_gres(item) for item in items)}")
+            out.append(f"TresPer{key}={gres_text(items)}")
     if spec.ntasks_per_gpu:
         out.append(f"NtasksPerTRES={spec.ntasks_per_gpu}")
     if spec.mail_type:
@@ -238,20 +222,12 @@ def _tail(job: Job, only_task: int | None) -> list[str]:
     return out
 
 
-MAIL_ORDER = ("INVALID_DEPEND", "ARRAY_TASKS", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT", "TIME_LIMIT_50", "TIME_LIMIT_80", "TIME_LIMIT_90", "TIME_LIMIT")
-
-
 def mail_types(types: Iterable[str]) -> list[str]:
     """In Slurm's order, ALL spelt out."""
     names = {name.upper() for name in types}
     if "ALL" in names:
-        names |= {"INVALID_DEPEND", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT"}
-    return [name for name in MAIL_ORDER if name in names]
-
-
-def _gres(item: Gres) -> str:
-    kind = f":{item.type}" if item.type else ""
-    return f"gres:{item.name}{kind}:{item.count}"
+        names.update(MAIL_ALL)
+    return [name for name in MAIL_TYPES if name in names]
 
 
 def _switch_wait(text_: str) -> int:

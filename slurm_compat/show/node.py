@@ -3,49 +3,15 @@
 from __future__ import annotations
 
 from sbroker.model import Node
-from sbroker.states import NodeState
 from slurm_compat.jobnumbers import Numbers, tres
+from slurm_compat.nodestate import NodeInfo
 from slurm_compat.show.scene import Scene
+from slurm_compat.units import gres_counts, gres_text
 
 
 def text(scene: Scene, node: Node) -> str:
     """One record."""
     return scene.record(lines(scene, node))
-
-
-def state(scene: Scene, node: Node) -> str:
-    """``MIXED+DRAIN``, ``DOWN*``, ``IDLE+CLOUD+POWERED_DOWN``: what it does, then its flags."""
-    cpus = scene.view.node_used(node.name)[0]
-    jobs = list(scene.view.node_jobs(node.name))
-    if node.state is NodeState.DOWN:
-        base = "DOWN"
-    elif cpus:
-        base = "ALLOCATED" if cpus >= node.cpus else "MIXED"
-    elif node.state is NodeState.UNKNOWN and not node.cloud:
-        base = "UNKNOWN"
-    else:
-        base = "IDLE"
-    flags = "+CLOUD" if node.cloud else ""
-    if any(job.completing for job in jobs):
-        flags += "+COMPLETING"
-    if node.drain:
-        flags += "+DRAIN"
-    if node.cloud and not node.incarnation:
-        flags += "+POWERING_UP" if jobs else "+POWERED_DOWN"
-    elif node.state is NodeState.DOWN and node.reason == "Not responding":
-        flags += "+NOT_RESPONDING"
-    return base + flags
-
-
-def gres_text(node: Node) -> str:
-    return ",".join(f"{item.name}:{item.type}:{item.count}" if item.type else f"{item.name}:{item.count}" for item in node.gres)
-
-
-def gres_totals(node: Node) -> dict[str, int]:
-    out: dict[str, int] = {}
-    for item in node.gres:
-        out[item.name] = out.get(item.name, 0) + item.count
-    return out
 
 
 def lines(scene: Scene, node: Node) -> list[str]:
@@ -57,7 +23,7 @@ def lines(scene: Scene, node: Node) -> list[str]:
     features = ",".join(node.features) or "(null)"
     load = "N/A" if node.load is None else f"{node.load:.2f}"
     partitions = ",".join(name for name, part in scene.view.partitions.items() if node.name in part.nodes)
-    everything = Numbers(1, None, node.cpus, None, node.memory, gres_totals(node))
+    everything = Numbers(1, None, node.cpus, None, node.memory, gres_counts(node.gres))
     busy = scene.now if cpus else node.agent_time
     seen = f"Arch={node.arch} " if node.arch else ""
     out = [
@@ -65,7 +31,7 @@ def lines(scene: Scene, node: Node) -> list[str]:
         f"CPUAlloc={cpus} CPUEfctv={node.cpus} CPUTot={node.cpus} CPULoad={load}",
         f"AvailableFeatures={features}",
         f"ActiveFeatures={features}",
-        f"Gres={gres_text(node) or '(null)'}",
+        f"Gres={gres_text(node.gres, '') or '(null)'}",
         f"NodeAddr={node.address or node.name} NodeHostName={node.hostname or node.name}"
         + (f" Port=6818 Version={scene.version}" if node.incarnation else " "),
     ]
@@ -74,7 +40,7 @@ def lines(scene: Scene, node: Node) -> list[str]:
     free = "N/A" if node.free_mem is None else node.free_mem
     out += [
         f"RealMemory={node.memory} AllocMem={mem} FreeMem={free} Sockets={node.sockets} Boards={node.boards}",
-        f"State={state(scene, node)} ThreadsPerCore={node.threads_per_core} TmpDisk={node.tmp} Weight={node.weight} Owner=N/A MCS_label=N/A",
+        f"State={NodeInfo(scene.view, node).complete.upper()} ThreadsPerCore={node.threads_per_core} TmpDisk={node.tmp} Weight={node.weight} Owner=N/A MCS_label=N/A",
         f"Partitions={partitions} ",
         f"BootTime={at(node.boot_time, 'None')} SlurmdStartTime={at(node.agent_time, 'None')}",
         f"LastBusyTime={at(busy, 'Unknown')}",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sbroker.model import INFINITE, Partition
 from slurm_compat.hostlist import compress_sorted
 from slurm_compat.jobnumbers import Numbers, tres
-from slurm_compat.show.node import gres_totals
 from slurm_compat.show.scene import Scene
 from slurm_compat.timefmt import full_duration
+from slurm_compat.units import gres_counts
 
 
 def text(scene: Scene, partition: Partition) -> str:
@@ -26,7 +26,7 @@ def lines(scene: Scene, partition: Partition) -> list[str]:
     nodes = [scene.view.nodes[name] for name in partition.nodes if name in scene.view.nodes]
     gres: dict[str, int] = {}
     for node in nodes:
-        for name, count in gres_totals(node).items():
+        for name, count in gres_counts(node.gres).items():
             gres[name] = gres.get(name, 0) + count
     cpus = sum(node.cpus for node in nodes)
     total = Numbers(len(nodes), None, cpus, None, sum(node.memory for node in nodes), gres)

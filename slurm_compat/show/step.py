@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from sbroker.model import Job, Step
+from sbroker.model import Job, Run, Step
 from sbroker.states import JobState
 from slurm_compat.hostlist import compress
-from slurm_compat.jobnumbers import size
 from slurm_compat.show.job import time_limit
 from slurm_compat.show.scene import Scene
+from slurm_compat.units import mebibytes
 
 BATCH, EXTERN = -5, -4  # Step.step of the batch script, and of an allocation's own
 _ID = re.compile(r"(\d+)(?:_(\d+))?(?:\.(.*))?$")
@@ -47,11 +47,26 @@ def label(step: int) -> str:
     return {BATCH: "batch", EXTERN: "extern"}.get(step, str(step))
 
 
+def batch_step(job: Job, run: Run | None) -> Step | None:
+    """The batch script as a step, from what is known of its run; None before it started, and of allocations without a script."""
+    if run is None or run.started is None or job.spec.kind != "batch" or not job.nodes:
+        return None
+    over = run.ended is not None
+    state = JobState.RUNNING
+    if over:
+        state = JobState.CANCELLED if run.exit.signal else JobState.FAILED if run.exit.code else JobState.COMPLETED
+    return Step(job=job.id, run=run.run, step=BATCH, name="batch", state=state, nodes=(run.head,), cpus=job.nodes[0].cpus, mem=job.nodes[0].mem,
+                start_time=run.started, end_time=run.ended, exit=run.exit)
+
+
 def running(scene: Scene, job: Job) -> list[Step]:
     """Steps of a job that have not ended: the batch script first, as scontrol lists them."""
     if job.state not in (JobState.RUNNING, JobState.SUSPENDED):
         return []
-    steps = scene.view.steps.get(job.id, {})
+    steps = dict(scene.view.steps.get(job.id, {}))
+    script = batch_step(job, scene.view.runs.get(job.id)) if BATCH not in steps else None
+    if script is not None:
+        steps[BATCH] = script
     return [steps[number] for number in sorted(steps) if steps[number].end_time is None]
 
 
@@ -84,7 +99,7 @@ def text(scene: Scene, job: Job, step: Step) -> str:
     if not batch:
         parts = [f"cpu={step.cpus}"]
         if step.mem:
-            parts.append(f"mem={size(step.mem)}")
+            parts.append(f"mem={mebibytes(step.mem)}")
         parts.append(f"node={len(nodes)}")
         parts += [f"gres/{key.partition(':')[0]}={count}" for key, count in step.gres.items() if count]
     dist = "" if batch else " Dist=Block"

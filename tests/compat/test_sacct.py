@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from control_cluster import View, command, job, share, spec, when
 
 from sbroker.api import Record
 from sbroker.model import Exit, Run, Step
 from sbroker.states import JobState, Reason
+from tests.compat.control_cluster import View, command, job, share, spec, when
 
 VIEW = View([])
 
@@ -93,6 +93,15 @@ def test_the_default_table():
     query = got.broker.queries[0]
     assert query.jobs == (771, 772, 774, 775, 776, 778, 779, 780)
     assert (query.uids, query.start, query.steps) == ((), None, True)
+
+
+@pytest.mark.parametrize(("exit", "line"), [
+    (Exit(), "5.batch batch COMPLETED 0:0"), (Exit(code=3), "5.batch batch FAILED 3:0"), (Exit(signal=9), "5.batch batch CANCELLED 0:9"),
+])
+def test_the_batch_step_comes_from_the_run(exit, line):
+    run = Run(job=5, run=0, head="node1", started=when("09:19:51"), ended=when("09:19:52"), exit=exit)
+    got = sacct("-n", "-j", "5", "-o", "jobid,jobname,state,exitcode", records=[Record(job=ended(5, "x"), run=run)])
+    assert got.out.splitlines()[1].split() == line.split()
 
 
 def test_allocations_only():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from sbroker.model import INFINITE, Dependency, DepItem, Exit, Gres, Step
+from sbroker.model import INFINITE, Dependency, DepItem, Exit, Gres, Run, Step
 from sbroker.states import JobState, Reason
-from control_cluster import View, command, job, node, share, spec, when
+from tests.compat.control_cluster import View, command, job, node, share, spec, when
 
 RUN = job(790, spec("run", nodes_min=2, nodes_max=2, ntasks=4, comment="hi"), state=JobState.RUNNING, eligible_time=when("09:22:26"),
           start_time=when("09:22:26"), time_limit=1800, run=0, nodes=(share("node1", 2, 2000), share("node2", 2, 2000)))
@@ -295,6 +296,13 @@ def test_steps():
     assert scontrol("show", "step", "790.0").out == STEP_TEXT
     assert scontrol("show", "step").out == BATCH_TEXT + STEP_TEXT
     assert scontrol("show", "step", view=View([])).out == "No job steps in the system\n"
+
+
+def test_the_batch_script_is_a_step_as_long_as_its_run_lasts():
+    run = Run(job=790, run=0, head="node1", started=when("09:22:26"))
+    assert scontrol("show", "step", "790", view=View([RUN], runs=[run])).out == BATCH_TEXT
+    over = replace(run, ended=when("09:22:30"))
+    assert scontrol("show", "step", "790", view=View([RUN], runs=[over])).out == "Job step 790. not found\n"
 
 
 NODE_TEXT = """\
