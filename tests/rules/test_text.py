@@ -7,8 +7,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 500  # lines of a file
 NODE_PYTHON = (3, 6)
@@ -33,9 +31,9 @@ def python(*folders: str) -> list[Path]:
 
 def node_modules() -> list[Path]:
     """What the front end puts into the agent's zipapp."""
-    from slurm_compat import frontend
+    from slurm_compat.frontend import FrontEnd
 
-    files = frontend.SlurmFrontEnd().node_files()
+    files = FrontEnd().node_files()
     return [ROOT / name for name in files if (ROOT / name).is_file()]
 
 
@@ -72,7 +70,6 @@ def test_the_client_and_the_agent_are_python_36():
 
 
 def test_the_front_ends_node_modules_are_python_36():
-    pytest.importorskip("slurm_compat.frontend", reason="the front end is not joined yet")
     assert old_syntax_errors(node_modules()) == []
 
 
@@ -93,6 +90,12 @@ def outside(paths: list[Path], *allowed: str) -> list[Path]:
 def test_clocks_are_read_in_one_place():
     """`time.time` and `time.sleep` only in the clock, and on nodes, where durations come from the agent's loop."""
     assert calls(outside(python("sbroker", "slurm_compat"), "sbroker/clock.py", "sbroker/agent/"), "time.time", "time.sleep") == []
+
+
+def test_the_core_reads_no_clock():
+    """It may write a given time as text, and nothing more."""
+    clocks = ["time." + name for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "clock_gettime", "sleep")]
+    assert calls(python("sbroker/core"), *clocks, "datetime.now", "datetime.utcnow", "datetime.today", "date.today") == []
 
 
 def test_the_agent_sleeps_in_its_loop_only():
