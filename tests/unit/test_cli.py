@@ -117,7 +117,7 @@ def test_status_counts_nodes_and_jobs():
         return SimpleNamespace(state=state, drain=drain)
 
     jobs = [job(JobState.RUNNING), job(JobState.RUNNING, completing=True), job(JobState.PENDING, array_pending=(1, 2, 3)), job(JobState.PENDING)]
-    view = SimpleNamespace(jobs=dict(enumerate(jobs)), nodes=dict(a=node(NodeState.IDLE), b=node(NodeState.IDLE, True), c=node(NodeState.DOWN)))
+    view = SimpleNamespace(jobs=dict(enumerate(jobs)), nodes={"a": node(NodeState.IDLE), "b": node(NodeState.IDLE, True), "c": node(NodeState.DOWN)})
     code, said, _ = broker(["status"], SimpleNamespace(view=view))
     assert code == 0
     first, *rest = said.splitlines()
