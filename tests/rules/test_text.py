@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,6 +112,11 @@ def test_processes_are_started_where_they_belong():
 
 def matching(pattern: re.Pattern, paths: list[Path]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths if pattern.search(path.read_text(encoding="utf-8"))]
+
+
+def test_manual_pages_are_what_the_option_table_says():
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "manpages", "--check"], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0), "run scripts/manpages"
 
 
 def test_nothing_is_left_to_do_later():
