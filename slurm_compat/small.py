@@ -53,7 +53,7 @@ def _parsed(command, call, imitate):
     except getopt.BadOption as bad:
         raise _Say("", bad.text, bad.code)
     if raw.options.get("version"):
-        raise _Say("slurm-wlm %s\n" % VERSIONS.get(imitate, VERSIONS["22.05"]), "", 0)
+        raise _Say("slurm %s\n" % VERSIONS.get(imitate, VERSIONS["22.05"]), "", 0)
     return raw
 
 

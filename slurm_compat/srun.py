@@ -69,7 +69,7 @@ def _refused_rows(call):
 def _information(call):
     """--version, --help, --usage, --mpi=list: answered without a step."""
     if call.typed("version"):
-        raise Refusal("", 0, "slurm-wlm %s\n" % ("22.05.8" if call.info.get("imitate", "22.05") == "22.05" else "24.11.5"))
+        raise Refusal("", 0, "slurm %s\n" % ("22.05.8" if call.info.get("imitate", "22.05") == "22.05" else "24.11.5"))
     mpi = call.text("mpi")
     if mpi == "list":
         raise Refusal("", 0, MPI_LIST)

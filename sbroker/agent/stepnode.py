@@ -166,7 +166,7 @@ class NodeStep:
             return self._not_started(task, error)
         times = 2 if rank == self.fields["ranks"][0] else 1  # Slurm says it once for its own process and once for each task
         plan = tasks.Plan(
-            argv or [""],
+            [path] + argv[1:],
             env,
             cwd,
             fds,
@@ -216,6 +216,9 @@ class NodeStep:
         task, pty = self.tasks[rank], self.fields.get("pty")
         if pty and rank == 0:
             return self._terminal(task, pty)
+        if pty:
+            nothing = os.open(os.devnull, os.O_RDWR)  # only the first task has the terminal; nobody sees the others
+            return (nothing, nothing, nothing), None
         made = []
         try:
             reads = self.fields["stdin"] == "all" or self.fields["stdin"] == rank

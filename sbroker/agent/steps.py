@@ -55,7 +55,7 @@ class Steps:
             sup.on_peer(op, self._frame)
         sup.on_peer_change(self._peer_changed)
         if sup.is_head:
-            sup.on_order("end", lambda header: self._run_ends(header.get("why") or "cancel"))
+            sup.on_order("ending", lambda header: self._run_ends(header["why"]))
             sup.on_order("signal", self._signalled)
             sup.on_over(lambda: self._run_ends("over"))
 
