@@ -256,7 +256,7 @@ def _parse(info, call_fields):
     _information(call)
     _refused_rows(call)
     options = call.options
-    request = {"standalone": not any(call.env.get(name) for name in _JOB_VARIABLES) and not call.typed("jobid")}
+    request: dict = {"standalone": not any(call.env.get(name) for name in _JOB_VARIABLES) and not call.typed("jobid")}
     request.update((name, call.flag(name.replace("_", "-"))) for name in _FLAGS)
     verbose = options.get("verbose")
     request["verbose"] = verbose if isinstance(verbose, int) and verbose is not True else 0

@@ -248,7 +248,8 @@ class NodeStep:
     def _terminal(self, task, pty):
         master, slave = os.openpty()
         set_window(master, *pty)
-        stream = Stream(self.sup.loop, master, lambda data: self.outputs[1].send(0, data), lambda error: self._eof(task, stream, None))
+        stream = Stream(self.sup.loop, master, lambda data: self.outputs[1].send(0, data))
+        stream.on_close = lambda error: self._eof(task, stream, None)
         self.master = stream
         task.streams.append(stream)
         self.outputs[1].streams.add(stream)
@@ -259,7 +260,8 @@ class NodeStep:
         output = self.outputs[number]
         lines = None if self.fields.get("unbuffered") else Lines(lambda data: output.send(task.rank, data))
         feed = lines.feed if lines else lambda data: output.send(task.rank, data)
-        stream = Stream(self.sup.loop, fd, feed, lambda error: self._eof(task, stream, lines))
+        stream = Stream(self.sup.loop, fd, feed)
+        stream.on_close = lambda error: self._eof(task, stream, lines)
         output.streams.add(stream)
         if output.out >= WINDOW:
             stream.pause()
@@ -373,7 +375,7 @@ class NodeStep:
             self._gathering.cancel()
             self._gathering = None
         gathered, self._gathered = self._gathered, []
-        alike = {}
+        alike: dict = {}
         for rank, status in sorted(gathered):
             alike.setdefault(status, []).append(rank)
         for status, ranks in sorted(alike.items(), key=lambda item: item[1]):

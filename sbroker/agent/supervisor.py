@@ -18,7 +18,7 @@ For the steps, all on the one `Supervisor` object:
                                                                      nodes once connected, elsewhere only the head
     sup.on_peer(op, fn(node, header, body))                          frames from other supervisors, by their op
     sup.on_peer_change(fn(node, connected))                          a peer came or went
-    sup.on_order(op, fn(header))                                     told after the run's own handling: "signal", "end", "freeze"; and "ending"
+    sup.on_order(op, fn(header))                                     told after the run's own handling: "signal", "end", "freeze", "ending"
     sup.on_over(fn())                                                the run's end has come: tasks were killed or are gone
     sup.memory_limit(step, bytes)                                    watch this step's processes here; 0 ends the watch
     sup.finish(code, signal)                                         an allocation without script ends by itself (srun alone)
