@@ -23,7 +23,7 @@ def main(argv=None):
     serve_parser.add_argument("--node", required=True, help="the node's name")
     serve_parser.add_argument("--hostname", help="take this host name in a namespace of its own (root only)")
     serve_parser.add_argument("--front", default="", help="module with the NodeFront functions (else the broker names it)")
-    serve_parser.add_argument("--broker-uid", type=int, help="uid that may connect as broker, besides root (default: the agent's own)")
+    serve_parser.add_argument("--broker-uid", type=int, help="uid that may connect as broker, besides root (default: our own)")
     serve_parser.add_argument("--min-uid", type=int, default=users.MIN_UID, help="least uid that a broker which is not root may name")
     serve_parser.add_argument("--allow-root-jobs", action="store_true", help="root's jobs may run here")
     options = parser.parse_args(argv)
@@ -55,7 +55,8 @@ def serve(options):
     kernel.become_subreaper()
     limits.raise_own()
     loop = Loop()
-    Relay(loop, folder, options.node, hostname, names, options.front, options.broker_uid, users.Policy(options.min_uid, options.allow_root_jobs))
+    policy = users.Policy(options.min_uid, options.allow_root_jobs)
+    Relay(loop, folder, options.node, hostname, names, options.front, options.broker_uid, policy)
     session_code()  # loaded once here, shared by all supervisors
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(signum, loop.stop)

@@ -32,8 +32,8 @@ class Batch:
         sup, spec = self.sup, self.sup.info["spec"]
         os.umask(spec.get("umask", 0o022))
         share = sup.share
-        sup.report("step_start", {"step": STEP, "name": "batch", "nodes": [sup.node], "ntasks": 1, "cpus": share["cpus"],
-                                  "mem": share.get("mem", 0)})
+        memory = share.get("mem", 0)
+        sup.report("step_start", {"step": STEP, "name": "batch", "nodes": [sup.node], "ntasks": 1, "cpus": share["cpus"], "mem": memory})
         try:
             files = self._files(spec)
         except OSError as error:

@@ -2,7 +2,6 @@
 
 import resource
 
-
 _own_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 

@@ -43,8 +43,8 @@ class Spare:
 
 
 class Runs:
-    """`relay` offers: loop, node, settings, policy, front, journal, report(kind, key, data, time, origin), from_supervisor(record, header,
-    body), supervisor_gone(record)."""
+    """`relay` offers: loop, node, settings, policy, reserve, front, journal, report(kind, key, data, time, origin),
+    from_supervisor(record, header, body), supervisor_gone(record)."""
 
     def __init__(self, relay, folder):
         self.relay, self.folder = relay, folder
@@ -108,6 +108,8 @@ class Runs:
                 self.relay.report("refused", key, {"error": "the run was revoked first"})
             return
         refusal = self.relay.policy.refusal(info["user"])
+        if not refusal and not self.relay.reserve.refill():
+            refusal = f"the disk of {self.folder} is full"
         if refusal:
             return self.relay.report("refused", key, {"error": refusal})
         directory = RunDir(self.folder, *key)
@@ -182,8 +184,8 @@ class Runs:
     # --- supervisors
 
     def watch_over(self, record):
-        """A supervisor for a held run: one that is spare, or a fork of this process, warm, without exec. The run's socket listens before there
-        is anybody to answer: the next agent finds the supervisor whenever this one dies."""
+        """A supervisor for a held run: one that is spare, or a fork of this process, warm, without exec. The run's socket listens before
+        there is anybody to answer: the next agent finds the supervisor whenever this one dies."""
         listening = listen_unix(record.dir.file("srun.sock"), 0o777 if os.geteuid() == 0 else 0o600)  # the folder is its owner's alone
         if not self._reuse(record, listening):
             self._fork(record, listening)

@@ -183,8 +183,8 @@ class Supervisor:
         self.tell({"op": "report", "n": number, "kind": kind, "time": when, "data": data})
 
     def leave_word(self, *kinds):
-        """Write all that is unacknowledged to the run's directory, durably, then tell the reports of these kinds. Where it cannot be written
-        (a full disk) this process stays until an agent has taken them."""
+        """Write all that is unacknowledged to the run's directory, durably, then tell the reports of these kinds. Where it cannot be
+        written (a full disk) this process stays until an agent has taken them."""
         try:
             self.rundir.leave(self._unacked)
             self._word_left = True
@@ -205,7 +205,8 @@ class Supervisor:
             if self.empty and not self._unacked:
                 self._leave()
         elif op == "start":
-            self.start()
+            if not self.start():
+                self.loop.stop()  # revoked before: nothing will come of this run
         elif op == "drop":
             self.loop.stop()  # revoked before it started: the agent has decided it in the directory
         elif op == "attended":
