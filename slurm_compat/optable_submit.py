@@ -102,7 +102,7 @@ ROWS = rows(
     ("no-shell", "", NONE, "a", "", "no_shell", HON, ""),
     ("nodefile", "F", REQUIRED, "bas", "", "nodelist", HON, ""),
     ("nodelist", "w", REQUIRED, "bas", "", "nodelist", HON, ""),
-    ("nodes", "N", REQUIRED, "bas", "s:NNODES s:JOB_NUM_NODES", "nodes_min", HON, ""),
+    ("nodes", "N", REQUIRED, "bas", "s:JOB_NUM_NODES", "nodes_min", HON, ""),
     ("ntasks", "n", REQUIRED, "bas", "s:NPROCS s:NTASKS", "ntasks", HON, ""),
     ("ntasks-per-core", "", REQUIRED, "bas", "s:NTASKS_PER_CORE", "ntasks_per_core", HON, ""),
     ("ntasks-per-gpu", "", REQUIRED, "bas", "s:NTASKS_PER_GPU", "ntasks_per_gpu", HON, ""),

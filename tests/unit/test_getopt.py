@@ -70,6 +70,8 @@ def test_sacct_gives_no_hint():
         ("srun", {"SLURM_NPROCS": "3", "SLURM_NTASKS": "2"}, {"ntasks": "2"}),
         ("srun", {"SLURM_EXPORT_ENV": "A", "SRUN_EXPORT_ENV": "B"}, {"export": "B"}),
         ("srun", {"SBATCH_PARTITION": "gpu"}, {}),
+        ("srun", {"SLURM_NNODES": "2"}, {}),
+        ("srun", {"SLURM_JOB_NUM_NODES": "2"}, {"nodes": "2"}),
         ("sbatch", {"SBATCH_EXCLUSIVE": ""}, {"exclusive": True}),
         ("sbatch", {"SBATCH_NO_REQUEUE": "no"}, {}),
         ("srun", {"SLURM_STEP_GRES": "gpu:1"}, {}),
