@@ -13,7 +13,7 @@ from sbroker.agent import wire
 from sbroker.api import Call, HistoryQuery, Placement, Record, Target
 from sbroker.core import events
 from sbroker.daemon.calls import Connection
-from sbroker.errors import Code, Refused, StoreError
+from sbroker.errors import BrokenOff, Code, Refused, StoreError
 from sbroker.model import Exit, Job, JobSpec
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class BrokerApi:
                     client.raw(wire.call_frame(op, payload))
                 await client.drain()
                 channel.took(len(data))
-            raise ConnectionError("the link to the node broke")
-        except (ConnectionError, wire.WireError) as error:
+            raise BrokenOff("the link to the node broke")
+        except (BrokenOff, ConnectionError, wire.WireError) as error:
             if not end.done():
-                end.set_exception(ConnectionError(str(error)))
+                end.set_exception(error)
