@@ -53,7 +53,7 @@ def _inside(call: Call, asked: Asked) -> int | None:
     if "jobid" in asked.source:
         return int(asked.other["jobid"])
     text = call.env.get("SLURM_JOBID", "")
-    return int(text) if re.match("[0-9]+$", text) else call.job
+    return int(text) if re.match("[0-9]+$", text) else None
 
 
 async def _step(call: Call, client: Client, api: Api, number: int) -> int:
