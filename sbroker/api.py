@@ -69,7 +69,10 @@ class Client(Protocol):
         """From now on these signals are told by `signals()` and do not end the client."""
         ...
 
-    def signals(self) -> AsyncIterator[int]: ...
+    def signals(self) -> AsyncIterator[int]:
+        """The signals that were caught, without end: `gone` tells when no more will come."""
+        ...
+
     async def gone(self) -> None:
         """Return when the user is gone."""
         ...
@@ -99,6 +102,10 @@ class View(Protocol):
 
     def estimate(self, job: int) -> float | None:
         """When the last pass thought that the job will start."""
+        ...
+
+    def planned(self, job: int | None = None) -> frozenset[str]:
+        """Nodes on which the last pass means to start that job later; without one, those of all jobs that it plans for."""
         ...
 
 

@@ -68,7 +68,7 @@ def fold(hosts: Iterable[str]) -> str:
             items += members
             continue
         ranges: list[list[str]] = []
-        for number in (host[len(prefix):] for host in members):
+        for number in (host[len(prefix) :] for host in members):
             if ranges and number == str(int(ranges[-1][1]) + 1).zfill(len(ranges[-1][0])):
                 ranges[-1][1] = number
             else:

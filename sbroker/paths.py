@@ -18,7 +18,7 @@ SHARED_CONFIG = Path("/etc/sbroker/config.yaml")
 SOCKET_MAX = 107  # bytes that fit in sockaddr_un.sun_path besides the final NUL
 
 
-class Paths(Value, kw_only=True):
+class Paths(Value, frozen=True, kw_only=True):
     """Absolute paths of one broker; `shared` is True for the broker of a whole host."""
 
     config: str  # config.yaml; need not exist
@@ -44,20 +44,39 @@ def personal(environ: Mapping[str, str]) -> Paths:
     home = environ.get("SBROKER_HOME")
     if home:
         base = os.path.abspath(home)
-        return Paths(config=base + "/config.yaml", state=base, database=base + "/sbroker.db", socket=base + "/sbroker.sock",
-                     logs=base + "/logs", spool=base + "/spool")
+        return Paths(
+            config=base + "/config.yaml",
+            state=base,
+            database=base + "/sbroker.db",
+            socket=base + "/sbroker.sock",
+            logs=base + "/logs",
+            spool=base + "/spool",
+        )
     user = environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
     config = _xdg(environ, "XDG_CONFIG_HOME", user + "/.config")
-    # The socket lies beside the database and not in XDG_RUNTIME_DIR: cron and ssh sessions lack that variable, and would start a second broker.
+    # Beside the database and not in XDG_RUNTIME_DIR: cron and ssh sessions may lack that variable, and would start a second broker.
     state = _xdg(environ, "XDG_STATE_HOME", user + "/.local/state")
-    return Paths(config=config + "/config.yaml", state=state, database=state + "/sbroker.db", socket=state + "/sbroker.sock",
-                 logs=state + "/logs", spool=state + "/spool")
+    return Paths(
+        config=config + "/config.yaml",
+        state=state,
+        database=state + "/sbroker.db",
+        socket=state + "/sbroker.sock",
+        logs=state + "/logs",
+        spool=state + "/spool",
+    )
 
 
 def shared(config: str | os.PathLike = SHARED_CONFIG) -> Paths:
     """The paths of the shared broker of this host."""
-    return Paths(config=os.fspath(config), state="/var/lib/sbroker", database="/var/lib/sbroker/sbroker.db",
-                 socket="/run/sbroker/sbroker.sock", logs="/var/log/sbroker", spool="/var/spool/sbroker", shared=True)
+    return Paths(
+        config=os.fspath(config),
+        state="/var/lib/sbroker",
+        database="/var/lib/sbroker/sbroker.db",
+        socket="/run/sbroker/sbroker.sock",
+        logs="/var/log/sbroker",
+        spool="/var/spool/sbroker",
+        shared=True,
+    )
 
 
 def _xdg(environ: Mapping[str, str], name: str, default: str) -> str:

@@ -45,19 +45,27 @@ class Sizes:
         return self._partitions.get(name)
 
 
+def nodes_asked(job: Job, sizes: Sizes) -> int:
+    """NODES of a pending job: no fewer than its tasks need on the largest nodes of its partition."""
+    spec = job.spec
+    nodes = spec.nodes_min or len(spec.nodelist) or 1
+    tasks = spec.ntasks if spec.ntasks is not None else _tasks(spec, nodes)
+    if spec.ntasks_per_node:
+        needed = -(-tasks // spec.ntasks_per_node)
+    else:
+        node_cpus = sizes.largest(job.partition)[0]
+        needed = -(-tasks * (spec.cpus_per_task or 1) // node_cpus) if node_cpus else nodes
+    return needed if needed > nodes else nodes
+
+
 def asked(job: Job, sizes: Sizes) -> Asked:
     """The numbers of a pending job."""
     spec = job.spec
     per_task = spec.cpus_per_task or 1
-    nodes_min = spec.nodes_min or max(1, len(spec.nodelist))
+    nodes_min = spec.nodes_min or len(spec.nodelist) or 1
     tasks = _tasks(spec, nodes_min)
     min_cpus = (tasks if not spec.overcommit else nodes_min) * per_task
-    node_cpus, _ = sizes.largest(job.partition)
-    nodes = nodes_min
-    if spec.ntasks_per_node:
-        nodes = max(nodes, -(-tasks // spec.ntasks_per_node))
-    elif node_cpus:
-        nodes = max(nodes, -(-tasks * per_task // node_cpus))
+    nodes = nodes_asked(job, sizes)
     cpus = max(min_cpus, nodes) if not spec.overcommit else min_cpus
     return Asked(
         tasks=max(tasks, nodes_min),

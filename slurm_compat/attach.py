@@ -423,7 +423,10 @@ class Session:
 
     def spawn(self, payload):
         """Asked again after a broken connection, the answer is the command that is there, or how it ended."""
-        call, self.spawn_number = self.call, payload[:4]
+        call = self.call
+        if self.spawned is not None and self.spawned.status is not None and payload[:4] != self.spawn_number:
+            self.spawned = None  # another question: another command, now that the former has ended
+        self.spawn_number = payload[:4]
         if self.spawned is None:
             parts, at = [], 4
             while at < len(payload):

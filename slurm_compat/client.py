@@ -24,7 +24,7 @@ LIMITS = {b"Max cpu time": "CPU", b"Max file size": "FSIZE", b"Max data size": "
           b"Max core file size": "CORE", b"Max resident set": "RSS", b"Max processes": "NPROC", b"Max open files": "NOFILE",
           b"Max locked memory": "MEMLOCK", b"Max address space": "AS"}
 SUBMITS = ("sbatch", "srun", "salloc")  # their jobs inherit the limits
-LOCAL = ("--version", "-V", "--help", "--usage")  # as first argument: answered without a broker
+LOCAL = ("--version", "-V")  # as first argument: answered without a broker
 
 
 def u32(number):

@@ -28,10 +28,17 @@ _GPU_FIELDS = (
     ("gpus_per_socket", "SLURM_GPUS_PER_SOCKET"),
     ("gpus_per_task", "SLURM_GPUS_PER_TASK"),
 )
-_OF_A_TASK = (
-    "SLURM_PROCID SLURM_LOCALID SLURM_NODEID SLURM_GTIDS SLURM_TASK_PID SLURMD_NODENAME SLURM_CPUS_ON_NODE SLURM_TOPOLOGY_ADDR "
-    "SLURM_TOPOLOGY_ADDR_PATTERN"
-).split()
+_OF_A_TASK = [
+    "SLURM_PROCID",
+    "SLURM_LOCALID",
+    "SLURM_NODEID",
+    "SLURM_GTIDS",
+    "SLURM_TASK_PID",
+    "SLURMD_NODENAME",
+    "SLURM_CPUS_ON_NODE",
+    "SLURM_TOPOLOGY_ADDR",
+    "SLURM_TOPOLOGY_ADDR_PATTERN",
+]
 
 
 def gpus(gres):
@@ -73,7 +80,7 @@ def dependency_text(dependency):
 
 
 def job_tasks(info):
-    """Tasks of each node of the allocation (list), as SLURM_TASKS_PER_NODE of a job: by -n if there is one, else one for each so many CPUs."""
+    """Tasks of each node of the allocation (list), as in SLURM_TASKS_PER_NODE: by -n if there is one, else one for each so many CPUs."""
     spec, nodes = info["spec"], info["nodes"]
     per_task = spec.get("cpus_per_task") or 1
     capacity = [max(node["cpus"] // per_task, 1) for node in nodes]
@@ -175,7 +182,7 @@ def _array(info):
     if not found:
         return {}
     names = (("ID", "task"), ("COUNT", "count"), ("MIN", "min"), ("MAX", "max"), ("STEP", "step"))
-    env = dict(("SLURM_ARRAY_TASK_" + name, str(found[key])) for name, key in names)
+    env = {"SLURM_ARRAY_TASK_" + name: str(found[key]) for name, key in names}
     env["SLURM_ARRAY_JOB_ID"] = str(found["id"])
     return env
 

@@ -62,4 +62,4 @@ def items(pattern):
     """The set of letters that `pattern` replaces: which of them decide whether a step writes one file, one a node or one a task."""
     if "\\" in pattern:
         return set()
-    return set(letter for _, letter in _ITEM.findall(pattern) if letter in _WORDS or letter in _NUMBERS)
+    return {letter for _, letter in _ITEM.findall(pattern) if letter in _WORDS or letter in _NUMBERS}

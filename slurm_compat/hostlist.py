@@ -114,7 +114,7 @@ def _expand_item(item, text, room):
 
 def _range(part, text):
     """Numbers of "7", "01-12" or "3-" as text of the width of the low end."""
-    low, dash, high = part.partition("-")
+    low, _, high = part.partition("-")
     high = high or low
     if not _NUMBER.match(low) or not _NUMBER.match(high):
         raise HostlistError(text, "Invalid range: `%s'" % part)

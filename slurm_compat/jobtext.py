@@ -46,7 +46,7 @@ def state(job: Job) -> str:
         return "COMPLETING"
     if job.configuring and job.state is JobState.RUNNING:
         return "CONFIGURING"
-    return job.state.value
+    return job.state._value_  # `value` is a descriptor written in Python, and listings are long
 
 
 def job_id(job: Job, room: int | None = None) -> str:
@@ -74,7 +74,7 @@ def reason(job: Job) -> str:
         return job.reason_text
     if job.reason is Reason.REQUEUE_HOLD:
         return job.reason.value.replace("_", " ")
-    return job.reason.value
+    return job.reason._value_
 
 
 def explained(job: Job) -> bool:

@@ -46,7 +46,7 @@ def ranges(numbers):
 
 
 def parse_distribution(text):
-    """"block:cyclic,Pack" → {"kind", "plane", "pack"}. kind: block | cyclic | plane | arbitrary | "" (Slurm's choice). ValueError if bad.
+    """ "block:cyclic,Pack" → {"kind", "plane", "pack"}. kind: block | cyclic | plane | arbitrary | "" (Slurm's choice). ValueError if bad.
 
     Only the first level, over nodes, changes which task runs where; the others (sockets, cores) are about binding.
     """
@@ -154,7 +154,7 @@ def tasks(ntasks, cpus, cpus_per_task=1, kind="block", plane=1, pack=False, over
 
 def arbitrary(hosts, nodes):
     """Ranks of each of `nodes` (names) when `hosts` names a node for each rank, in order. LayoutError for a host that is not among them."""
-    out = dict((node, []) for node in nodes)
+    out = {node: [] for node in nodes}
     for rank, host in enumerate(hosts):
         if host not in out:
             raise LayoutError("Requested node configuration is not available")
@@ -186,10 +186,10 @@ def layout(info, request, nodes):
             )
     except LayoutError as error:
         return {"error": str(error)}
-    kept = [(name, mine) for name, mine in zip(names, ranks) if mine]
-    return {"nodes": [name for name, _ in kept], "tasks": [mine for _, mine in kept]}
+    kept = [index for index, mine in enumerate(ranks) if mine]
+    return {"nodes": [names[index] for index in kept], "tasks": [ranks[index] for index in kept]}
 
 
 def node_of(step_layout):
     """{rank: index of its node} of a layout."""
-    return dict((rank, index) for index, mine in enumerate(step_layout["tasks"]) for rank in mine)
+    return {rank: index for index, mine in enumerate(step_layout["tasks"]) for rank in mine}

@@ -85,6 +85,8 @@ def sentence(refused: Refused) -> str:
 
 def unavailable_now(reason: Reason) -> str:
     """Why --immediate failed."""
+    if reason is Reason.PRIORITY:
+        return "Immediate execution impossible, insufficient priority"
     text = WAITING.get(reason, "")
     return text if text.startswith("Requested") else "Requested nodes are busy"
 

@@ -12,9 +12,22 @@ from slurm_compat.small import layout_text, parse_sattach, parse_sbcast
 from slurm_compat.srun import parse_step
 
 __all__ = [
-    "CAUGHT", "FILES", "alloc_environ", "batch_environ", "filename", "filename_items", "layout", "layout_text", "notice", "parse_sattach", "parse_sbcast", "parse_step",
-    "step_environ", "task_environ", "talk",
-]  # fmt: skip
+    "CAUGHT",
+    "FILES",
+    "alloc_environ",
+    "batch_environ",
+    "filename",
+    "filename_items",
+    "layout",
+    "layout_text",
+    "notice",
+    "parse_sattach",
+    "parse_sbcast",
+    "parse_step",
+    "step_environ",
+    "talk",
+    "task_environ",
+]
 
 CAUGHT = talk.CAUGHT  # the signals that srun handles itself
 filename_items = filenames.items
@@ -22,6 +35,22 @@ talk = talk.Talk
 
 # what the zipapp needs, relative to slurm_compat/: this module and all that it imports
 FILES = (
-    "__init__.py", "node.py", "environ.py", "filenames.py", "layout.py", "multiprog.py", "notices.py", "small.py", "srun.py", "talk.py", "getopt.py",
-    "hostlist.py", "optable.py", "optable_query.py", "optable_submit.py", "optrow.py", "grammar",
-)  # fmt: skip
+    "__init__.py",
+    "environ.py",
+    "filenames.py",
+    "getopt.py",
+    "grammar",
+    "hostlist.py",
+    "layout.py",
+    "multiprog.py",
+    "node.py",
+    "notices.py",
+    "optable.py",
+    "optable_query.py",
+    "optable_submit.py",
+    "optrow.py",
+    "small.py",
+    "srun.py",
+    "srunsize.py",
+    "talk.py",
+)

@@ -21,6 +21,7 @@ SHORT = {
     "reserved": "resv",
 }
 NOT_RESPONDING = "Not responding"  # the reason of a node that is down because nobody answers there
+_SHOWN = ("CLOUD", "COMPLETING", "DRAIN", "PLANNED", "POWERED_DOWN", "POWERING_UP", "NOT_RESPONDING")
 _ORDER = {"unknown": 0, "down": 1, "idle": 2, "allocated": 3, "mixed": 5}
 _WEIGHT = {"DRAIN": 0x200, "COMPLETING": 0x800, "NOT_RESPONDING": 0x400, "POWERED_DOWN": 0x1000, "POWERING_UP": 0x2000, "PLANNED": 0x8000}
 
@@ -76,8 +77,7 @@ class NodeInfo:
     @property
     def complete(self) -> str:
         """``mixed+completing``: the base state and every flag."""
-        shown = [flag for flag in ("CLOUD", "COMPLETING", "DRAIN", "PLANNED", "POWERED_DOWN", "POWERING_UP", "NOT_RESPONDING") if flag in self.flags]
-        return "+".join([self.base, *(flag.lower() for flag in shown)])
+        return "+".join([self.base, *(flag.lower() for flag in _SHOWN if flag in self.flags)])
 
     @property
     def sign(self) -> str:
@@ -136,6 +136,10 @@ def _never(info: NodeInfo) -> bool:
     return False
 
 
+_NOT_OURS = (
+    "FAIL", "FUTURE", "FUTR", "MAINT", "NPC", "PERFCTRS", "POWER_DOWN", "POWERING_DOWN", "POWER_UP", "REBOOT", "REBOOT^", "REBOOT_ISSUED",
+    "REBOOT_REQUESTED", "RESV", "RESERVED",
+)  # fmt: skip
 FILTERS: dict[str, _Test] = {
     "ALL": lambda info: True,
     "ALLOC": _base("allocated", "mixed"),
@@ -158,7 +162,7 @@ FILTERS: dict[str, _Test] = {
     "UNK": _base("unknown"),
     "UNKNOWN": _base("unknown"),
 } | dict.fromkeys(
-    "FAIL FUTURE FUTR MAINT NPC PERFCTRS POWER_DOWN POWERING_DOWN POWER_UP REBOOT REBOOT^ REBOOT_ISSUED REBOOT_REQUESTED RESV RESERVED".split(), _never
+    _NOT_OURS, _never
 )
 """Name for sinfo -t, in capitals → whether a node is in that state; states that no node of ours has are names too."""
 VALID = (

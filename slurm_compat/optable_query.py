@@ -25,7 +25,7 @@ _SQUEUE = rows(
     ("hide", "", NONE, "q", "", "hide", HON, ""),
     ("iterate", "i", REQUIRED, "q", "", "iterate", HON, ""),
     ("jobs", "j", OPTIONAL, "q", "", "jobs", HON, ""),
-    ("json", "", NONE, "q", "", "json", REFUSED, _STRUCTURED),
+    ("json", "", NONE, "q", "", "json", HON, "all jobs, as data_parser v0.0.38"),
     ("local", "", NONE, "q", "LOCAL", "local", HARM, _NO_FEDERATION),
     ("long", "l", NONE, "q", "", "long", HON, ""),
     ("licenses", "L", REQUIRED, "q", "LICENSES", "licenses", HON, ""),

@@ -14,6 +14,8 @@ AGAIN_WAIT = 60.0  # seconds for one that answered before
 START_WAIT = 30.0  # seconds for a personal broker to open its socket
 CONNECT_FAILURE = "Unable to contact slurm controller (connect failure)"
 LOG_LINES = 5
+VERSION = ("--version", "-V")
+DEFAULT_RELEASE = "22.05"
 # what each command says when its controller is away (%s: the reason), and its exit code
 UNREACHABLE = {
     "sbatch": ("sbatch: error: Batch job submission failed: %s", 1),
@@ -74,6 +76,9 @@ def unreachable(call):
 
 def first(call, error):
     """A connection after the first attempt failed with `error`. Ends the process when there is none."""
+    code = helped(call)
+    if code is not None:
+        posix._exit(code)
     if call.kind == "personal":
         return personal(call)
     if isinstance(error, PermissionError):
@@ -223,23 +228,57 @@ def answer(here, name, args):
     """The exit code of a command that needs no broker, after its output; None: it cannot be told here, ask."""
     sys.path.insert(0, here + "/..")
     try:
-        if name == "scontrol" and args[0].lstrip("-") not in ("version", "help", "usage", "V"):
-            from slurm_compat.show.hostnames import run
+        if args[0] in VERSION:
+            if len(args) > 1:
+                return None
+            from slurm_compat.messages import version
 
-            told = run(list(args), {text(key): text(value) for key, value in posix.environ.items()}, read_text)
-        else:
-            from slurm_compat.usage import answer as usage
+            return told(version(imitated()) + "\n", "", 0)
+        from slurm_compat.show.hostnames import run
 
-            told = usage(name, list(args))
-    except ImportError:  # a node has this file alone
+        result = run(list(args), {text(key): text(value) for key, value in posix.environ.items()}, read_text)
+    except (ImportError, SyntaxError):  # a node has the client alone, or an older Python
         return None
-    if told is None:
+    return None if result is None else told(*result)
+
+
+def helped(call):
+    """Nobody answers somebody who asks for help: then it is given here. The exit code, or None."""
+    if call.kind not in ("personal", "shared") or call.args[:1] not in (("--help",), ("--usage",)):
         return None
-    out, err, code = told
+    sys.path.insert(0, call.here + "/..")
+    try:
+        import site
+
+        site.main()
+        from slurm_compat.local import answer as by_front_end
+
+        return told(*by_front_end(call.name, list(call.args), imitated()))
+    except (ImportError, SyntaxError):
+        return None
+
+
+def told(out, err, code):
     for fd, words in ((1, out), (2, err)):
         if words:
             posix.write(fd, words.encode(sys.getfilesystemencoding(), "surrogateescape"))
     return code
+
+
+def imitated():
+    """The release that the configuration names: its line `imitate:`, which is all of YAML that is needed here."""
+    env = posix.environ
+    home = env.get(b"SBROKER_HOME")
+    folder = env.get(b"XDG_CONFIG_HOME") or env.get(b"HOME", b"") + b"/.config"
+    path = home + b"/config.yaml" if home else b"/etc/sbroker/config.yaml"
+    for name in (path, path if home else folder + b"/sbroker/config.yaml"):
+        try:
+            lines = read_text(name).splitlines()
+        except OSError:
+            continue
+        found = [line.partition(":")[2].partition("#")[0].strip(" \"'") for line in lines if line.startswith("imitate:")]
+        return found[0] if found else DEFAULT_RELEASE
+    return DEFAULT_RELEASE
 
 
 def read_text(path):

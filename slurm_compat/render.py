@@ -1,6 +1,7 @@
 """Output formats: ``%.18i %j`` and ``JobID:8,Name:.10`` compiled once into a function that prints a row.
 
-A width is both least and most, as in Slurm: what is longer is cut. What a column prints stands in `slurm_compat.columns`.
+A width is both least and most, as in Slurm: what is longer is cut (but durations and node lists only at the left margin). What a
+column prints stands in `slurm_compat.columns`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,23 @@ MAX_WIDTH = 65536  # more is a mistake, or an attack on the broker's memory
 
 
 class Column:
-    """One thing to print. `text(obj, ctx)` → str; `order(obj, ctx)` → what -S compares, None where it cannot sort by it."""
+    """One thing to print. `text(obj, ctx)` → str; `order(obj, ctx)` → what -S compares, None where it cannot sort by it.
 
-    __slots__ = ("header", "long", "order", "text")
+    `whole`: never cut when it stands at the right margin. `fit(text, width)`: how to cut what is too long.
+    """
 
-    def __init__(self, header: str, text: Callable[[Any, Any], str], *, order: Callable[[Any, Any], Any] | None = None, long: str = "") -> None:
-        self.header, self.text, self.order, self.long = header, text, order, long
+    __slots__ = ("fit", "header", "order", "text", "whole")
+
+    def __init__(
+        self,
+        header: str,
+        text: Callable[[Any, Any], str],
+        *,
+        order: Callable[[Any, Any], Any] | None = None,
+        whole: bool = False,
+        fit: Callable[[str, int], str] | None = None,
+    ) -> None:
+        self.header, self.text, self.order, self.whole, self.fit = header, text, order, whole, fit
 
 
 class Cell:
@@ -32,14 +44,24 @@ class Cell:
     def __init__(self, column: Column | None, width: int, right: bool, suffix: str) -> None:
         self.column, self.width, self.right, self.suffix = column, width, right, suffix
 
-    def spec(self) -> str:
+    def spec(self, header: bool = False) -> str:
         """For the % operator."""
         suffix = self.suffix.replace("%", "%%")
         if self.column is None:
             return suffix
         if not self.width:
             return "%s" + suffix
+        if self.right and self.column.whole and not header:
+            return f"%{self.width}s{suffix}"
         return f"%{'' if self.right else '-'}{self.width}.{self.width}s{suffix}"
+
+    def reader(self) -> Callable[[Any, Any], str]:
+        """(obj, ctx) → text of the column, cut by its own rule where it has one."""
+        column, width = self.column, self.width
+        if column is None:
+            raise ValueError("literal text is not read from anything")
+        fit, text = column.fit, column.text
+        return text if fit is None or not width else lambda obj, ctx: fit(text(obj, ctx), width)
 
 
 class Layout:
@@ -48,11 +70,12 @@ class Layout:
     def __init__(self, cells: list[Cell], errors: list[str]) -> None:
         self.cells, self.errors = cells, errors
         self.columns = [cell.column for cell in cells if cell.column is not None]
-        self._texts = tuple(column.text for column in self.columns)
+        self._texts = tuple(cell.reader() for cell in cells if cell.column is not None)
         self._line = "".join(cell.spec() for cell in cells) + "\n"
+        self._head = "".join(cell.spec(header=True) for cell in cells) + "\n"
 
     def header(self) -> str:
-        return self._line % tuple([column.header for column in self.columns])
+        return self._head % tuple([column.header for column in self.columns])
 
     def row(self, obj: Any, ctx: Any) -> str:
         return self._line % tuple([text(obj, ctx) for text in self._texts])

@@ -283,6 +283,10 @@ def _refused(name: str, reason: str) -> Setter:
     return refuse
 
 
+def _no_allocate(_asked, _value):
+    raise Invalid("must specify a node list with -Z, --no-allocate.", 1)
+
+
 def _reboot(_asked, _value):
     raise Invalid("rebooting of nodes is only allowed for admins", 1)
 
@@ -346,6 +350,19 @@ def _answer(text: Callable[[Any], str]) -> Setter:
     return answer
 
 
+def _wait(asked, value):
+    """sbatch waits for the job; srun's is a number of seconds."""
+    asked.other["wait"] = True if value is None else numbers.natural(value, "--wait")
+    return "set" if value is None else str(asked.other["wait"])
+
+
+def _send_libs(asked, value):
+    if value and value.lower() not in ("yes", "no", "y", "n"):
+        raise invalid("send-libs")
+    asked.other["send_libs"] = value
+    return value or "set"
+
+
 SETTERS: dict[str, Setter] = {
     "help": _answer(lambda asked: usage.help_text(asked.command)), "usage": _answer(lambda asked: usage.usage_text(asked.command)),
     "version": _answer(lambda asked: asked.version + "\n"),
@@ -376,7 +393,14 @@ SETTERS: dict[str, Setter] = {
     "qos": _text("qos"), "quiet": _own("quiet"), "reboot": _reboot, "requeue": _requeue(True), "reservation": _text("reservation"),
     "signal": _signal, "spread-job": _flag("spread"), "switches": _switches, "test-only": _own("test_only"),
     "time": _limit("time_limit", "time"), "time-min": _limit("time_min", "time-min"), "tmp": _size("tmp", "tmp"),
-    "use-min-nodes": _flag("use_min_nodes"), "umask": _umask, "verbose": _verbose, "wait": _own("wait"),
+    "use-min-nodes": _flag("use_min_nodes"), "umask": _umask, "verbose": _verbose, "wait": _wait,
+    # srun's own: the step reads them again, but what is wrong has to be said before anything is allocated
+    "debugger-test": _refused("debugger-test", "there is no debugger interface"),
+    "het-group": _refused("het-group", "heterogeneous jobs are not supported"),
+    "kill-on-bad-exit": _own_count("kill_on_bad_exit", "--kill-on-bad-exit", empty=1),
+    "msg-timeout": _own_count("msg_timeout", "--msg-timeout", numbers.positive), "no-allocate": _no_allocate,
+    "relative": _own_count("relative", "--relative"), "resv-ports": _own_count("resv_ports", "--resv-port"), "send-libs": _send_libs,
+    "threads": _own_count("threads", "--threads", numbers.positive),
     "wait-all-nodes": _wait_all_nodes, "wckey": _text("wckey"), "wrap": _own("wrap"),
     **{name: _positive(name) for name in _POSITIVE},
 }

@@ -4,7 +4,9 @@ from slurm_compat import getopt, hostlist
 from slurm_compat.grammar import Invalid, numbers
 
 SATTACH_USAGE = "Usage: sattach [options] <jobid.stepid>\n"
-SATTACH_HELP = SATTACH_USAGE + """\
+SATTACH_HELP = (
+    SATTACH_USAGE
+    + """\
       --input-filter=taskid  send stdin to only the specified task
       --output-filter=taskid only print stdout from the specified task
       --error-filter=taskid  only print stderr from the specified task
@@ -18,6 +20,7 @@ Help options:
   -h, --help         print this help message
   -u, --usage        print a brief usage message
 """
+)
 SBCAST_USAGE = "Usage: sbcast [-CfFjpvV] SOURCE DEST\n"
 SBCAST_HELP = """\
 Usage: sbcast [OPTIONS] SOURCE DEST
@@ -62,7 +65,7 @@ def _answer(fn, call, imitate):
 
 
 def parse_sattach(call, imitate="22.05"):
-    """argv and env → {"job", "step", "label", "layout", "input", "output", "error" (ranks or None), "quiet", "verbose"} or {"refuse": …}."""
+    """argv and env → {"job", "step", "label", "layout", "input", "output", "error" (ranks or None), "quiet"} or {"refuse": …}."""
     return _answer(_sattach, call, imitate)
 
 
@@ -108,14 +111,22 @@ def _sbcast(call, imitate):
         text = "Need a job id to run this command.  Run from within a Slurm job or use the --jobid option."
         raise _Say("", "sbcast: error: %s\n" % text, 1)
     return {
-        "job": str(job).partition(".")[0], "source": raw.rest[0], "dest": raw.rest[1], "force": bool(raw.options.get("force")),
-        "preserve": bool(raw.options.get("preserve")), "verbose": raw.options.get("verbose") or 0,
-    }  # fmt: skip
+        "job": str(job).partition(".")[0],
+        "source": raw.rest[0],
+        "dest": raw.rest[1],
+        "force": bool(raw.options.get("force")),
+        "preserve": bool(raw.options.get("preserve")),
+        "verbose": raw.options.get("verbose") or 0,
+    }
 
 
 def layout_text(layout):
     """sattach --layout."""
-    out = ["Job step layout:\n\t%d tasks, %d nodes (%s)\n\n" % (sum(map(len, layout["tasks"])), len(layout["nodes"]), hostlist.compress(layout["nodes"]))]
-    for index, (node, ranks) in enumerate(zip(layout["nodes"], layout["tasks"])):
+    out = [
+        "Job step layout:\n\t%d tasks, %d nodes (%s)\n\n"
+        % (sum(map(len, layout["tasks"])), len(layout["nodes"]), hostlist.compress(layout["nodes"]))
+    ]
+    for index, ranks in enumerate(layout["tasks"]):
+        node = layout["nodes"][index]
         out.append("\tNode %d (%s), %d task(s): %s \n" % (index, node, len(ranks), " ".join(map(str, ranks))))
     return "".join(out)

@@ -5,10 +5,10 @@ with the call's "files".
 """
 
 import os
-import shlex
 
-from slurm_compat import environ, getopt, hostlist, layout, multiprog, optable
-from slurm_compat.grammar import Invalid, gres, memory, numbers, timelimit, words
+from slurm_compat import getopt, hostlist, multiprog, optable, srunsize
+from slurm_compat.grammar import Invalid, numbers, timelimit, words
+from slurm_compat.srunsize import Refusal
 from slurm_compat.talk import CAUGHT, Talk
 
 __all__ = ["CAUGHT", "Talk", "parse_step"]
@@ -17,86 +17,53 @@ DEFAULT_CPU_BIND = "cluster configuration lacks support for cpu binding"
 MPI_LIST = "MPI plugin types are...\n\tnone\n"
 _MPI_KNOWN = ("none", "openmpi")
 _MPI_LATER = ("pmi2", "pmix", "pmix_v2", "pmix_v3", "pmix_v4", "pmix_v5", "cray_shasta")
-_FLAGS = ("label", "unbuffered", "quit_on_interrupt", "disable_status", "exact", "overlap", "overcommit", "quiet", "preserve_env", "pty", "multi_prog")
+_FLAGS = (
+    "label",
+    "unbuffered",
+    "quit_on_interrupt",
+    "disable_status",
+    "exact",
+    "overlap",
+    "overcommit",
+    "quiet",
+    "preserve_env",
+    "pty",
+    "multi_prog",
+)
 _JOB_VARIABLES = ("SLURM_JOB_ID", "SLURM_JOBID")
-_RANGE = 1 << 31
-
-
-class Refusal(Exception):
-    """srun says this and ends. out, err: str; code: int."""
-
-    def __init__(self, err, code=1, out=""):
-        Exception.__init__(self, err)
-        self.out, self.err, self.code = out, err, code
-
-
-class _Read(Exception):
-    """These files have to be read first."""
-
-
-def _error(text, code=1):
-    return Refusal("srun: error: %s\n" % text, code)
-
-
-class _Call:
-    """The options of one srun, with their values checked as they are taken."""
-
-    def __init__(self, info, call):
-        self.info, self.call = info, call
-        self.env = call["env"]
-        parsed = getopt.parse("srun", call["argv"], self.env)
-        self.options, self.sources, self.command = parsed.options, parsed.sources, parsed.rest
-        self.warnings = []
-
-    def typed(self, name):
-        """Whether the user typed the option (else it came from a variable, or not at all)."""
-        return self.sources.get(name) == "cli"
-
-    def text(self, name):
-        value = self.options.get(name)
-        return None if value is None or value is True else value
-
-    def flag(self, name):
-        """A switch: typed, or a variable that is set to something other than "no" or 0."""
-        value = self.options.get(name)
-        return value is not None and (value is True or self.typed(name) or value.lower() not in ("no", "0", ""))
-
-    def positive(self, name):
-        """A count of at least one, None if not given. What comes from the environment and is no count is passed by, as srun does."""
-        value = self.text(name)
-        if value is None:
-            return None
-        try:
-            return numbers.positive(value, "--" + name)
-        except Invalid:
-            if not self.typed(name):
-                return None
-            raise
-
-    def file(self, path):
-        """(errno, bytes) of a file; raises _Read if it is not there yet."""
-        files = self.call.get("files") or {}
-        if path not in files:
-            raise _Read(path)
-        return files[path]
-
-    def lines(self, path):
-        errno, data = self.file(path)
-        if errno:
-            raise _error("Unable to open file %s: %s" % (path, os.strerror(errno)))
-        return data.decode("utf-8", "surrogateescape").split()
+_CPU_BINDS = [
+    "quiet",
+    "q",
+    "verbose",
+    "v",
+    "none",
+    "no",
+    "rank",
+    "sockets",
+    "socket",
+    "cores",
+    "core",
+    "threads",
+    "thread",
+    "ldoms",
+    "ldom",
+    "boards",
+    "board",
+    "rank_ldom",
+    "help",
+]
 
 
 def _refused_rows(call):
     for name, row in optable.by_name("srun").items():
         if row.cls == optable.REFUSED and call.typed(name):
             if name in ("uid", "gid"):
-                raise _error("--%s only permitted by root user" % name)
+                raise srunsize.error("--%s only permitted by root user" % name)
             if name == "no-allocate":
-                raise _error("must specify a node list with -Z, --no-allocate.")
+                raise srunsize.error("must specify a node list with -Z, --no-allocate.")
             if name == "reboot":
                 continue  # of an allocation that is already there: without effect in Slurm, too
-            raise _error("--%s: %s" % (name, row.note))
+            raise srunsize.error("--%s: %s" % (name, row.note))
 
 
 def _information(call):
@@ -124,179 +91,6 @@ def _mpi(call):
     raise Refusal("".join("srun: error: %s\n" % line for line in lines))
 
 
-def _nodes(call, request):
-    """nodes_min and nodes_max of the step, and the checks that srun itself makes of them."""
-    total = len(call.info["nodes"])
-    typed = call.typed("nodes")
-    low = high = None
-    value = call.text("nodes")
-    if value is not None:
-        low, high = numbers.nodes(value)
-        if high == -1:
-            high = None
-    if low == 0:
-        low = high = None  # Slurm takes it as "not said"
-    if low is None:
-        low, high = total, total
-    if request["nodelist"] and not typed:
-        low = min(low, max(len(request["nodelist"]), 1)) if len(request["nodelist"]) > low else low
-    relative = request["relative"]
-    if relative is not None:
-        asked = low
-        if relative + asked > total:
-            name = "--nodes" if typed else "SLURM_JOB_NUM_NODES"
-            raise _error("--relative and %s option incompatible with count of allocated nodes (%d+%d>%d)" % (name, relative, asked, total))
-    if low > total:
-        raise _error("Only allocated %d nodes asked for %d" % (total, low))
-    return low, high
-
-
-def _tasks(call, request, low, high):
-    """ntasks, and node counts narrowed by it."""
-    per_node = request["ntasks_per_node"]
-    ntasks = call.positive("ntasks")
-    if ntasks is None:
-        if per_node:
-            ntasks = low * per_node
-        elif request["hosts"]:
-            ntasks = len(request["hosts"])
-        elif request["gpus_per_task"] and request["gpus_total"]:
-            ntasks = request["gpus_total"] // request["gpus_per_task"] or 1
-        else:
-            ntasks = low
-        return ntasks, low, high
-    if per_node and call.typed("ntasks-per-node") and low * per_node != ntasks and ntasks > low * per_node:
-        pass_over = "can't honor --ntasks-per-node set to %d which doesn't match the requested tasks %d with the number of requested nodes %d. Ignoring --ntasks-per-node."
-        call.warnings.append("srun: Warning: " + pass_over % (per_node, ntasks, low) + "\n")
-        request["ntasks_per_node"] = None
-    elif per_node and call.typed("ntasks-per-node") and (call.typed("ntasks") or call.typed("nodes")) and low * per_node != ntasks:
-        pass_over = "can't honor --ntasks-per-node set to %d which doesn't match the requested tasks %d with the number of requested nodes %d. Ignoring --ntasks-per-node."
-        call.warnings.append("srun: Warning: " + pass_over % (per_node, ntasks, low) + "\n")
-        request["ntasks_per_node"] = None
-    if ntasks < low:
-        call.warnings.append("srun: Warning: can't run %d processes on %d nodes, setting nnodes to %d\n" % (ntasks, low, ntasks))
-        low = ntasks
-        high = min(high, ntasks) if high is not None else ntasks
-    return ntasks, low, high
-
-
-def _whole(call, request):
-    """The srun that made the allocation has chosen by it already: its step takes all of it."""
-    total = len(call.info["nodes"])
-    ntasks = call.positive("ntasks") or (len(request["hosts"]) if request["hosts"] else environ.job_ntasks(call.info) or total)
-    request.update(exact=False, overlap=False, nodelist=[], exclude=[], relative=None, gres=None, gpus_total=None, mem_per_node=None, mem_per_cpu=None)
-    request.update(ntasks=ntasks, nodes_min=total, nodes_max=total)
-    if request["hosts"]:
-        request["nodes_min"] = request["nodes_max"] = len(set(request["hosts"]))
-
-
-def _memory(call):
-    found = {"mem_per_node": None, "mem_per_cpu": None}
-    typed = [name for name in ("mem", "mem-per-cpu", "mem-per-gpu") if call.typed(name)]
-    for name, field in (("mem", "mem_per_node"), ("mem-per-cpu", "mem_per_cpu")):
-        value = call.text(name)
-        if value is not None and (name in typed or not typed):
-            found[field] = memory.size(value, name)
-    return found
-
-
-def _gres(call, request, nodes):
-    """gres per node, gpus_total, gpus_per_task of the step."""
-    def items(parsed):
-        return [{"name": name, "type": kind, "count": count} for name, kind, count in parsed]
-
-    have = {}
-    for share in call.info["nodes"]:
-        for full, ids in (share.get("gres") or {}).items():
-            have[full.split(":")[0]] = max(have.get(full.split(":")[0], 0), len(ids))
-    request.update(gres=None, gpus_total=None, gpus_per_task=None, gpu_type=None)
-    value = call.text("gres")
-    if value is not None:
-        if value.lower() != "none":
-            known = set(have) | {"gpu"}
-            asked = items(gres.parse_gres(value, known))
-            for item in asked:
-                if item["name"] not in have:
-                    raise Refusal("srun: error: Step requested GRES but job doesn't have GRES\n" + _no_step(call, "Invalid generic resource (gres) specification"))
-                if item["count"] > have[item["name"]]:
-                    text = "%s:%d" % (item["name"], item["count"])
-                    mine = "%s:%d" % (item["name"], have[item["name"]])
-                    raise Refusal("srun: error: Step requested gres_per_node=%s is more than the job's gres_per_node=%s\n" % (text, mine)
-                                  + _no_step(call, "Invalid generic resource (gres) specification"))  # fmt: skip
-            request["gres"] = asked
-        else:
-            request["gres"] = []
-    for name in ("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task"):
-        value = call.text(name)
-        if value is None or (not call.typed(name) and call.typed("gres")):
-            continue
-        if not have.get("gpu"):
-            if not call.typed(name):
-                continue
-            raise Refusal("srun: error: Step requested GRES but job doesn't have GRES\n" + _no_step(call, "Invalid generic resource (gres) specification"))
-        asked = items(gres.parse_gpus(value))
-        count = sum(item["count"] for item in asked)
-        if name == "gpus-per-node":
-            request["gres"] = asked
-        elif name == "gpus":
-            request["gpus_total"] = count
-            request["gpu_type"] = asked[0]["type"] if asked else None
-        elif name == "gpus-per-task":
-            request["gpus_per_task"] = count
-
-
-def _no_step(call, reason):
-    return "srun: error: Unable to create step for job %s: %s\n" % (call.info["job"], reason)
-
-
-def _placement(call):
-    request = {"relative": None, "nodelist": [], "exclude": [], "hosts": []}
-    value = call.text("relative")
-    if value is not None:
-        request["relative"] = numbers.natural(value, "--relative")
-    for name, field in (("nodelist", "nodelist"), ("exclude", "exclude")):
-        value = call.text(name)
-        if value is None:
-            continue
-        if "/" in value:
-            request[field] = [host for line in call.lines(value) for host in hostlist.expand(line)]
-        else:
-            try:
-                request[field] = hostlist.expand(value)
-            except hostlist.HostlistError:
-                raise Refusal(_no_step(call, "Requested node configuration is not available"))
-    if call.text("nodefile"):
-        request["nodelist"] = [host for line in call.lines(call.text("nodefile")) for host in hostlist.expand(line)]
-    return request
-
-
-def _distribution(call, request):
-    value = call.text("distribution")
-    if value is None and call.env.get("SLURM_DISTRIBUTION"):
-        value = call.env["SLURM_DISTRIBUTION"]
-    if value == "plane" and call.env.get("SLURM_DIST_PLANESIZE"):
-        value = "plane=" + call.env["SLURM_DIST_PLANESIZE"]
-    found = {"kind": "", "plane": 0, "pack": False}
-    if value:
-        try:
-            found = layout.parse_distribution(words.distribution(value) if call.typed("distribution") else value)
-        except Invalid:
-            raise
-        except ValueError:
-            found = {"kind": "", "plane": 0, "pack": False}  # of an environment that means something else by it
-    request["distribution"] = found
-    hostfile = call.env.get("SLURM_HOSTFILE")
-    if found["kind"] == "arbitrary" or (hostfile and not call.typed("distribution")):
-        if hostfile:
-            hosts = [host for line in call.lines(hostfile) for host in hostlist.expand(line)]
-        else:
-            hosts = list(request["nodelist"])
-        ntasks = call.positive("ntasks")
-        if ntasks and len(hosts) < ntasks:
-            raise Refusal("srun: error: Too few NodeNames in Slurm Hostfile\nsrun: error: Failure getting NodeNames from hostfile\n")
-        request["hosts"] = hosts[:ntasks] if ntasks else hosts
-
-
 def _kill_on_bad_exit(call):
     value = call.options.get("kill-on-bad-exit")
     if value is None:
@@ -305,7 +99,7 @@ def _kill_on_bad_exit(call):
 
 
 def _export(call):
-    """(names or None for all, assignments, whether anything of the environment but SLURM_* goes)."""
+    """--export: (names of variables that go, None for all of them; assignments)."""
     value = call.text("export")
     if value is None or value == "ALL":
         return None, {}
@@ -343,7 +137,7 @@ def _export_items(value):
 def _environment(call, names, assigned):
     env = dict(call.env)
     if names is not None:
-        env = dict((key, value) for key, value in env.items() if key.startswith("SLURM_") or key in names)
+        env = {key: value for key, value in env.items() if key.startswith("SLURM_") or key in names}
         env.pop("SLURM_EXPORT_ENV", None)
     env.update(assigned)
     return env
@@ -401,8 +195,10 @@ def _stdio(call, request):
     for name, field in (("input", "stdin"), ("output", "stdout"), ("error", "stderr")):
         request[field] = call.text(name)
     mode = call.text("open-mode")
-    request["open_mode"] = words.open_mode(mode) if mode is not None and call.typed("open-mode") else "append" if mode in ("a", "append") else "truncate"
-    request["no_pty"] = None
+    if mode is not None and call.typed("open-mode"):
+        request["open_mode"] = words.open_mode(mode)
+    else:
+        request["open_mode"] = "append" if mode in ("a", "append") else "truncate"
     if request["pty"]:
         ttys = call.call["meta"].get("tty", "")
         if "0" not in ttys:
@@ -417,27 +213,29 @@ def _binding(call):
     value = call.text("cpu-bind")
     if not call.typed("cpu-bind") or value is None:
         return
-    known = ("quiet", "q", "verbose", "v", "none", "no", "rank", "sockets", "socket", "cores", "core", "threads", "thread", "ldoms", "ldom", "boards", "board", "rank_ldom", "help")
     heads = [part.partition(":")[0] for part in value.lower().split(",")]
     for head in heads:
         if head in ("map_cpu", "mask_cpu", "map_ldom", "mask_ldom"):
             break
-        if head not in known:
-            raise Refusal('srun: error: unrecognized --cpu-bind argument "%s"\nsrun: fatal: Failed to parse --cpu-bind= values.\n' % value, 1)
+        if head not in _CPU_BINDS:
+            raise Refusal(
+                'srun: error: unrecognized --cpu-bind argument "%s"\nsrun: fatal: Failed to parse --cpu-bind= values.\n' % value, 1
+            )
     call.warnings.append("srun: %s\n" % DEFAULT_CPU_BIND)
 
 
 def parse_step(info, call):
     """srun's argv and environment inside an allocation → the step request (dict), {"refuse": {"out", "err", "code"}} or {"read": [paths]}.
 
-    call: argv (list of str without argv[0]), env (str → str), cwd, meta (of the CALL; "tty" names the terminals), and after a "read" answer files:
-    {path: (errno or 0, bytes)}. The request's keys are those of `Ledger.place`, `layout.layout`, `Talk` and: name, argv, programs (argv of
-    each rank, or None), env, cwd, stdin, stdout, stderr, open_mode, pty, label, unbuffered, time_limit (seconds or None), immediate,
-    standalone, warnings (text to say first), task_prolog, task_epilog, submit_line.
+    call: argv (list of str without argv[0]), env (str → str), cwd, meta (of the CALL; "tty" names the terminals), and after a "read"
+    answer files: {path: (errno or 0, bytes)}. The request's keys are those of `Ledger.place`, `layout.layout`, `Talk` and: name, argv,
+    programs (argv of each rank, or None), env, set_env, bare_env, cwd, stdin, stdout, stderr, open_mode, pty, label, unbuffered,
+    time_limit (seconds or None), immediate, standalone, begin_text (to say first), prolog, epilog, task_prolog, task_epilog,
+    propagate (names of limits that go), submit_line.
     """
     try:
         return _parse(info, call)
-    except _Read as need:
+    except srunsize.Read as need:
         return {"read": [need.args[0]]}
     except Refusal as no:
         return {"refuse": {"out": no.out, "err": no.err, "code": no.code}}
@@ -448,7 +246,7 @@ def parse_step(info, call):
 
 
 def _parse(info, call_fields):
-    call = _Call(info, call_fields)
+    call = srunsize.Parsed(info, call_fields)
     _information(call)
     _refused_rows(call)
     options = call.options
@@ -463,22 +261,22 @@ def _parse(info, call_fields):
     request["exact"] = (request["exact"] or bool(cpus)) and not call.flag("whole")
     request["ntasks_per_node"] = call.positive("ntasks-per-node")
     request["warnings"] = call.warnings
-    request.update(_placement(call))
+    request.update(srunsize.placement(call))
     _binding(call)
     if call.text("gpu-bind") is not None and call.typed("gpu-bind"):
         words.gpu_bind(call.text("gpu-bind"))
     wait = call.text("wait")
     request["wait"] = numbers.natural(wait, "--wait") if wait is not None else 0
-    _distribution(call, request)
-    request.update(_memory(call))
-    _gres(call, request, None)
+    srunsize.distribution(call, request)
+    request.update(srunsize.memories(call))
+    srunsize.devices(call, request)
     if request["standalone"]:
-        _whole(call, request)
+        srunsize.whole(call, request)
     else:
-        low, high = _nodes(call, request)
+        low, high = srunsize.node_counts(call, request)
         if request["hosts"]:
             low = high = len(set(request["hosts"]))
-        request["ntasks"], request["nodes_min"], request["nodes_max"] = _tasks(call, request, low, high)
+        request["ntasks"], request["nodes_min"], request["nodes_max"] = srunsize.task_count(call, request, low, high)
     limit = call.text("time")
     request["time_limit"] = None
     if limit is not None and (call.typed("time") and not request["standalone"]):
@@ -496,6 +294,8 @@ def _parse(info, call_fields):
     request["cwd"] = call.text("chdir") or call_fields["cwd"]
     if not request["cwd"].startswith("/"):
         request["cwd"] = os.path.join(call_fields["cwd"], request["cwd"])
+    value = call.options.get("propagate")
+    request["propagate"] = None if value is None else list(words.propagate(None if value is True else value))
     request["task_prolog"] = call.text("task-prolog")
     request["task_epilog"] = call.text("task-epilog")
     for name in ("prolog", "epilog"):
@@ -514,7 +314,7 @@ def _programs(call, request):
         name = call.command[0]
         errno, data = call.file(name)
         if errno:
-            raise _error("Could not open multi_prog config file %s" % name)
+            raise srunsize.error("Could not open multi_prog config file %s" % name)
         try:
             text = data.decode("utf-8", "surrogateescape")
             request["programs"] = multiprog.parse(text, request["ntasks"], name, call.command[1:])
@@ -531,9 +331,12 @@ def _step_base(call, request):
     if request["cpus_per_task"]:
         extra["SLURM_CPUS_PER_TASK"] = str(request["cpus_per_task"])
     for option, variable in (
-        ("ntasks-per-node", "SLURM_NTASKS_PER_NODE"), ("ntasks-per-core", "SLURM_NTASKS_PER_CORE"), ("ntasks-per-socket", "SLURM_NTASKS_PER_SOCKET"),
-        ("ntasks-per-gpu", "SLURM_NTASKS_PER_GPU"), ("threads-per-core", "SLURM_THREADS_PER_CORE"),
-    ):  # fmt: skip
+        ("ntasks-per-node", "SLURM_NTASKS_PER_NODE"),
+        ("ntasks-per-core", "SLURM_NTASKS_PER_CORE"),
+        ("ntasks-per-socket", "SLURM_NTASKS_PER_SOCKET"),
+        ("ntasks-per-gpu", "SLURM_NTASKS_PER_GPU"),
+        ("threads-per-core", "SLURM_THREADS_PER_CORE"),
+    ):
         if call.typed(option) and call.text(option):
             extra[variable] = call.text(option)
     if call.typed("hint") and call.text("hint") == "nomultithread":
@@ -552,11 +355,8 @@ def _step_base(call, request):
             kind, _, listed = call.text(option).partition(":")
             verbose = "verbose" if kind.startswith("v") else "quiet"
             kind = kind.split(",")[-1]
-            extra.update({prefix: "%s,%s" % (verbose, kind), prefix + "_LIST": listed, prefix + "_TYPE": kind, prefix + "_VERBOSE": verbose})
+            extra.update(
+                {prefix: "%s,%s" % (verbose, kind), prefix + "_LIST": listed, prefix + "_TYPE": kind, prefix + "_VERBOSE": verbose}
+            )
     request["set_env"] = extra
     return env
-
-
-def quoted(argv):
-    """A command line as a shell would take it."""
-    return " ".join(shlex.quote(word) for word in argv)

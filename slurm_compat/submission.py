@@ -105,9 +105,9 @@ async def clusters(asked: Asked, client: Client, api: Api) -> str | None:
     return ours
 
 
-async def tell(asked: Asked, client: Client) -> None:
+async def tell(asked: Asked, client: Client, *, listing: bool = True) -> None:
     """Print the lines that parsing collected, and the listing of -v."""
-    if asked.verbose:
+    if listing and asked.verbose:
         await client.out("".join(spoken(asked.command, "info", line) for line in asked.listing()), 2)
     for kind, line in asked.said:
         if kind == "error" or not asked.other.get("quiet"):

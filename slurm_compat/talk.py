@@ -16,14 +16,49 @@ from slurm_compat import layout, notices
 
 # what strsignal(3) of glibc says; Python has it only from 3.8 on
 SIGNAL_NAMES = {
-    1: "Hangup", 2: "Interrupt", 3: "Quit", 4: "Illegal instruction", 5: "Trace/breakpoint trap", 6: "Aborted", 7: "Bus error",
-    8: "Floating point exception", 9: "Killed", 10: "User defined signal 1", 11: "Segmentation fault", 12: "User defined signal 2",
-    13: "Broken pipe", 14: "Alarm clock", 15: "Terminated", 16: "Stack fault", 17: "Child exited", 18: "Continued", 19: "Stopped (signal)",
-    20: "Stopped", 21: "Stopped (tty input)", 22: "Stopped (tty output)", 23: "Urgent I/O condition", 24: "CPU time limit exceeded",
-    25: "File size limit exceeded", 26: "Virtual timer expired", 27: "Profiling timer expired", 28: "Window changed", 29: "I/O possible",
-    30: "Power failure", 31: "Bad system call",
-}  # fmt: skip
-CAUGHT = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGALRM, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
+    1: "Hangup",
+    2: "Interrupt",
+    3: "Quit",
+    4: "Illegal instruction",
+    5: "Trace/breakpoint trap",
+    6: "Aborted",
+    7: "Bus error",
+    8: "Floating point exception",
+    9: "Killed",
+    10: "User defined signal 1",
+    11: "Segmentation fault",
+    12: "User defined signal 2",
+    13: "Broken pipe",
+    14: "Alarm clock",
+    15: "Terminated",
+    16: "Stack fault",
+    17: "Child exited",
+    18: "Continued",
+    19: "Stopped (signal)",
+    20: "Stopped",
+    21: "Stopped (tty input)",
+    22: "Stopped (tty output)",
+    23: "Urgent I/O condition",
+    24: "CPU time limit exceeded",
+    25: "File size limit exceeded",
+    26: "Virtual timer expired",
+    27: "Profiling timer expired",
+    28: "Window changed",
+    29: "I/O possible",
+    30: "Power failure",
+    31: "Bad system call",
+}
+CAUGHT = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGPIPE,
+    signal.SIGALRM,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCONT,
+)
 _FORWARDED = (signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 INTERRUPT_WINDOW = 1.0  # seconds for the second Ctrl-C
 
@@ -106,9 +141,13 @@ class Talk:
         self.waiting = False
         self.step, self.layout = step, step_layout
         self._verbose("launch/slurm: launch_p_step_launch: CpuBindType=(null type)")
-        for node, ranks in zip(step_layout["nodes"], step_layout["tasks"]):
+        for index, ranks in enumerate(step_layout["tasks"]):
+            node = step_layout["nodes"][index]
             text = layout.ranges(ranks)
-            self._verbose("launching StepId=%d.%s on host %s, %d tasks: %s" % (self.job, step, node, len(ranks), "[%s]" % text if len(ranks) > 1 else text))
+            self._verbose(
+                "launching StepId=%d.%s on host %s, %d tasks: %s"
+                % (self.job, step, node, len(ranks), "[%s]" % text if len(ranks) > 1 else text)
+            )
         self._verbose("route/default: init: route default plugin loaded")
 
     def cancelled_pending(self, signum):
@@ -137,8 +176,10 @@ class Talk:
         for rank in ranks:
             self.status[rank] = status
         word = "task" if len(ranks) == 1 else "tasks"
-        self._verbose("launch/slurm: _task_finish: Received task exit notification for %d %s of StepId=%d.%s (status=0x%04x)."
-                      % (len(ranks), word, self.job, self.step, status))  # fmt: skip
+        self._verbose(
+            "launch/slurm: _task_finish: Received task exit notification for %d %s of StepId=%d.%s (status=0x%04x)."
+            % (len(ranks), word, self.job, self.step, status)
+        )
         how = how_ended(status)
         died_of = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         if how and not (died_of == signal.SIGINT and self._quit):

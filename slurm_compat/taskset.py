@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 BITSTR_LEN = 64
 ID_SIZE = 31  # squeue cuts "12_[…]" at this many characters unless SLURM_BITSTR_LEN is set
@@ -18,7 +19,7 @@ def tasks_text(tasks: Sequence[int]) -> str:
     """Ascending task numbers in short: ranges joined, six or more in equal steps as low-high:step."""
     if len(tasks) > 5:
         step = tasks[1] - tasks[0]
-        if step > 1 and all(b - a == step for a, b in zip(tasks, tasks[1:])):
+        if step > 1 and all(b - a == step for a, b in pairwise(tasks)):
             return f"{tasks[0]}-{tasks[-1]}:{step}"
     if tasks and tasks[-1] - tasks[0] == len(tasks) - 1:  # the usual array: one range
         return f"{tasks[0]}-{tasks[-1]}" if len(tasks) > 1 else f"{tasks[0]}"

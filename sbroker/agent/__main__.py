@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from . import kernel
+from . import kernel, users
 from .calls import session_code
 from .loop import Loop
 from .namespaces import Names
@@ -24,6 +24,8 @@ def main(argv=None):
     serve_parser.add_argument("--hostname", help="take this host name in a namespace of its own (root only)")
     serve_parser.add_argument("--front", default="", help="module with the NodeFront functions (else the broker names it)")
     serve_parser.add_argument("--broker-uid", type=int, help="uid that may connect as broker, besides root (default: the agent's own)")
+    serve_parser.add_argument("--min-uid", type=int, default=users.MIN_UID, help="least uid whose jobs a broker that is not root may start")
+    serve_parser.add_argument("--allow-root-jobs", action="store_true", help="root's jobs may run here")
     options = parser.parse_args(argv)
     if options.command != "serve":
         parser.error("which command?")
@@ -52,7 +54,7 @@ def serve(options):
             print(f"sbroker agent: no host name of our own: {error}", file=sys.stderr)
     kernel.become_subreaper()
     loop = Loop()
-    Relay(loop, folder, options.node, hostname, names, options.front, options.broker_uid)
+    Relay(loop, folder, options.node, hostname, names, options.front, options.broker_uid, users.Policy(options.min_uid, options.allow_root_jobs))
     session_code()  # loaded once here, shared by all supervisors
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(signum, loop.stop)

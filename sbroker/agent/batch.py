@@ -37,11 +37,12 @@ class Batch:
         self._stderr = os.dup(files[2])
         node = sup.node
         script = sup.rundir.file("slurm_script")
+        work_dir = spec.get("work_dir", "/")
         plan = tasks.Plan(
-            [script] + list(spec.get("script_args", ())), self._environ(user_env), spec.get("work_dir", "/"), files, session=True,
+            [script] + list(spec.get("script_args", ())), self._environ(user_env), work_dir, files, session=True,
             limits=spec.get("limits"), memory=sup.share.get("mem", 0), pid_names=("SLURM_TASK_PID",),
             # Slurm says it twice: once for its own process, once for the task
-            chdir_failed=lambda error: 2 * sup.front.notice("chdir", {"node": node, "path": spec.get("work_dir", "/"), "error": error.strerror}),
+            chdir_failed=lambda error: 2 * sup.front.notice("chdir", {"node": node, "path": work_dir, "error": error.strerror}),
             exec_failed=lambda error: sup.front.notice("execve", {"node": node, "path": _blamed(script, error), "error": error.strerror}),
         )
         try:
@@ -61,8 +62,8 @@ class Batch:
         """Descriptors of 0, 1, 2 as the user opens them; OSError with the file's name."""
         sup, info = self.sup, self.sup.info
         array = info.get("array") or {}
-        fields = {"job": info["job"], "name": info["name"], "user": info["user"]["name"], "node": sup.node, "node_index": 0, "rank": 0, "step": "batch",
-                  "imitate": info.get("imitate", ""), "array_id": array.get("id"), "array_task": array.get("task")}
+        fields = {"job": info["job"], "name": info["name"], "user": info["user"]["name"], "node": sup.node, "node_index": 0, "rank": 0,
+                  "step": "batch", "imitate": info.get("imitate", ""), "array_id": array.get("id"), "array_task": array.get("task")}
         work_dir = spec.get("work_dir", "/")
 
         def path(pattern):
@@ -116,9 +117,10 @@ class Batch:
         shell = user.get("shell") or "/bin/sh"
         out = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         null = os.open(os.devnull, os.O_RDWR)
-        base = {"HOME": user.get("home", "/"), "USER": user["name"], "LOGNAME": user["name"], "SHELL": shell, "PATH": "/usr/local/bin:/usr/bin:/bin"}
-        plan = tasks.Plan(["-" + os.path.basename(shell), "-c", "env -0"], base, user.get("home", "/"), (null, out, null), path=shell, session=True,
-                          chdir_failed=lambda _error: b"")
+        home = user.get("home", "/")
+        base = {"HOME": home, "USER": user["name"], "LOGNAME": user["name"], "SHELL": shell, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+        login = ["-" + os.path.basename(shell), "-c", "env -0"]
+        plan = tasks.Plan(login, base, home, (null, out, null), path=shell, session=True, chdir_failed=lambda _error: b"")
 
         def captured(process):
             timer.cancel()

@@ -1,6 +1,6 @@
 """sbcast: a file of the client's side to the same path on every node of the job.
 
-The head reads it through the client in pieces and passes them on as `bcast {id, path, mode, force, times}` + data; the last piece has `end`.
+The head reads it through the client in pieces, passed on as `bcast {id, path, mode, force, times}` + data; the last piece has `end`.
 A node writes as it comes, into the file itself, as Slurm does, and answers `bcast_done {id, errno}` once, at the first failure or the end.
 """
 
@@ -46,7 +46,7 @@ class Sbcast(Session):
         self._mode = stat.S_IMODE(found.st_mode) & 0o777
         if self.wish["preserve"]:
             self._times = [found.st_atime_ns, found.st_mtime_ns]
-        self._left = set(share["node"] for share in self.sup.info["nodes"])
+        self._left = {share["node"] for share in self.sup.info["nodes"]}
         self.grant(_HANDLE, 0, _WINDOW)
 
     def input(self, handle, offset, data):
@@ -54,8 +54,15 @@ class Sbcast(Session):
             return
         self._received += len(data)
         dest = self.wish["dest"]
-        header = {"op": "bcast", "id": self.id, "path": dest if dest.startswith("/") else os.path.join(self.call["cwd"], dest), "mode": self._mode,
-                  "force": self.wish["force"], "times": self._times, "end": not data}  # fmt: skip
+        header = {
+            "op": "bcast",
+            "id": self.id,
+            "path": dest if dest.startswith("/") else os.path.join(self.call["cwd"], dest),
+            "mode": self._mode,
+            "force": self.wish["force"],
+            "times": self._times,
+            "end": not data,
+        }
         for share in self.sup.info["nodes"]:
             self.sup.steps.order(share["node"], dict(header), data)
         if data:

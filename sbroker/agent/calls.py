@@ -175,8 +175,8 @@ class Calls:
         waiting, self._waiting = self._waiting, []
         info = self.sup.info
         for number, payload in waiting:
-            self.sup.tell({"op": "chan_open", "chan": number, "job": info["job"], "run": info["run"], "kind": "call", "uid": info["user"]["uid"],
-                           "options": {}}, payload)
+            self.sup.tell({"op": "chan_open", "chan": number, "job": info["job"], "run": info["run"], "kind": "call",
+                           "uid": info["user"]["uid"], "options": {}}, payload)
 
     def _upward(self, channel, stream, data):
         frames = channel.send(data)

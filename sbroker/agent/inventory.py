@@ -13,8 +13,8 @@ def boot_id():
 
 
 def take(now, hostname):
-    """The inventory: cpus, sockets, cores_per_socket, threads_per_core, memory and tmp (MiB), gres {name: count}, arch, os, hostname, boot_time.
-    `now`: seconds since the epoch."""
+    """The inventory: cpus, sockets, cores_per_socket, threads_per_core, memory, free_mem and tmp (MiB), gres {name: count}, load (one
+    minute), arch, os, hostname, boot_time. `now`: seconds since the epoch."""
     cpus = len(os.sched_getaffinity(0))
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
         sockets, cores, threads = topology(stream.read(), cpus)

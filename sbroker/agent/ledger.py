@@ -1,7 +1,7 @@
 """Who has which part of the allocation: the step ledger of a run's head.
 
-Pure bookkeeping over the run's nodes; standard library, Python 3.6. A step takes, on each node it runs on, either all that the job has there (as
-Slurm does unless told otherwise) or exactly what it asked for, or nothing at all (overlap).
+Pure bookkeeping over the run's nodes. A step takes, on each node it runs on, either all that the job has there (as Slurm does unless
+told otherwise) or exactly what it asked for, or nothing at all (overlap).
 """
 
 BUSY = "Requested nodes are busy"
@@ -25,9 +25,9 @@ class _Node:
     def __init__(self, index, share):
         self.index, self.name = index, share["node"]
         self.cpus, self.mem = share["cpus"], share.get("mem") or 0
-        self.gres = dict((name, list(ids)) for name, ids in (share.get("gres") or {}).items())
+        self.gres = {name: list(ids) for name, ids in (share.get("gres") or {}).items()}
         self.cpus_used = self.mem_used = 0
-        self.gres_used = dict((name, set()) for name in self.gres)
+        self.gres_used = {name: set() for name in self.gres}
 
     def free_gres(self, name, kind):
         """[(full name, index)] free of gres `name`, of any type if `kind` is None."""
@@ -55,8 +55,9 @@ class Ledger:
     def place(self, step, request):
         """Reserve for `step` and return [{"node", "cpus", "mem", "gres"}, …] in allocation order. Raises Busy or Never, changing nothing.
 
-        request (all optional but ntasks): ntasks, cpus_per_task, nodes_min, nodes_max, nodelist, exclude, relative, exact, overlap, overcommit,
-        hosts (arbitrary layout), mem_per_node, mem_per_cpu, gres ([{name, type, count}] per node; None: all of the job's; []: none),
+        request (all optional but ntasks): ntasks, cpus_per_task, nodes_min, nodes_max, nodelist, exclude, relative, exact, overlap,
+        overcommit, hosts (arbitrary layout), mem_per_node, mem_per_cpu, gres ([{name, type, count}] per node; None: all that the job has;
+        []: none),
         gpus_total (int), gpus_per_task.
         """
         candidates = self._candidates(request)
@@ -108,7 +109,7 @@ class Ledger:
     def _choose(self, candidates, request):
         """The nodes, in allocation order."""
         wanted = list(dict.fromkeys(request.get("hosts") or request.get("nodelist") or ()))
-        known = dict((node.name, node) for node in candidates)
+        known = {node.name: node for node in candidates}
         if any(name not in known for name in wanted):
             raise Never(NO_CONFIG)
         low = max(request.get("nodes_min") or 1, 1)
@@ -167,7 +168,11 @@ class Ledger:
             mem = node.mem
             if exact:
                 cpus = min(counts[place] * per_task, node.cpus if overlap else node.cpus - node.cpus_used) or 1
-                mem = request.get("mem_per_node") or (request.get("mem_per_cpu") or 0) * cpus or (node.mem * cpus // node.cpus if node.cpus else 0)
+                mem = (
+                    request.get("mem_per_node")
+                    or (request.get("mem_per_cpu") or 0) * cpus
+                    or (node.mem * cpus // node.cpus if node.cpus else 0)
+                )
                 if not overlap and node.mem and mem > node.mem - node.mem_used:
                     raise (Busy(BUSY) if mem <= node.mem else Never(NO_MEMORY))
             gres = self._gres(node, request, counts[place] if counts else None, gpus_left)
@@ -198,7 +203,7 @@ class Ledger:
     def _gres(self, node, request, tasks, gpus_left):
         asked = request.get("gres")
         if asked is None and gpus_left is None:
-            return dict((name, list(ids)) for name, ids in node.gres.items())
+            return {name: list(ids) for name, ids in node.gres.items()}
         items = list(asked or ())
         if gpus_left is not None:
             have = len(node.free_gres("gpu", None))
@@ -206,7 +211,11 @@ class Ledger:
         out = {}
         taken = set()
         for item in items:
-            free = [found for found in (self._all_gres(node, item) if request.get("overlap") else node.free_gres(item["name"], item.get("type"))) if found not in taken]
+            free = [
+                found
+                for found in (self._all_gres(node, item) if request.get("overlap") else node.free_gres(item["name"], item.get("type")))
+                if found not in taken
+            ]
             for name, index in free[: item.get("count", 1)]:
                 out.setdefault(name, []).append(index)
                 taken.add((name, index))

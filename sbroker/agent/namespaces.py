@@ -5,6 +5,7 @@ whose propagation is one way (from the host to us).
 """
 
 import os
+import socket
 
 from . import kernel
 
@@ -35,9 +36,19 @@ class Names:
 
     def add(self, names):
         """Make names resolve: {name: address}. What the host's own file says of a name is left alone."""
-        new = {name: address for name, address in names.items() if name not in self._known}
+        new = {name: address for name, address in names.items() if name not in self._known and _numeric(address)}
         if not self.active or not new:
             return
         with open(self.path, "a", encoding="utf-8") as stream:  # the same file: the mount shows it at once
             stream.write("".join(f"{address}\t{name}\n" for name, address in sorted(new.items())))
         self._known.update(new)
+
+
+def _numeric(address):
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, address)
+            return True
+        except OSError:
+            continue
+    return False

@@ -63,7 +63,8 @@ class Peers:
         self.sup.loop.call_later(min(_RETRY[1], _RETRY[0] * 2 ** min(tries, 10)), lambda: self._call(share))
 
     def _path(self, share):
-        """The supervisor's socket on a node: below its agent's folder, which the endpoint names ("unix:FOLDER" or "unix:FOLDER/agent.sock")."""
+        """The supervisor's socket on a node: below its agent's folder, which the endpoint names ("unix:FOLDER" or
+        "unix:FOLDER/agent.sock")."""
         folder = share["endpoint"][len("unix:") :]
         if folder.endswith("/agent.sock"):
             folder = os.path.dirname(folder)

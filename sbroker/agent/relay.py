@@ -21,11 +21,12 @@ _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half
 
 class Relay:
     """One node's agent in `folder`. `front`: name of the NodeFront module, or "" to wait for the broker's word.
-    `broker_uid`: who may connect besides root (None: our own user)."""
+    `broker_uid`: who may connect besides root (None: our own user). `policy`: users.Policy of this agent's own options."""
 
-    def __init__(self, loop, folder, node, hostname, names, front="", broker_uid=None):
+    def __init__(self, loop, folder, node, hostname, names, front="", broker_uid=None, policy=None):
         self.loop, self.folder, self.node, self.hostname, self.names = loop, folder, node, hostname, names
         self.settings = {}
+        self._own_policy = self.policy = policy or users.Policy()
         self.front = importlib.import_module(front) if front else None
         self.boot_id = inventory.boot_id()
         self.incarnation = f"{_identity(os.path.join(folder, 'id'))}:{self.boot_id}"
@@ -154,6 +155,7 @@ class Relay:
         self.settings = header.get("settings") or {}
         if self.settings.get("front"):
             self.front = importlib.import_module(self.settings["front"])
+        self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
         self.names.add(self.settings.get("hosts") or {})
         self._broker, self._link = stream, link
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
@@ -187,7 +189,7 @@ class Relay:
         key = (header["job"], header["run"])
         if op == "prepare":
             script = header.get("script_size", 0)
-            self.names.add({share["node"]: share.get("address") or "127.0.0.1" for share in header["info"]["nodes"]})
+            self.names.add({share["node"]: share.get("address", "") for share in header["info"]["nodes"]})
             self.runs.prepare(header, body[:script], body[script : script + header.get("environ_size", 0)])
         elif op == "start":
             self.runs.start(key)

@@ -44,8 +44,8 @@ class RunDir:
         return True
 
     def prepare(self, info, script, environ, owner=None):
-        """Write the description, durably except for the folder's own entry (`sync_folder`), and make us HELD; an unfinished attempt is
-        written over. Returns the state before: NEW, HELD, ACTIVE, ENDED or REVOKED; only NEW is changed. OSError (disk full, …): still NEW.
+        """Write the record, durably except for the folder's own entry (`sync_folder`), and make us HELD; an unfinished attempt is written
+        over. Returns the state before: NEW, HELD, ACTIVE, ENDED or REVOKED; only NEW is changed. OSError (disk full, …): still NEW.
         `owner`: (uid, gid) to give all to, or None."""
         if not self.make():
             state = self.state()
@@ -65,7 +65,7 @@ class RunDir:
         return NEW
 
     def revoke(self):
-        """Take the run before it starts. Returns the state before: NEW or REVOKED or HELD (now it is REVOKED), ACTIVE or ENDED (too late)."""
+        """Take the run before it starts. Returns the state before: NEW, HELD or REVOKED (it is REVOKED now), ACTIVE or ENDED (too late)."""
         state = NEW if self.make() else self.state()
         if state == NEW:
             write(self.file("revoked"), b"", 0o600)

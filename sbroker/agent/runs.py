@@ -35,7 +35,7 @@ class Record:
 
 
 class Runs:
-    """`relay` offers: loop, node, settings, front, names, report(kind, record or key, data, time, origin), from_supervisor(record, header, body),
+    """`relay` offers: loop, node, settings, policy, front, journal, report(kind, key, data, time, origin), from_supervisor(record, header, body),
     supervisor_gone(record)."""
 
     def __init__(self, relay, folder):
@@ -98,7 +98,7 @@ class Runs:
             elif record.state == REVOKED:
                 self.relay.report("refused", key, {"error": "the run was revoked first"})
             return
-        refusal = users.refusal(info["user"], self.relay.settings)
+        refusal = self.relay.policy.refusal(info["user"])
         if refusal:
             return self.relay.report("refused", key, {"error": refusal})
         directory = RunDir(self.folder, *key)

@@ -1,11 +1,12 @@
 """Conversations with thin clients at a head's supervisor: srun, sattach, sbcast inside a job or handed over by the broker.
 
-`setup(sup)` prepares a supervisor of any node for steps; `accept(sup, call, caller)` serves one call; `wants(sup, call)` says whether a call
-from inside the job is for us. The ops of a session are counted from 1 and kept until the client acknowledged them, so that a client whose
-connection broke goes on where it was; a session nobody comes back to is treated as if the client had died.
+`setup(sup)` prepares a supervisor of any node for steps; `accept(sup, call, caller)` serves one call; `wants(sup, call)` says whether a
+call from inside the job is for us. The ops of a session are counted from 1 and kept until the client acknowledged them, so that a client
+whose connection broke goes on where it was; a session nobody comes back to is treated as if the client had died.
 """
 
 import collections
+import traceback
 
 from . import wire
 from .steps import Steps
@@ -67,6 +68,7 @@ class Session:
         self._acks = False  # whether this client acknowledges at all
         self._asked = 0
         self._answers = {}  # question number → fn(errno, data)
+        self._several = set()  # questions that get more than one answer
         self._timer = None
 
     # --- the client's connection
@@ -122,12 +124,25 @@ class Session:
         self._ops.clear()
 
     def _frame(self, op, payload):
+        """One frame of the client. What goes wrong in one session must not take the run with it: it is told and ends that session."""
+        try:
+            self._handle(op, payload)
+        except Exception as error:
+            self.sup.report("notice", {"text": "session %s: %s" % (self.call["name"], traceback.format_exc())})
+            self.say("%s: fatal: internal error: %s\n" % (self.call["name"], error), 2)
+            self.exit(1)
+            self.client_gone()
+
+    def _handle(self, op, payload):
         if op == wire.ACK:
             self._acks = True
             self._acknowledged(int.from_bytes(payload[:8], "big"))
             self._drained()
         elif op == wire.REPLY:
-            answer = self._answers.pop(int.from_bytes(payload[:4], "big"), None)
+            number = int.from_bytes(payload[:4], "big")
+            answer = self._answers.get(number)
+            if number not in self._several:
+                self._answers.pop(number, None)
             if answer is not None:
                 answer(int.from_bytes(payload[4:8], "big", signed=True), payload[8:])
         elif self.ended:
@@ -165,19 +180,30 @@ class Session:
         """Whether more output may be sent now."""
         return self.caller is not None and self.caller.pending < ROOM and (not self._acks or self._size < _BOUND)
 
-    def ask(self, op, payload, answer):
-        """Send a question; `answer(errno, data)` is called with its REPLY."""
+    def ask(self, op, payload, answer, several=False):
+        """Send a question; `answer(errno, data)` is called with its REPLY, or, with `several`, with each one until `settled(number)`."""
         self._asked += 1
         self._answers[self._asked] = answer
+        if several:
+            self._several.add(self._asked)
         self.send(op, self._asked.to_bytes(4, "big") + payload)
         return self._asked
+
+    def settled(self, number):
+        """No more replies are expected to this question."""
+        self._several.discard(number)
+        self._answers.pop(number, None)
 
     def read(self, path, answer, limit=16 << 20):
         """Read a file on the client's side, as the user."""
         self.ask(wire.READ, limit.to_bytes(8, "big") + path.encode("utf-8", "surrogateescape"), answer)
 
     def open(self, handle, flags, path, answer):
-        self.ask(wire.OPEN, handle.to_bytes(4, "big") + flags.to_bytes(4, "big") + (0o666).to_bytes(4, "big") + path.encode("utf-8", "surrogateescape"), answer)
+        self.ask(
+            wire.OPEN,
+            handle.to_bytes(4, "big") + flags.to_bytes(4, "big") + (0o666).to_bytes(4, "big") + path.encode("utf-8", "surrogateescape"),
+            answer,
+        )
 
     def say(self, data, handle=1):
         if data:
@@ -223,6 +249,7 @@ class Session:
 
 def decoded(call):
     """wire.parse_call's dict with argv, env and cwd as str (surrogates for bytes that are not UTF-8)."""
+
     def text(data):
         return data.decode("utf-8", "surrogateescape")
 
@@ -230,7 +257,7 @@ def decoded(call):
         call,
         cwd=text(call["cwd"]),
         argv=[text(word) for word in call["argv"]],
-        env=dict((text(key), text(value)) for key, value in call["env"].items()),
+        env={text(key): text(value) for key, value in call["env"].items()},
     )
 
 

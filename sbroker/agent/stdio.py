@@ -23,7 +23,7 @@ class Mode:
         elif text.isdigit() and int(text) < ntasks:
             self.kind, self.rank = ONE, int(text)
         else:
-            self.paths = dict((rank, expand(text, rank)) for rank in range(ntasks))
+            self.paths = {rank: expand(text, rank) for rank in range(ntasks)}
             self.kind = FILES if per_node else FILE
 
 
@@ -91,7 +91,7 @@ class Plan:
 
 
 class Labels:
-    """"RANK: " before each line, the rank right-aligned to the width of the largest; a last line without end gets one."""
+    """ "RANK: " before each line, the rank right-aligned to the width of the largest; a last line without end gets one."""
 
     def __init__(self, ntasks):
         self._width = len(str(max(ntasks - 1, 0)))

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from . import bcast, sattach, stdio, wire
+from . import bcast, sattach, stdio, stephooks, wire
 from .session import Session, limits_of
 from .steps import Busy
 
@@ -64,14 +64,45 @@ class Srun(Session):
             self._act()
             return self.exit(self._error_code())
         self.step = step
-        index = dict((rank, number) for number, ranks in enumerate(step.layout["tasks"]) for rank in ranks)
+        index = {rank: number for number, ranks in enumerate(step.layout["tasks"]) for rank in ranks}
         names = step.layout["nodes"]
         info = self.sup.info
         array = info.get("array") or {}
-        fields = {"job": info["job"], "name": self.request["name"], "user": info["user"]["name"], "step": step.number, "array_id": array.get("id"),
-                  "array_task": array.get("task"), "imitate": info.get("imitate", "22.05")}  # fmt: skip
+        fields = {
+            "job": info["job"],
+            "name": self.request["name"],
+            "user": info["user"]["name"],
+            "step": step.number,
+            "array_id": array.get("id"),
+            "array_task": array.get("task"),
+            "imitate": info.get("imitate", "22.05"),
+        }
         self.plan = stdio.Plan(self.sup.front, self.request, fields, lambda rank: (names[index[rank]], index[rank]))
         self._open(list(self.plan.opens))
+
+    def _hook(self, name, then):
+        """Run srun's own --prolog or --epilog on the client's side, then go on; one that cannot be run is told of, no more."""
+        path = self.request.get(name)
+        if path is None:
+            return then()
+        error = stephooks.runnable(os.path.join(self.call["cwd"], path))
+        if error is not None:
+            self.talk.say("prolog_denied", path=path, error=error.strerror)
+            self._act()
+            return then()
+        answers = []
+
+        def answered(errno, data):
+            answers.append(data)
+            if errno or len(answers) == 2:
+                self.settled(number)
+                then()
+
+        env = b"".join(
+            b"%s=%s\0" % (key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+            for key, value in self.call["env"].items()
+        )
+        number = self.ask(wire.SPAWN, wire.fields(path.encode("utf-8", "surrogateescape") + b"\0", env), answered, several=True)
 
     def _too_late(self):
         self.sup.steps.forget(self._entry)
@@ -80,8 +111,8 @@ class Srun(Session):
     def _open(self, left):
         """Open the files of -i, -o and -e one after the other, then launch."""
         if not left:
-            return self._launch()
-        handle, flags, path, name, ranks = left[0]
+            return self._hook("prolog", self._launch)
+        handle, flags, path, name = left[0][:4]
 
         def opened(errno, _data):
             if self.ended:
@@ -89,7 +120,7 @@ class Srun(Session):
             if not errno:
                 return self._open(left[1:])
             self.sup.steps.abandon(self.step)
-            if name == "stdin" and len(self.plan.stdin.paths) == len(ranks) * len([entry for entry in self.plan.opens if entry[3] == "stdin"]) and self._several():
+            if name == "stdin" and self.plan.stdin.kind == stdio.FILES:
                 self.talk.launch_failed(sorted(self.plan.stdin.paths), "Slurmd could not connect IO")
                 self._act()
                 return self.exit(0)
@@ -99,10 +130,9 @@ class Srun(Session):
 
         self.open(handle, flags, path, opened)
 
-    def _several(self):
-        return self.plan.stdin.kind == stdio.FILES
-
     def _launch(self):
+        if self.ended:
+            return
         request, step, meta = self.request, self.step, self.call["meta"]
         if request.get("label"):
             self.labels = stdio.Labels(request["ntasks"])
@@ -114,15 +144,32 @@ class Srun(Session):
         self._act()
         umask = int(meta.get("umask") or "022", 8)
         names = request.get("propagate")
-        limits = dict((name, pair) for name, pair in limits_of(meta).items() if names is None or name in names)
-        describe = {"ntasks": request["ntasks"], "standalone": request["standalone"], "umask": umask, "verbose": request["verbose"],
-                    "set_env": request.get("set_env"), "bare_env": request.get("bare_env"), "pty": bool(pty),
-                    "gpus_per_task": request.get("gpus_per_task")}  # fmt: skip
+        limits = {name: pair for name, pair in limits_of(meta).items() if names is None or name in names}
+        describe = {
+            "ntasks": request["ntasks"],
+            "standalone": request["standalone"],
+            "umask": umask,
+            "verbose": request["verbose"],
+            "set_env": request.get("set_env"),
+            "bare_env": request.get("bare_env"),
+            "pty": bool(pty),
+            "gpus_per_task": request.get("gpus_per_task"),
+        }
         sources = [] if pty else self.plan.sources()
         stdin = "null" if not sources else self.plan.stdin.rank if self.plan.stdin.kind == stdio.ONE else "all"
         step.listeners.append(self)
-        self.sup.steps.launch(step, stdin, {"describe": describe, "umask": umask, "limits": limits, "pty": pty, "host": meta.get("host", ""),
-                                            "pid": int(meta.get("pid") or 0)})  # fmt: skip
+        self.sup.steps.launch(
+            step,
+            stdin,
+            {
+                "describe": describe,
+                "umask": umask,
+                "limits": limits,
+                "pty": pty,
+                "host": meta.get("host", ""),
+                "pid": int(meta.get("pid") or 0),
+            },
+        )
         for handle, _ranks in [(0, None)] if pty else sources:
             self._received[handle] = 0
             self._granted[handle] = INPUT_WINDOW
@@ -187,9 +234,13 @@ class Srun(Session):
 
     def finished(self):
         self._stop(self._tick)
-        code = self.talk.finish()
-        self._act()
-        self.exit(code)
+
+        def last():
+            code = self.talk.finish()
+            self._act()
+            self.exit(code)
+
+        self._hook("epilog", last)
 
     # --- from the client
 

@@ -23,7 +23,7 @@ import signal
 import struct
 import termios
 
-from . import procs, tasks
+from . import procs, stephooks, tasks
 from .loop import Stream
 from .stdio import LONG_LINE
 
@@ -86,27 +86,29 @@ class Task:
         self.process = None
         self.stdin = None  # Stream, or None when it has none any more
         self.streams = []
+        self.kept = None  # its outputs, held for --task-epilog
         self.ended = False
 
 
 class NodeStep:
     """One step here.
 
-    fields of the launch order: step, ranks, argv, programs ({rank: argv} or null), cwd, umask, limits, stdin ("null", "all" or a rank that reads),
-    unbuffered, pty (rows, cols of the terminal, or null), describe (the step as NodeFront.step_environ takes it), mem (MiB, 0 none),
-    prolog, epilog. env: what step_environ starts from.
+    fields of the launch order: step, ranks, argv, programs ({rank: argv} or null), cwd, umask, limits, stdin ("null", "all" or a rank
+    that reads), unbuffered, pty (rows, cols of the terminal, or null), describe (the step as NodeFront.step_environ takes it), mem (MiB,
+    0 none), prolog, epilog. env: what step_environ starts from.
     """
 
     def __init__(self, sup, tell, fields, env):
         self.sup, self.tell, self.fields = sup, tell, fields
         self.step = fields["step"]
         self.outputs = {1: Output(1, self._output), 2: Output(2, self._output)}
-        self.tasks = dict((rank, Task(rank)) for rank in fields["ranks"])
+        self.tasks = {rank: Task(rank) for rank in fields["ranks"]}
         self.pids = set()
         self.master = None  # Stream of the pseudo-terminal
         self._received = self._told = 0
         self._gathered = []  # [(rank, status)] not told yet
         self._gathering = self._linger = self._killing = None
+        self._started = []  # ranks not told of yet
         self.usage = {}
         self.done = False
         self._env = env
@@ -119,41 +121,78 @@ class NodeStep:
             base.pop("SBROKER_SOCKET")
         if self.fields.get("mem"):
             sup.memory_limit(self.step, self.fields["mem"] << 20)
-        started = []
         for rank in self.fields["ranks"]:
-            if self._start(rank, base):
-                started.append(rank)
+            self._start(rank, base)
         self._env = None
-        if started:
-            self.tell({"op": "step_started", "ranks": started})
+        self._tell_started()
         self._progress()
 
     def _start(self, rank, base):
         sup, task = self.sup, self.tasks[rank]
         env = sup.front.task_environ(sup.info, self.fields["describe"], sup.node, rank, base)
+        if not self.fields.get("prolog"):
+            return self._execute(task, env)
+
+        def then(changed, out, err):
+            if changed is None:
+                self._output(rank, 2, err)
+                self._not_started(task, None)
+            else:
+                if out:
+                    self.outputs[1].send(rank, out)
+                self._execute(task, changed)
+            self._tell_started()
+            self._progress()
+
+        try:
+            stephooks.prolog(self, self.fields["prolog"], env, self.fields["cwd"], then)
+        except (OSError, RuntimeError) as error:
+            self._not_started(task, error)
+
+    def _tell_started(self):
+        started, self._started = self._started, []
+        if started:
+            self.tell({"op": "step_started", "ranks": started})
+
+    def _execute(self, task, env):
+        sup, rank = self.sup, task.rank
         programs = self.fields.get("programs")
         argv = programs[str(rank)] if programs else self.fields["argv"]
         cwd = self.fields["cwd"]
         path = resolve(argv[0], env, cwd) if argv else ""
         try:
-            fds, ours = self._descriptors(rank)
+            fds, terminal = self._descriptors(rank)
         except OSError as error:
             return self._not_started(task, error)
         times = 2 if rank == self.fields["ranks"][0] else 1  # Slurm says it once for its own process and once for each task
         plan = tasks.Plan(
-            argv or [""], env, cwd, fds, path=path, tty=ours is self.master and ours is not None, session=True, umask=self.fields.get("umask"),
-            limits=self.fields.get("limits"), memory=0, step=self.step, pid_names=("SLURM_TASK_PID",),
+            argv or [""],
+            env,
+            cwd,
+            fds,
+            path=path,
+            tty=terminal is not None,
+            session=True,
+            umask=self.fields.get("umask"),
+            limits=self.fields.get("limits"),
+            memory=0,
+            step=self.step,
+            pid_names=("SLURM_TASK_PID",),
             chdir_failed=lambda error: times * sup.front.notice("chdir", {"node": sup.node, "path": cwd, "error": error.strerror}),
-            exec_failed=lambda error: sup.front.notice("execve" if argv else "no_program", {"node": sup.node, "path": path, "error": error.strerror}),
-        )  # fmt: skip
+            exec_failed=lambda error: sup.front.notice(
+                "execve" if argv else "no_program", {"node": sup.node, "path": path, "error": error.strerror}
+            ),
+        )
         try:
-            task.process = sup.spawn(plan, lambda process: self._exited(task, process))
+            task.process = sup.spawn(plan, lambda process: self._exited(task, process, env))
+            if self.fields.get("epilog"):
+                task.kept = (os.dup(fds[1]), os.dup(fds[2]))
         except (OSError, RuntimeError) as error:
-            self._close(fds)
             return self._not_started(task, error)
-        self._close(fds)
+        finally:
+            self._close(fds)
         self.pids.add(task.process.pid)
-        return True
+        self._started.append(rank)
 
     def _close(self, fds):
         for fd in set(fds):
@@ -166,9 +205,9 @@ class NodeStep:
                 stream.close()
         task.streams, task.stdin = [], None
         self._gathered.append((task.rank, 1 << 8))
-        text = error.strerror if isinstance(error, OSError) else str(error)
-        self._output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
-        return False
+        if error is not None:
+            text = error.strerror if isinstance(error, OSError) else str(error)
+            self._output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
 
     # --- streams
 
@@ -199,7 +238,7 @@ class NodeStep:
             task.stdin = Stream(self.sup.loop, high)
             task.stdin.on_drain = self._took
             task.stdin.on_close = lambda error: self._stdin_gone(task)
-        for number, ours in zip((1, 2), mine):
+        for number, ours in enumerate(mine, 1):
             self._read(task, number, ours)
         return tuple(fds), None
 
@@ -289,7 +328,10 @@ class NodeStep:
 
     # --- ends
 
-    def _exited(self, task, process):
+    def _exited(self, task, process, env):
+        if task.kept is not None:
+            kept, task.kept = task.kept, None
+            return stephooks.epilog(self, self.fields["epilog"], env, self.fields["cwd"], kept, lambda: self._exited(task, process, env))
         task.ended = True
         for key, value in process.usage.items():
             self.usage[key] = max(self.usage.get(key, 0), value) if key == "max_rss_kib" else self.usage.get(key, 0) + value

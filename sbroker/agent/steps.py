@@ -205,22 +205,42 @@ class Steps:
         for index, node in enumerate(step.layout["nodes"]):
             ranks = step.layout["tasks"][index]
             header = {
-                "op": "step_launch", "step": step.number, "ranks": ranks, "argv": request["argv"], "cwd": request["cwd"],
-                "programs": dict((str(rank), programs[rank]) for rank in ranks) if programs else None, "umask": details["umask"],
-                "limits": details["limits"], "stdin": stdin, "unbuffered": bool(request.get("unbuffered")), "pty": details.get("pty"),
-                "describe": describe, "mem": step.placed[index].get("mem") or 0,
-                "prolog": request.get("task_prolog"), "epilog": request.get("task_epilog"),
-            }  # fmt: skip
+                "op": "step_launch",
+                "step": step.number,
+                "ranks": ranks,
+                "argv": request["argv"],
+                "cwd": request["cwd"],
+                "programs": {str(rank): programs[rank] for rank in ranks} if programs else None,
+                "umask": details["umask"],
+                "limits": details["limits"],
+                "stdin": stdin,
+                "unbuffered": bool(request.get("unbuffered")),
+                "pty": details.get("pty"),
+                "describe": describe,
+                "mem": step.placed[index].get("mem") or 0,
+                "prolog": request.get("task_prolog"),
+                "epilog": request.get("task_epilog"),
+            }
             self.order(node, header, body)
         gres = {}
         for share in step.placed:
             for name, ids in share["gres"].items():
                 gres[name] = gres.get(name, 0) + len(ids)
-        sup.report("step_start", {
-            "step": step.number, "name": request["name"], "nodes": step.layout["nodes"], "ntasks": request["ntasks"],
-            "cpus": sum(share["cpus"] for share in step.placed), "mem": sum(share["mem"] for share in step.placed), "gres": gres,
-            "submit_line": request.get("submit_line", ""), "srun_host": details.get("host", ""), "srun_pid": details.get("pid", 0),
-        })  # fmt: skip
+        sup.report(
+            "step_start",
+            {
+                "step": step.number,
+                "name": request["name"],
+                "nodes": step.layout["nodes"],
+                "ntasks": request["ntasks"],
+                "cpus": sum(share["cpus"] for share in step.placed),
+                "mem": sum(share["mem"] for share in step.placed),
+                "gres": gres,
+                "submit_line": request.get("submit_line", ""),
+                "srun_host": details.get("host", ""),
+                "srun_pid": details.get("pid", 0),
+            },
+        )
         if request.get("time_limit"):
             step.limit = sup.loop.call_later(request["time_limit"], lambda: self.cancel(step, signal.SIGTERM, "step_time_limit"))
 

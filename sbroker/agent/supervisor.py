@@ -6,12 +6,13 @@ supervisors), calls.py (commands from inside the job, sessions from outside).
 
 For the steps, all on the one `Supervisor` object:
 
-    sup.info, sup.node, sup.dir, sup.loop, sup.front, sup.is_head, sup.share    description, node name, RunDir path, Loop, NodeFront,
-                                                                     whether this is nodes[0], this node's entry of info["nodes"]
+    sup.info, sup.node, sup.dir, sup.loop, sup.front                 description, node name, the run's folder, Loop, NodeFront
+    sup.is_head, sup.share                                           whether this is info["head"]; this node's entry of info["nodes"]
     sup.started, sup.over                                            tasks may run now; no new task may start any more
     sup.report(kind, data)                                           a report to the broker (step_start, step_end, notice)
-    sup.spawn(plan, on_exit) -> Process                              tasks.Plan, tasks.Process; on_exit(process) once it ended; RuntimeError after `over`
-    sup.processes                                                    set of live Processes on this node (Process.step: None batch, else a step number)
+    sup.spawn(plan, on_exit) -> Process                              tasks.Plan, tasks.Process; on_exit(process) once it ended
+    sup.processes                                                    set of live Processes on this node (Process.step: None batch,
+                                                                     else a step number)
     sup.signal_step(step, signum)                                    to all processes of that step here, descendants included
     sup.peers                                                        node → Peer with send(header, body=b""), pending; on the head all other
                                                                      nodes once connected, elsewhere only the head
@@ -86,8 +87,8 @@ class Supervisor:
         stream.resume()
 
     def _greeted(self, stream, early, data):
-        """The first bytes say who it is: a thin client's CALL (its fifth byte), else an agent, or a peer with the run's key. All are root's or
-        our own user's, as the kernel said."""
+        """The first bytes say who it is: a thin client's CALL (its fifth byte), else an agent, or a peer with the run's key. All are root's
+        or our own user's, as the kernel said."""
         early += data
         if len(early) < 5:
             return

@@ -12,7 +12,8 @@ import termios
 from . import limits as rlimits
 from . import procs
 
-_DEFAULTED = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP") if hasattr(signal, name))
+# what Python or the supervisor ignores or handles, and a task shall not
+_DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
 class Process:
@@ -79,7 +80,6 @@ def _child(plan):
         signal.set_wakeup_fd(-1)
         for signum in _DEFAULTED:
             signal.signal(signum, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if plan.session or plan.tty:
             os.setsid()

@@ -5,19 +5,35 @@ import os
 from .loop import peer_ids
 
 
-def refusal(user, settings, me=None):
-    """"" if this agent may run jobs of `user` (the description's user object), else a sentence. `settings`: min_uid, allow_root_jobs."""
-    me = os.geteuid() if me is None else me
-    uid = user["uid"]
-    if me != 0:
-        return "" if uid == me else f"this node's agent runs as uid {me} and cannot run jobs of uid {uid}"
-    if uid == 0:
-        return "" if settings.get("allow_root_jobs") else "jobs of root are not allowed here"
-    if uid < settings.get("min_uid", 1000):
-        return f"uid {uid} is below the least that may run jobs here ({settings.get('min_uid', 1000)})"
-    if any(group == 0 for group in [user["gid"]] + list(user.get("groups", []))) and not settings.get("allow_root_jobs"):
-        return "jobs with root's group are not allowed here"
-    return ""
+MIN_UID = 1000
+
+
+class Policy:
+    """Whose jobs may run here. The agent's own options bind a broker that is not root: its settings may only take away."""
+
+    def __init__(self, min_uid=MIN_UID, allow_root=False):
+        self.min_uid, self.allow_root = min_uid, allow_root
+
+    def under(self, settings, trusted):
+        """The policy with a broker's settings (min_uid, allow_root_jobs); `trusted`: the broker is root or our own user."""
+        min_uid, allow_root = settings.get("min_uid", MIN_UID), bool(settings.get("allow_root_jobs"))
+        if trusted:
+            return Policy(min_uid, allow_root or self.allow_root)
+        return Policy(max(min_uid, self.min_uid), self.allow_root)
+
+    def refusal(self, user, me=None):
+        """"" if this agent may run jobs of `user` (the description's user object), else a sentence."""
+        me = os.geteuid() if me is None else me
+        uid = user["uid"]
+        if me != 0:
+            return "" if uid == me else f"this node's agent runs as uid {me} and cannot run jobs of uid {uid}"
+        if uid == 0:
+            return "" if self.allow_root else "jobs of root are not allowed here"
+        if uid < self.min_uid:
+            return f"uid {uid} is below the least that may run jobs here ({self.min_uid})"
+        if 0 in [user["gid"], *user.get("groups", [])] and not self.allow_root:
+            return "jobs with root's group are not allowed here"
+        return ""
 
 
 def become(user):

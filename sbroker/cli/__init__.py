@@ -44,12 +44,12 @@ def down(timeout: float) -> None:
 @cli.command()
 def doctor() -> None:
     """Look at what a broker needs on this machine; each finding says what to do."""
-    from sbroker.cli import doctor
+    from sbroker.cli import checkup
 
-    findings = doctor.examine(os.environ)
+    findings = checkup.examine(os.environ)
     for finding in findings:
         click.echo("%-4s  %s" % (finding.level, finding.sentence))
-    if any(finding.level == doctor.BAD for finding in findings):
+    if any(finding.level == checkup.BAD for finding in findings):
         sys.exit(1)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from sbroker import __version__
 from sbroker.api import Api, Call, Client
-from sbroker.errors import Refused, SbrokerError
+from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.states import JobState
 
 Answer = Awaitable[str]
@@ -24,7 +24,8 @@ async def run(call: Call, client: Client, api: Api) -> int:
     try:
         await client.out(await answer(api, arguments) + "\n")
     except SbrokerError as error:
-        await client.out("sbroker: error: %s\n" % (error if not isinstance(error, Refused) else error.detail or error.code.value), 2)
+        known = isinstance(error, Refused) and error.code is Code.INVALID_JOB_ID
+        await client.out("sbroker: error: %s\n" % ("There is no job %s." % arguments[0] if known else error), 2)
         return 1
     return 0
 

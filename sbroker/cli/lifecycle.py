@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import select
 import signal
@@ -33,13 +34,21 @@ def up() -> str:
             return _start(where)
 
 
+def _entry() -> str:
+    """The file that joins broker and front end; found, not imported."""
+    spec = importlib.util.find_spec("sbroker_main")
+    if spec is None or spec.origin is None:
+        raise SbrokerError("The installation is not whole: the module sbroker_main is missing.")
+    return spec.origin
+
+
 def _start(where: paths.Paths) -> str:
     log = Path(where.logs) / "sbrokerd.log"
     env = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_"))}
     with open(log, "ab") as out:
         begin = out.tell()
-        process = subprocess.Popen([sys.executable, "-m", "sbroker_main", "--personal"], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                   cwd="/", env=env, start_new_session=True)
+        argv = [sys.executable, _entry(), "sbrokerd", "--personal"]
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", env=env, start_new_session=True)
     waited = 0.0
     while waited < START_WAIT:
         try:
@@ -55,17 +64,43 @@ def _start(where: paths.Paths) -> str:
 
 
 def down(timeout: float) -> str:
-    """Stop the broker that our commands ask, and wait for its end. Returns a sentence."""
-    with ask.connect(ask.whom()) as sock:
+    """Stop the broker that our commands ask, and the agents of a personal one; wait for their ends. Returns sentences, a line each.
+
+    Supervisors of running jobs go on by themselves; the next broker starts agents that find them.
+    """
+    socket = ask.whom()
+    said = []
+    try:
+        pid = _end(socket, timeout)
+        said.append("The broker (pid %d) has ended." % pid)
+    except ask.NoBroker as error:
+        said.append(str(error))
+    where = paths.personal(os.environ)
+    if socket == where.socket:
+        for agent in sorted(Path(where.spool).glob("*/agent.sock")):
+            try:
+                pid = _end(str(agent), timeout)
+            except ask.NoBroker:
+                continue  # a socket that an agent left when it was killed
+            said.append("The agent of %s (pid %d) has ended." % (agent.parent.name, pid))
+        supervisors = len(list(Path(where.spool).glob("*/runs/*/started")))
+        if supervisors:
+            said.append("%d parts of running jobs go on; the next broker finds them." % supervisors)
+    return "\n".join(said)
+
+
+def _end(socket: str, timeout: float) -> int:
+    """SIGTERM to the process that listens at `socket`, and wait; its pid. NoBroker if there is none."""
+    with ask.connect(socket) as sock:
         pid = ask.broker_pid(sock)
         handle = os.pidfd_open(pid)  # names this very process, whoever gets the number later
     try:
         signal.pidfd_send_signal(handle, signal.SIGTERM)
         ended, _, _ = select.select([handle], [], [], timeout)
     except PermissionError as error:
-        raise SbrokerError("The broker (pid %d) is not yours to stop." % pid) from error
+        raise SbrokerError("Process %d is not yours to stop." % pid) from error
     finally:
         os.close(handle)
     if not ended:
-        raise SbrokerError("The broker (pid %d) was told to end and still runs after %g seconds." % (pid, timeout))
-    return "The broker (pid %d) has ended." % pid
+        raise SbrokerError("Process %d was told to end and still runs after %g seconds." % (pid, timeout))
+    return pid

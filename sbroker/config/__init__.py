@@ -1,7 +1,7 @@
 """config.yaml as values: read, checked, and turned into what the core is configured with.
 
-    load(path) → Config       ConfigError names file, line, the wrong value and what would be right
-    default_config()          no file: this machine as one node in the partition debug
+load(path) → Config       ConfigError names file, line, the wrong value and what would be right
+default_config()          no file: this machine as one node in the partition debug
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sbroker.paths import Paths
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class PartitionConfig(Value, kw_only=True):
+class PartitionConfig(Value, frozen=True, kw_only=True):
     """One entry of `partitions`; `Partition` of the model is made of it."""
 
     name: str
@@ -46,24 +46,24 @@ class PartitionConfig(Value, kw_only=True):
     hidden: bool = False
 
 
-class User(Value, kw_only=True):
+class User(Value, frozen=True, kw_only=True):
     accounts: tuple[str, ...] = ()
     default_account: str | None = None
     qos: tuple[str, ...] = ()
     default_qos: str | None = None
 
 
-class Account(Value, kw_only=True):
+class Account(Value, frozen=True, kw_only=True):
     budget: str | None = None  # "5000 USD/month"; sites that cost nothing never use it
     on_exhausted: Literal["drain", "cancel", "continue"] = "drain"
     shares: Positive = 1
 
 
-class Qos(Value, kw_only=True):
+class Qos(Value, frozen=True, kw_only=True):
     priority: int = 0
 
 
-class Head(Value, kw_only=True):
+class Head(Value, frozen=True, kw_only=True):
     """The keys of the file that are single values."""
 
     cluster: str = "sbroker"
@@ -81,7 +81,7 @@ class Head(Value, kw_only=True):
     submit_hook: str | None = None
 
 
-class Config(Head, kw_only=True):
+class Config(Head, frozen=True, kw_only=True):
     """A checked configuration. `sites` holds settings of each site's kind; `file` is "" when there is none."""
 
     file: str = ""
@@ -104,14 +104,31 @@ class Config(Head, kw_only=True):
         for node in self.nodes():
             of_site.setdefault(node.site, []).append(node.name)
         return tuple(
-            Partition(nodes=tuple(name for site in part.sites for name in of_site.get(site, ())),
-                      **{field: _plain(getattr(part, field)) for field in PartitionConfig.__struct_fields__})
-            for part in self.parts)
+            Partition(
+                nodes=tuple(name for site in part.sites for name in of_site.get(site, ())),
+                **{field: _plain(getattr(part, field)) for field in PartitionConfig.__struct_fields__},
+            )
+            for part in self.parts
+        )
 
     def settings(self) -> dict[str, Any]:
         """What the core's Configure event carries: plain JSON values."""
-        keys = ("cluster", "imitate", "kill_wait", "min_job_age", "max_array_size", "mpi_default", "first_job_id", "lost_after", "min_uid",
-                "allow_root_jobs", "operators", "users", "accounts", "qos")
+        keys = (
+            "cluster",
+            "imitate",
+            "kill_wait",
+            "min_job_age",
+            "max_array_size",
+            "mpi_default",
+            "first_job_id",
+            "lost_after",
+            "min_uid",
+            "allow_root_jobs",
+            "operators",
+            "users",
+            "accounts",
+            "qos",
+        )
         return {key: msgspec.to_builtins(getattr(self, key), enc_hook=_plain) for key in keys}
 
     def store_address(self, paths: Paths) -> str:
@@ -128,7 +145,8 @@ def default_config() -> Config:
     """Without a file: this machine as one node, partition debug."""
     from sbroker.providers import local
 
-    return Config(parts=(PartitionConfig(name="debug", default=True, sites=("local",)),), sites={"local": local.Settings(provider="local")})
+    parts = (PartitionConfig(name="debug", default=True, sites=("local",)),)
+    return Config(parts=parts, sites={"local": local.LocalSettings(provider="local")})
 
 
 def load(path: str | os.PathLike) -> Config:

@@ -46,11 +46,14 @@ def parse(path: str, text: str | bytes) -> Config:
     if not sites and not parts:
         sites, parts = dict(default_config().sites), default_config().parts
     config = Config(
-        file=path, sites=sites, parts=parts,
+        file=path,
+        sites=sites,
+        parts=parts,
         users={name: doc.convert(("users", name), User, value) for name, value in doc.named("users")},
         accounts={name: doc.convert(("accounts", name), Account, value) for name, value in doc.named("accounts")},
         qos={name: doc.convert(("qos", name), Qos, value) for name, value in doc.named("qos")},
-        **{key: getattr(head, key) for key in Head.__struct_fields__})
+        **{key: getattr(head, key) for key in Head.__struct_fields__},
+    )
     _check_head(doc, config)
     _check_partitions(doc, config)
     _check_users(doc, config)
@@ -68,7 +71,9 @@ def _site(doc: Document, name: str, value: object) -> SiteSettings:
     found = providers.find(kind)
     if found is None and kind in later.KINDS:
         doc.convert(path, later.KINDS[kind], value)
-        raise doc.error((*path, "provider"), "this release has no provider of the kind %s yet; there are: %s" % (kind, ", ".join(providers.kinds())))
+        raise doc.error(
+            (*path, "provider"), "this release has no provider of the kind %s yet; there are: %s" % (kind, ", ".join(providers.kinds()))
+        )
     if found is None:
         raise doc.error((*path, "provider"), "there is no provider of the kind %s%s" % (kind, nearest(kind, providers.kinds())))
     settings = doc.convert(path, found.Settings, value)
@@ -84,7 +89,9 @@ def _check_head(doc: Document, config: Config) -> None:
     if not _WORD.fullmatch(config.cluster):
         raise doc.error(("cluster",), "%r cannot be the name of a cluster: letters, digits, dot, dash, underscore" % config.cluster)
     if config.imitate not in RELEASES:
-        raise doc.error(("imitate",), "%r is not a release of Slurm that this sbroker can be; there are: %s" % (config.imitate, ", ".join(RELEASES)))
+        raise doc.error(
+            ("imitate",), "%r is not a release of Slurm that this sbroker can be; there are: %s" % (config.imitate, ", ".join(RELEASES))
+        )
     if config.store != "sqlite" and not config.store.startswith(("postgresql://", "sqlite:///")):
         raise doc.error(("store",), "%r is not a store: write sqlite, or postgresql://USER@HOST/NAME" % config.store.partition(":")[0])
 
@@ -116,10 +123,15 @@ def _check_partitions(doc: Document, config: Config) -> None:
 def _check_users(doc: Document, config: Config) -> None:
     for name, user in config.users.items():
         if user.default_account is not None and user.default_account not in user.accounts:
-            raise doc.error(("users", name, "default_account"), "%s is not among the user's accounts%s" % (
-                user.default_account, nearest(user.default_account, user.accounts)))
+            raise doc.error(
+                ("users", name, "default_account"),
+                "%s is not among the user's accounts%s" % (user.default_account, nearest(user.default_account, user.accounts)),
+            )
         if user.default_qos is not None and user.default_qos not in (user.qos or config.qos):
-            raise doc.error(("users", name, "default_qos"), "there is no QOS %s%s" % (user.default_qos, nearest(user.default_qos, user.qos or config.qos)))
+            raise doc.error(
+                ("users", name, "default_qos"),
+                "there is no QOS %s%s" % (user.default_qos, nearest(user.default_qos, user.qos or config.qos)),
+            )
 
 
 def _check_nodes(doc: Document, config: Config) -> None:

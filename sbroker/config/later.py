@@ -9,7 +9,7 @@ from sbroker.model import Value
 from sbroker.providers.base import SiteSettings
 
 
-class Elsewhere(SiteSettings, kw_only=True):
+class Elsewhere(SiteSettings, frozen=True, kw_only=True):
     """A site whose machines do not have this one's files and software."""
 
     mounts: dict[str, str] = {}
@@ -22,7 +22,7 @@ class Elsewhere(SiteSettings, kw_only=True):
     stage_out_grace: Seconds | None = None
 
 
-class Elastic(Elsewhere, kw_only=True):
+class Elastic(Elsewhere, frozen=True, kw_only=True):
     max_nodes: int | None = None
     shapes: tuple[str, ...] = ()
     spot: Literal["allow", "only", "never"] | None = None
@@ -30,7 +30,7 @@ class Elastic(Elsewhere, kw_only=True):
     credentials: dict[str, Any] = {}
 
 
-class Ssh(Elsewhere, kw_only=True):
+class Ssh(Elsewhere, frozen=True, kw_only=True):
     hosts: Hosts
     user: str | None = None
     port: int | None = None
@@ -40,7 +40,7 @@ class Ssh(Elsewhere, kw_only=True):
     gres: str | None = None
 
 
-class Slurm(Elsewhere, kw_only=True):
+class Slurm(Elsewhere, frozen=True, kw_only=True):
     mode: Literal["native", "pilot"] = "native"
     bin: str | None = None
     login: str | None = None
@@ -48,17 +48,17 @@ class Slurm(Elsewhere, kw_only=True):
     max_nodes: int | None = None
 
 
-class Kubernetes(Elastic, kw_only=True):
+class Kubernetes(Elastic, frozen=True, kw_only=True):
     context: str | None = None
     namespace: str | None = None
 
 
-class Aws(Elastic, kw_only=True):
+class Aws(Elastic, frozen=True, kw_only=True):
     regions: tuple[str, ...]
     endpoint_url: str | None = None
 
 
-class GcpTpu(Elastic, kw_only=True):
+class GcpTpu(Elastic, frozen=True, kw_only=True):
     project: str
     zones: tuple[str, ...]
     endpoint: str | None = None
@@ -67,7 +67,7 @@ class GcpTpu(Elastic, kw_only=True):
 KINDS: dict[str, type[SiteSettings]] = {"ssh": Ssh, "slurm": Slurm, "kubernetes": Kubernetes, "aws": Aws, "gcp-tpu": GcpTpu}
 
 
-class Rule(Value, kw_only=True, forbid_unknown_fields=True):
+class Rule(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Binds a path or bucket to sites or regions."""
 
     data: str | None = None

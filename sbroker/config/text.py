@@ -59,8 +59,9 @@ class Document:
                 raise ConfigError("%s:%d: a key must be a word" % (self.name, line))
             if key in result:
                 raise ConfigError("%s:%d: %s is written twice" % (self.name, line, _dotted((*path, key))))
-            self.lines[(*path, key)] = line
-            result[key] = self._build(value_node, (*path, key))
+            inner = (*path, key)
+            self.lines[inner] = line
+            result[key] = self._build(value_node, inner)
         return result
 
     def error(self, path: Path, sentence: str) -> ConfigError:
@@ -111,7 +112,7 @@ class Document:
             if index == "...":
                 break
             inner.append(int(index) if index else name)
-            value = value[inner[-1]] if isinstance(value, (dict, list)) else value
+            value = value[int(index) if index else name]
         missing = re.fullmatch(r"Object missing required field `(.*)`", sentence)
         if missing:
             return self.error((*path, *inner), "the key %s is missing" % missing[1])
@@ -125,7 +126,9 @@ class Document:
         if bound:
             return self.error((*path, *inner), "%s is wrong: it must be a number %s %s" % (_shown(value), bound[1], bound[2]))
         if sentence.startswith("Invalid enum value") and inner:
-            return self.error((*path, *inner), "%s is wrong: it must be one of: %s" % (_shown(value), ", ".join(_choices(kind, str(inner[0])))))
+            return self.error(
+                (*path, *inner), "%s is wrong: it must be one of: %s" % (_shown(value), ", ".join(_choices(kind, str(inner[0]))))
+            )
         return self.error((*path, *inner), sentence if sentence.startswith(("'", '"')) else "%s is wrong: %s" % (_shown(value), sentence))
 
 
@@ -155,8 +158,11 @@ def _choices(kind: type, key: str) -> list[str]:
 def _words(value: dict[str, Any], kind: type) -> dict[str, Any]:
     """The keys that are true or false, with YAML's other words for them; null means not given."""
     switches = {field.encode_name for field in msgspec.structs.fields(kind) if field.type is bool}
-    return {key: _BOOL.get(item.lower(), item) if key in switches and isinstance(item, str) else item
-            for key, item in value.items() if item is not None}
+    return {
+        key: _BOOL.get(item.lower(), item) if key in switches and isinstance(item, str) else item
+        for key, item in value.items()
+        if item is not None
+    }
 
 
 def _dotted(path: Path) -> str:
@@ -167,9 +173,24 @@ def _dotted(path: Path) -> str:
 
 
 def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else "nothing" if value is None else "a list" if isinstance(value, list) else "a group of keys"
+    return (
+        repr(value)
+        if isinstance(value, str)
+        else "nothing"
+        if value is None
+        else "a list"
+        if isinstance(value, list)
+        else "a group of keys"
+    )
 
 
 def _kind(name: str) -> str:
-    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word", "array": "a list", "object": "a group of keys"}
+    words = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "str": "a word",
+        "array": "a list",
+        "object": "a group of keys",
+    }
     return " or ".join(words.get(part, part) for part in name.split(" | ") if part != "null")

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sbroker.api import Placement
-from sbroker.core import dependency, features, gres, queue
+from sbroker.core import dependency, features, finish, gres, purge, queue
 from sbroker.core.draft import Draft
 from sbroker.core.events import Submit, Who
 from sbroker.core.plan import NowPool, earliest
@@ -18,7 +18,7 @@ from sbroker.core.state import queued
 from sbroker.core.usage import EMPTY, Use
 from sbroker.errors import Code, Refused
 from sbroker.model import INFINITE, Job, JobSpec, Node, Partition
-from sbroker.states import Reason
+from sbroker.states import JobState, Reason
 
 _MISSES = {Miss.CPUS: Code.TOO_MANY_CPUS, Miss.MEMORY: Code.MEMORY, Miss.TMP: Code.TMP_DISK, Miss.SOCKETS: Code.SOCKETS, Miss.NODES: Code.NODE_CONFIG}
 _STEP = re.compile(r"\[?\d+-\d+:(\d+)\]?$")
@@ -56,8 +56,11 @@ def submit(draft: Draft, event: Submit) -> None:
         return
     if job.held == "" and job.deps_left is None and job.begin is None:
         check_feasible(draft, job, partitions)
-    draft.put_job(job)
+    job = draft.put_job(job)
     draft.answer = [job.id]
+    if spec.deadline is not None and purge.too_late(job, draft.now) and not job.held:
+        finish.conclude(draft, job, JobState.DEADLINE, reason=Reason.DEADLINE)
+        return
     if job.held or job.begin is not None and job.deps_left is None:
         return
     if job.deps_left is not None:
@@ -144,8 +147,6 @@ def check_spec(draft: Draft, spec: JobSpec, partitions: list[Partition], who: Wh
     most = int(draft.state.settings["max_array_size"])
     if spec.array is not None and spec.array_tasks and max(spec.array_tasks) >= most:
         raise Refused(Code.INVALID_ARRAY, "task ids must be less than %d" % most)
-    if spec.deadline is not None and spec.deadline <= draft.now and not spec.hold and spec.begin is None and spec.time_limit is None:
-        return  # Slurm takes it and ends it with DeadLine at once
     if spec.deadline is not None and spec.begin is not None and spec.begin >= spec.deadline:
         raise Refused(Code.DEADLINE_PASSED)
 
@@ -175,8 +176,8 @@ def make_job(draft: Draft, spec: JobSpec, partitions: list[Partition], event: Su
         else:
             priority = draft.next_priority() - spec.nice
     kept = spec
-    if spec.array_tasks or spec.partitions != tuple(partition.name for partition in partitions):
-        kept = replace(spec, array_tasks=(), partitions=tuple(partition.name for partition in partitions) if spec.partitions else ())
+    if spec.partitions and len(spec.partitions) != len(partitions):
+        kept = replace(spec, partitions=tuple(partition.name for partition in partitions))
     reason = Reason.NONE
     if held:
         reason = Reason.HELD_USER

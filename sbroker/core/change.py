@@ -8,10 +8,10 @@ from sbroker.api import Target
 from sbroker.core import arrays, dependency, finish
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Freeze, Signal
-from sbroker.core.events import Cancel, Hold, Requeue, Suspend, Who
+from sbroker.core.events import Cancel, Finish, Hold, Requeue, Suspend, Who
 from sbroker.errors import Code, Refused
 from sbroker.model import Exit, Job
-from sbroker.states import JobState, Reason, RunState
+from sbroker.states import JobState, Reason
 
 RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
 
@@ -73,6 +73,24 @@ def cancel(draft: Draft, event: Cancel) -> None:
             _cancel(draft, target, job, event)
 
 
+def done(draft: Draft, event: Finish) -> None:
+    """salloc or srun has finished with its allocation: the job ends with that exit code. One that still waits is withdrawn."""
+    job = draft.job(event.job)
+    if job is None:
+        raise Refused(Code.INVALID_JOB_ID, job=event.job)
+    permit(job, event.who)
+    if job.state.ended:
+        return
+    if job.state is JobState.PENDING:
+        finish.conclude(draft, job, JobState.CANCELLED, killed_by=event.who.uid)
+        return
+    run = draft.run(job.id)
+    if run is not None:
+        finish.order_end(draft, run, "exit", event.who.uid)
+    state, reason = finish.by_report({"code": event.exit.code, "signal": event.exit.signal})
+    finish.conclude(draft, job, state, reason=reason, exit=event.exit)
+
+
 def _cancel(draft: Draft, target: Target, job: Job, event: Cancel) -> None:
     if job.state is JobState.PENDING:
         for each in _for_cancel(draft, target, job):
@@ -81,16 +99,9 @@ def _cancel(draft: Draft, target: Target, job: Job, event: Cancel) -> None:
     run = draft.run(job.id)
     if run is None:
         raise AssertionError("job %d runs without a run" % job.id)
-    if event.why == "exit" and run.state in (RunState.HELD, RunState.STARTED):
-        # an allocation whose owner has finished with it: how it ended is told by its supervisor
-        finish.order_end(draft, run, "exit", event.who.uid)
-        return
     finish.order_end(draft, run, event.why, event.who.uid)
-    if event.why == "exit":
-        finish.conclude(draft, job, JobState.COMPLETED)
-    else:
-        state = {"preempt": JobState.PREEMPTED, "deadline": JobState.DEADLINE}.get(event.why, JobState.CANCELLED)
-        finish.conclude(draft, job, state, killed_by=event.who.uid, exit=Exit(), reason=Reason.NONE)
+    state = {"preempt": JobState.PREEMPTED, "deadline": JobState.DEADLINE}.get(event.why, JobState.CANCELLED)
+    finish.conclude(draft, job, state, killed_by=event.who.uid, exit=Exit(), reason=Reason.NONE)
 
 
 def _for_cancel(draft: Draft, target: Target, job: Job) -> list[Job]:

@@ -13,6 +13,7 @@ from sbroker.core.state import State
 _HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     events.Submit: admit.submit,
     events.Cancel: change.cancel,
+    events.Finish: change.done,
     events.Hold: change.hold,
     events.Requeue: change.requeue,
     events.Suspend: change.suspend,

@@ -130,29 +130,23 @@ def forget(draft: Draft, job: int, run: int, node: str) -> None:
     draft.effect(Forget(job=job, run=run, node=node))
 
 
-def by_report(job: Job, data: dict[str, Any]) -> tuple[JobState, Reason, str]:
-    """State, reason and sentence for how the head said that the run ended."""
-    code, signal, why = int(data.get("code") or 0), int(data.get("signal") or 0), data.get("why") or "exit"
-    text = str(data.get("error") or "")
-    if why == "time_limit":
-        return JobState.TIMEOUT, Reason.TIME_LIMIT, text
-    if why == "oom":
-        return JobState.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY, text
-    if why == "launch":
-        return JobState.FAILED, Reason.FAIL_LAUNCH, text
-    if why == "cancel":
-        return JobState.CANCELLED, Reason.NONE, text
-    if why == "deadline":
-        return JobState.DEADLINE, Reason.DEADLINE, text
-    if why == "preempt":
-        return JobState.PREEMPTED, Reason.NONE, text
-    if why == "node_fail":
-        return JobState.NODE_FAIL, Reason.NODE_DOWN, text
-    if signal:
-        return JobState.FAILED, Reason.FAIL_LAUNCH, text
-    if code:
-        return JobState.FAILED, Reason.NON_ZERO_EXIT, text
-    return JobState.COMPLETED, Reason.NONE, text
+_ENDS = {
+    "time_limit": (JobState.TIMEOUT, Reason.TIME_LIMIT), "oom": (JobState.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY),
+    "launch": (JobState.FAILED, Reason.FAIL_LAUNCH), "cancel": (JobState.CANCELLED, Reason.NONE), "deadline": (JobState.DEADLINE, Reason.DEADLINE),
+    "preempt": (JobState.PREEMPTED, Reason.NONE), "node_fail": (JobState.NODE_FAIL, Reason.NODE_DOWN),
+}
+
+
+def by_report(data: dict[str, Any]) -> tuple[JobState, Reason]:
+    """State and reason for how the head said that the run ended."""
+    known = _ENDS.get(data.get("why") or "exit")
+    if known is not None:
+        return known
+    if data.get("signal"):
+        return JobState.FAILED, Reason.FAIL_LAUNCH
+    if data.get("code"):
+        return JobState.FAILED, Reason.NON_ZERO_EXIT
+    return JobState.COMPLETED, Reason.NONE
 
 
 def close_steps(draft: Draft, run: Run, at: float) -> None:

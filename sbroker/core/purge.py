@@ -7,7 +7,8 @@ from bisect import bisect_right
 from sbroker.core import dependency, finish
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Del, Forget
-from sbroker.model import Job
+from sbroker.core.state import due
+from sbroker.model import INFINITE, Job
 from sbroker.states import JobState, PartState, Reason
 
 
@@ -35,7 +36,7 @@ def tick(draft: Draft) -> None:
 
 def _pending(draft: Draft, job: Job) -> None:
     spec, now = job.spec, draft.now
-    if spec.deadline is not None and spec.deadline <= now:
+    if spec.deadline is not None and too_late(job, now):
         finish.conclude(draft, job, JobState.DEADLINE, reason=Reason.DEADLINE)
     elif spec.immediate is not None and job.submit_time + max(1, spec.immediate) <= now:
         finish.conclude(draft, job, JobState.CANCELLED)
@@ -44,6 +45,14 @@ def _pending(draft: Draft, job: Job) -> None:
         if job.dep_failed:
             reason = Reason.DEPENDENCY_NEVER
         draft.change(job, begin=None, reason=reason, eligible_time=job.begin if job.deps_left is None else None)
+
+
+def too_late(job: Job, now: float) -> bool:
+    """Whether the job cannot end before its deadline any more."""
+    if job.spec.deadline is None:
+        return False
+    needs = job.spec.time_min if job.spec.time_min is not None else job.time_limit if job.time_limit != INFINITE else 0
+    return now + needs >= job.spec.deadline
 
 
 def purge(draft: Draft, job: Job) -> None:
@@ -61,8 +70,6 @@ def purge(draft: Draft, job: Job) -> None:
 
 def next_due(draft: Draft) -> float | None:
     """When `Tick` is due next, as this decision leaves things."""
-    from sbroker.core.state import due
-
     age = draft.state.settings["min_job_age"]
     times = []
     for when, key in draft.state.dues:

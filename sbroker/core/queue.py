@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
-from sbroker.core import arrays, usage
+from sbroker import hostlist
+from sbroker.core import arrays
 from sbroker.core.draft import Draft
 from sbroker.core.launch import launch
-from sbroker.core.plan import NowPool, Reservation, earliest
+from sbroker.core.plan import NowPool, Reservation, earliest, usable
 from sbroker.core.select import Miss, place
 from sbroker.core.shape import Shape, shape_key
+from sbroker.core.state import natural
 from sbroker.model import INFINITE, Job, NodeShare, Partition
 from sbroker.states import Reason
 
@@ -66,7 +68,7 @@ class _Pass:
         self.draft = draft
         self.blocked: dict[tuple, Reason] = {}
         self.plan: list[Reservation] = []
-        self.estimates: dict[int, float] = {}
+        self.estimates: dict[int, Reservation] = {}
         self.fronts: set[str] = set()  # partitions in which a job already waits for resources
 
     def offer(self) -> None:
@@ -123,8 +125,15 @@ def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason) -> None:
     for key in keys:
         job = draft.job(key)
         right = reason if key == head else others
-        if job is not None and (job.reason is not right or job.reason_text):
-            draft.change(job, reason=right, reason_text="", last_eval=draft.now)
+        text = unavailable(draft, job) if job is not None and right is Reason.REQ_NODE_NOT_AVAIL else ""
+        if job is not None and (job.reason is not right or job.reason_text != text):
+            draft.change(job, reason=right, reason_text=text, last_eval=draft.now)
+
+
+def unavailable(draft: Draft, job: Job) -> str:
+    """Slurm's whole word for a job that asks for nodes which cannot be had."""
+    away = sorted((name for name in job.spec.nodelist if usable(draft.node(name)) is None), key=natural)
+    return "ReqNodeNotAvail, UnavailableNodes:%s" % hostlist.fold(away)
 
 
 def submitted(draft: Draft, job: Job) -> None:
@@ -151,7 +160,7 @@ def submitted(draft: Draft, job: Job) -> None:
 
 
 def _remark(draft: Draft, job: Job, reason: Reason) -> None:
-    draft.change(job, reason=reason, last_eval=draft.now)
+    draft.change(job, reason=reason, reason_text=unavailable(draft, job) if reason is Reason.REQ_NODE_NOT_AVAIL else "", last_eval=draft.now)
 
 
 def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
@@ -186,6 +195,9 @@ def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
 
 def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] | Reason:
     """A place that is free now, or why there is none."""
+    away = [name for name in shape.spec.nodelist if usable(found.draft.node(name)) is None]
+    if away and not any(name in found.fronts for name in shape.partitions):
+        return Reason.REQ_NODE_NOT_AVAIL
     draft, why = found.draft, None
     pool = NowPool(draft, found.plan, draft.now + shape.seconds())
     waits = False
@@ -237,10 +249,4 @@ def _plan(found: _Pass, job: Job, shape: Shape) -> None:
             best = place_at
     if best is not None:
         found.plan.append(best)
-        found.estimates[job.id] = best.start
-
-
-def used_cpus(draft: Draft, node: str) -> int:
-    record = draft.node(node)
-    use: usage.Use = draft.use(node)
-    return use.cores.bit_count() * (record.threads_per_core if record else 1)
+        found.estimates[job.id] = best

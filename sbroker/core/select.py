@@ -63,10 +63,11 @@ def fits_config(want: Want, node: Node) -> Miss | None:
         return Miss.SOCKETS
     if want.node_cpus > cores * per_core:
         return Miss.CPUS
-    memory = want.mem_node if want.mem_node is not None else (want.mem_cpu or 0) * (1 if want.overcommit else want.node_cpus)
-    if memory > node.memory:
+    if (want.mem_node if want.mem_node is not None else want.mem_cpu or 0) > node.memory:
         return Miss.MEMORY
-    return Miss.TMP if want.tmp > node.tmp else None
+    if want.tmp > node.tmp:
+        return Miss.TMP
+    return Miss.NODES if (want.mem_cpu or 0) * want.node_cpus > node.memory else None
 
 
 def offer(want: Want, node: Node, use: Use, uid: int, required: bool) -> Offer | None:
@@ -172,17 +173,22 @@ def place(spec: JobSpec, want: Want, partition: Partition, pool: Pool, uid: int)
                 causes.add(cause or Miss.NODES)
         if required and sum(found.required for found in offers) < len(required):
             continue
-        offers.sort(key=lambda found: (not found.required, found.node.weight, pool.order(found.node.name)))
+        near = [pool.order(name) for name in required]
+        offers.sort(key=lambda found: (not found.required, found.node.weight, _distance(pool.order(found.node.name), near), pool.order(found.node.name)))
         for group in _runs(offers, pool) if spec.contiguous else (offers,):
             chosen = choose(want, group, way, spec)
             if chosen is not None:
-                chosen.sort(key=lambda found: pool.order(found.node.name))
                 shares = share_out(want, chosen, spec)
                 if shares is not None:
-                    return shares
+                    return tuple(sorted(shares, key=lambda share: pool.order(share.node)))
         if not offers and len(causes) == 1:
             miss = causes.pop()
     return miss
+
+
+def _distance(place: int, near: list[int]) -> int:
+    """How far from the nodes that the user named."""
+    return min((abs(place - other) for other in near), default=0)
 
 
 def _runs(offers: list[Offer], pool: Pool) -> Iterable[list[Offer]]:
@@ -305,7 +311,7 @@ def spread_cpus(want: Want, offers: list[Offer]) -> list[int]:
 
 
 def share_out(want: Want, offers: list[Offer], spec: JobSpec) -> tuple[NodeShare, ...] | None:
-    """The shares of an allocation on these nodes, in this order; None if devices do not work out after all."""
+    """The shares of an allocation on these nodes, the first get most; None if devices do not work out after all."""
     if len(offers) == 1 and want.tasks is not None and not want.overcommit:
         cpus = [max(want.tasks * want.cpt, want.node_cpus)]
     else:

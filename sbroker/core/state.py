@@ -15,7 +15,7 @@ from typing import Any
 from sbroker.core import usage
 from sbroker.core.effects import Del, Put
 from sbroker.core.shape import Shape, shape_key
-from sbroker.model import Group, Job, Machine, Node, NodeShare, Part, Partition, Run, Step
+from sbroker.model import INFINITE, Group, Job, Machine, Node, NodeShare, Part, Partition, Run, Step
 from sbroker.states import JobState, PartState, Reason
 
 HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE})
@@ -40,7 +40,10 @@ def due(job: Job, min_job_age: float) -> float | None:
         return None if job.completing or job.end_time is None else job.end_time + min_job_age
     if job.state is not JobState.PENDING:
         return None
-    times = [job.spec.deadline]
+    times: list[float | None] = []
+    if job.spec.deadline is not None:
+        needs = job.spec.time_min if job.spec.time_min is not None else job.time_limit if job.time_limit != INFINITE else 0
+        times.append(job.spec.deadline - needs)
     if not job.held:
         times.append(job.begin)
     if job.spec.immediate is not None:
@@ -59,7 +62,7 @@ class Memo:
         self.at = 0.0
         self.blocked: dict[tuple, Any] = {}
         self.plan: list[Any] = []
-        self.estimates: dict[int, float] = {}
+        self.estimates: dict[int, Any] = {}  # job id → its reservation in the plan
         self.offered: tuple | None = None
 
 
@@ -363,7 +366,12 @@ class State:
         return [number for number in range(last.run + 1) if (job, number) in self.all_runs] if last else []
 
     def estimate(self, job: int) -> float | None:
-        return self.memo.estimates.get(job)
+        found = self.memo.estimates.get(job)
+        return None if found is None else found.start
+
+    def planned(self, job: int | None = None) -> frozenset[str]:
+        found = self.memo.plan if job is None else filter(None, [self.memo.estimates.get(job)])
+        return frozenset(share.node for reservation in found for share in reservation.shares)
 
 
 @lru_cache(maxsize=65536)

@@ -203,11 +203,11 @@ def _refused(draft: Draft, report: Report) -> None:
     draft.move_part(part, PartState.EMPTY)
     if job.run == run.run and job.state in RUNNING:
         finish.order_end(draft, run, "launch")
-        text = "%s: %s" % (part.node, report.data.get("error") or "refused")
+        text = "launch failed requeued held: %s: %s" % (part.node, report.data.get("error") or "refused")
         if finish.may_requeue(job):
             finish.requeue(draft, job, delay=None, hold="admin", reason=Reason.LAUNCH_FAILED_HELD, text=text)
         else:
-            finish.conclude(draft, job, JobState.FAILED, reason=Reason.FAIL_LAUNCH, reason_text=text, exit=Exit(code=1))
+            finish.conclude(draft, job, JobState.FAILED, reason=Reason.FAIL_LAUNCH, exit=Exit(code=1))
     finish.settle(draft, run.job, run.run)
 
 
@@ -283,11 +283,15 @@ def _ended(draft: Draft, report: Report) -> None:
         run = draft.move_run(run, RunState.ENDED, ended=at, exit=exit)
     finish.close_steps(draft, run, at)
     if job.run == run.run:
-        if job.state in RUNNING:
-            state, reason, text = finish.by_report(job, data)
-            finish.conclude(draft, job, state, reason=reason, reason_text=text, exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0))
+        if job.state in RUNNING and data.get("why") == "unattended":
+            finish.fail_node(draft, job, run.head, fence=False)
+        elif job.state in RUNNING:
+            state, reason = finish.by_report(data)
+            finish.conclude(draft, job, state, reason=reason, reason_text="", exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0))
         elif job.state is not JobState.PENDING:
-            draft.change(job, exit=exit, derived_exit=derived)
+            # How an allocation ended is what its owner said, not what was killed when it was given back.
+            told = job.exit if job.spec.kind == "alloc" and run.why == "exit" else exit
+            draft.change(job, exit=told, derived_exit=derived)
     for part in finish.held_parts(draft, run.job, run.run):
         if part.node != run.head:
             finish.tell_end(draft, run, part)
@@ -317,9 +321,7 @@ def _suspended(draft: Draft, report: Report) -> None:
 
 
 def _notice(draft: Draft, report: Report) -> None:
-    job = draft.job(report.job)
-    if job is not None and job.run == report.run and job.state in RUNNING:
-        draft.change(job, reason_text=str(report.data.get("text") or ""))
+    """For the log and for `explain`; it changes nothing."""
 
 
 _HANDLERS = {

@@ -48,7 +48,7 @@ class Connection:
         self._next = 0
         self._replies: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self._exits: dict[int, asyncio.Future[int]] = {}
-        self._signals: asyncio.Queue[int | None] = asyncio.Queue()
+        self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._stdin = bytearray()
         self._more = asyncio.Event()  # set whenever input or its end has come
         self._stdin_end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -95,7 +95,6 @@ class Connection:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # it may be that nobody waits
-        self._signals.put_nowait(None)
         self._more.set()
 
     # ---- to the client
@@ -176,10 +175,7 @@ class Connection:
 
     async def signals(self) -> AsyncIterator[int]:
         while True:
-            signum = await self._signals.get()
-            if signum is None:
-                return
-            yield signum
+            yield await self._signals.get()
 
     async def gone(self) -> None:
         await asyncio.shield(self._gone)

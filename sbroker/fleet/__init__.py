@@ -18,13 +18,18 @@ class Fleet:
     def __init__(self, config: Config, paths: Paths, clock: Clock, store_id: str) -> None:
         self.providers: dict[str, Provider] = {
             site: providers.make(settings, Context(site=site, spool=paths.spool, store_id=store_id, clock=clock))
-            for site, settings in config.sites.items()}
+            for site, settings in config.sites.items()
+        }
 
     def endpoints(self) -> dict[str, Endpoint]:
         """Node name → where its agent is, for the nodes whose machine is there."""
-        return {entry.endpoint.node: entry.endpoint
-                for provider in self.providers.values() if provider.fixed
-                for entry in provider.list().machines if entry.endpoint is not None}
+        return {
+            entry.endpoint.node: entry.endpoint
+            for provider in self.providers.values()
+            if provider.fixed
+            for entry in provider.list().machines
+            if entry.endpoint is not None
+        }
 
     def close(self) -> None:
         for provider in self.providers.values():

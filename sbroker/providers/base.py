@@ -16,7 +16,7 @@ class ProviderError(SbrokerError):
     """The provider did not answer as expected: nothing is known of what it did. Ask `list`; the same token may be created again."""
 
 
-class SiteSettings(Value, kw_only=True):
+class SiteSettings(Value, frozen=True, kw_only=True):
     """Keys that a site of any kind may have; a kind adds its own in a subclass."""
 
     provider: str
@@ -26,7 +26,7 @@ class SiteSettings(Value, kw_only=True):
     shared_fs: bool | tuple[str, ...] = False  # path prefixes that exist there as here
 
 
-class Context(Value, kw_only=True):
+class Context(Value, frozen=True, kw_only=True):
     """What a provider is told besides its settings."""
 
     site: str
@@ -35,7 +35,7 @@ class Context(Value, kw_only=True):
     clock: Any = None  # a sbroker.clock.Clock
 
 
-class Ask(Value, kw_only=True):
+class Ask(Value, frozen=True, kw_only=True):
     """The machines that somebody looks for: what one of them must have at least."""
 
     count: int = 1
@@ -47,7 +47,7 @@ class Ask(Value, kw_only=True):
     spot: bool | None = None  # None: either
 
 
-class Offer(Value, kw_only=True):
+class Offer(Value, frozen=True, kw_only=True):
     """One kind of machine that could be had."""
 
     name: str  # unique within the site; goes into node names
@@ -64,7 +64,7 @@ class Offer(Value, kw_only=True):
     data: dict[str, Any] = {}  # the provider's own: region, zone, image, …
 
 
-class Order(Value, kw_only=True):
+class Order(Value, frozen=True, kw_only=True):
     """A group of machines to make: `count`, or at least `min` of them."""
 
     token: str
@@ -76,7 +76,7 @@ class Order(Value, kw_only=True):
     expiry: float | None = None  # when they must be gone at the latest, seconds since the epoch
 
 
-class Endpoint(Value, kw_only=True):
+class Endpoint(Value, frozen=True, kw_only=True):
     """How to reach the agent of one machine; `transport` names the file in sbroker/transports that can."""
 
     transport: str
@@ -92,7 +92,7 @@ class Endpoint(Value, kw_only=True):
 MachineState = Literal["queued", "starting", "running", "stopping", "gone"]
 
 
-class Entry(Value, kw_only=True):
+class Entry(Value, frozen=True, kw_only=True):
     """One machine as the provider sees it now. `token` is "" for machines that nobody ordered: those of a fixed site."""
 
     token: str
@@ -108,7 +108,7 @@ class Entry(Value, kw_only=True):
     ours: bool = True  # False: has our tag's shape but another store's id; reported, never terminated
 
 
-class Group(Value, kw_only=True):
+class Group(Value, frozen=True, kw_only=True):
     """A group as a whole, also while no machine of it exists."""
 
     token: str
@@ -116,7 +116,7 @@ class Group(Value, kw_only=True):
     reason: str = ""
 
 
-class Listing(Value, kw_only=True):
+class Listing(Value, frozen=True, kw_only=True):
     machines: tuple[Entry, ...] = ()
     groups: tuple[Group, ...] = ()
 

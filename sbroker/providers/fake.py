@@ -2,7 +2,8 @@
 
 For demonstrations, and for tests of everything that deals with providers. A site:
 
-    cloud: {provider: fake, max_nodes: 4, boot: 60, shapes: [{name: big, cpus: 8, memory: 32G, gres: "gpu:a100:1", price: 3.0, capacity: 2}],
+    cloud: {provider: fake, max_nodes: 4, boot: 60,
+            shapes: [{name: big, cpus: 8, memory: 32G, gres: "gpu:a100:1", price: 3.0, capacity: 2}],
             script: [{at: 600, capacity: {big: 0}}, {at: 900, fail: lost_reply, on: create}, {at: 1200, preempt: big}]}
 
 Its machines are remembered by the process, or in `file`, so that they outlive a broker as a real cloud's do.
@@ -26,7 +27,7 @@ from sbroker.providers.local import parse_gres
 NOTICE = 120.0  # seconds between the notice of a preemption and the end
 
 
-class Shape(Value, kw_only=True, forbid_unknown_fields=True):
+class Shape(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     cpus: int = 1
     memory: Size = Size(1024)
@@ -38,7 +39,7 @@ class Shape(Value, kw_only=True, forbid_unknown_fields=True):
     capacity: int | None = None  # None: any number
 
 
-class Happening(Value, kw_only=True, forbid_unknown_fields=True):
+class Happening(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the script says of one moment, `at` seconds after the cloud began."""
 
     at: Seconds
@@ -50,7 +51,7 @@ class Happening(Value, kw_only=True, forbid_unknown_fields=True):
     calls: int = 1  # so many calls fail; lost_reply: it was done, and looks as if it was not
 
 
-class Settings(base.SiteSettings, kw_only=True):
+class FakeSettings(base.SiteSettings, frozen=True, kw_only=True):
     """What the cloud has (`shapes`), how slow it is, and what will happen (`script`)."""
 
     shapes: tuple[Shape, ...] = (Shape(name="small"),)
@@ -64,7 +65,7 @@ class Settings(base.SiteSettings, kw_only=True):
     file: str | None = None
 
 
-class Machine(Value, kw_only=True):
+class Machine(Value, frozen=True, kw_only=True):
     id: str
     index: int
     shape: str
@@ -73,7 +74,7 @@ class Machine(Value, kw_only=True):
     ended: float | None = None
 
 
-class Cloud(Value, kw_only=True):
+class Cloud(Value, frozen=True, kw_only=True):
     """What exists there, whoever asks."""
 
     began: float
@@ -87,22 +88,24 @@ _clouds: dict[str, Cloud] = {}  # site → cloud without a file
 
 
 class Provider(base.Provider):
-    Settings = Settings
+    Settings = FakeSettings
     remote = False
 
-    def __init__(self, settings: Settings, context: base.Context) -> None:
+    def __init__(self, settings: FakeSettings, context: base.Context) -> None:
         super().__init__(settings, context)
         self.list_lag, self.atomic, self.dies_by = float(settings.list_lag), settings.atomic, settings.dies_by
         self._shapes = {shape.name: shape for shape in settings.shapes}
-        self._load()
 
     @classmethod
-    def check(cls, site: str, settings: Settings) -> None:
+    def check(cls, site: str, settings: FakeSettings) -> None:
         names = [shape.name for shape in settings.shapes]
         if len(set(names)) != len(names):
             raise ValueError("shapes: two of them have the same name")
         for shape in settings.shapes:
-            parse_gres(shape.gres)
+            try:
+                parse_gres(shape.gres)
+            except ValueError as error:
+                raise ValueError("shapes: %s" % error) from error
         for event in settings.script:
             for name in (*event.capacity, *event.price, *([event.preempt] if event.preempt else ())):
                 if name not in names:
@@ -113,12 +116,27 @@ class Provider(base.Provider):
         self._fail("offers", cloud)
         for shape in self.settings.shapes:
             gres = parse_gres(shape.gres)
-            if (shape.cpus >= ask.cpus and shape.memory >= ask.memory and shape.tmp >= ask.tmp and ask.arch in ("", shape.arch)
-                    and ask.spot in (None, shape.spot) and all(_has(gres, wanted) for wanted in ask.gres)):
+            if (
+                shape.cpus >= ask.cpus
+                and shape.memory >= ask.memory
+                and shape.tmp >= ask.tmp
+                and ask.arch in ("", shape.arch)
+                and ask.spot in (None, shape.spot)
+                and all(_has(gres, wanted) for wanted in ask.gres)
+            ):
                 yield base.Offer(
-                    name=shape.name, cpus=shape.cpus, memory=int(shape.memory), tmp=int(shape.tmp), gres=gres, arch=shape.arch, spot=shape.spot,
-                    price=self._price(shape, cloud), available=self._available(shape, cloud),
-                    boot_seconds=int(self.settings.queue + self.settings.boot), features=self.settings.features)
+                    name=shape.name,
+                    cpus=shape.cpus,
+                    memory=int(shape.memory),
+                    tmp=int(shape.tmp),
+                    gres=gres,
+                    arch=shape.arch,
+                    spot=shape.spot,
+                    price=self._price(shape, cloud),
+                    available=self._available(shape, cloud),
+                    boot_seconds=int(self.settings.queue + self.settings.boot),
+                    features=self.settings.features,
+                )
 
     def create(self, order: base.Order) -> None:
         cloud = self._load()
@@ -147,8 +165,13 @@ class Provider(base.Provider):
         if count < least:
             raise NoCapacity("the site %s has %s machines %s now" % (self.context.site, available, shape.name))
         now, price = self.clock.now(), self._price(shape, cloud)
-        machines = tuple(Machine(id="i-%06d" % (cloud.made + index + 1), index=index, shape=shape.name, price=price, created=now) for index in range(count))
-        expiries = {**cloud.expiries, order.token: order.expiry} if order.expiry is not None and self.dies_by != "broker" else cloud.expiries
+        machines = tuple(
+            Machine(id="i-%06d" % (cloud.made + index + 1), index=index, shape=shape.name, price=price, created=now)
+            for index in range(count)
+        )
+        expiries = (
+            {**cloud.expiries, order.token: order.expiry} if order.expiry is not None and self.dies_by != "broker" else cloud.expiries
+        )
         return msgspec.structs.replace(cloud, made=cloud.made + count, groups={**cloud.groups, order.token: machines}, expiries=expiries)
 
     def list(self) -> base.Listing:
@@ -158,12 +181,15 @@ class Provider(base.Provider):
             raise base.ProviderError("the answer of the site %s was lost" % self.context.site)
         entries, groups = [], []
         for token, machines in cloud.groups.items():
-            shown = [self._entry(token, machine, now, cloud) for machine in machines if now >= machine.created + self.list_lag]
+            seen = [machine for machine in machines if now >= machine.created + self.list_lag]
+            shown = [(self._entry(token, machine, now, cloud), machine.ended) for machine in seen]
             # What has ended is shown for a while, and then no more.
-            entries += [entry for entry, machine in zip(shown, machines) if machine.ended is None or now < machine.ended + max(self.list_lag, 1.0)]
+            entries += [entry for entry, ended in shown if ended is None or now < ended + max(self.list_lag, 1.0)]
             if shown:
-                states = {entry.state for entry in shown}
-                groups.append(base.Group(token=token, state="gone" if states == {"gone"} else "queued" if states == {"queued"} else "active"))
+                states = {entry.state for entry, _ in shown}
+                groups.append(
+                    base.Group(token=token, state="gone" if states == {"gone"} else "queued" if states == {"queued"} else "active")
+                )
         return base.Listing(machines=tuple(entries), groups=tuple(groups))
 
     def terminate(self, token: str, ids: tuple[str, ...] | None = None) -> None:
@@ -172,14 +198,18 @@ class Provider(base.Provider):
         cloud = self._load()
         if token in cloud.groups:
             ended = tuple(
-                msgspec.structs.replace(machine, ended=now) if machine.ended is None and (self.atomic or ids is None or machine.id in ids) else machine
-                for machine in cloud.groups[token])
+                msgspec.structs.replace(machine, ended=now)
+                if machine.ended is None and (self.atomic or ids is None or machine.id in ids)
+                else machine
+                for machine in cloud.groups[token]
+            )
             self._save(msgspec.structs.replace(cloud, groups={**cloud.groups, token: ended}))
         if lost:
             raise base.ProviderError("the answer of the site %s was lost" % self.context.site)
 
     def _entry(self, token: str, machine: Machine, now: float, cloud: Cloud) -> base.Entry:
-        age, state, reason = now - machine.created, "running", ""
+        age, reason = now - machine.created, ""
+        state: base.MachineState = "running"
         notice = self._notice(machine, cloud)
         if machine.ended is not None:
             state = "gone"
@@ -189,27 +219,39 @@ class Provider(base.Provider):
             state = "queued"
         elif age < self.settings.queue + self.settings.boot:
             state = "starting"
+        endpoint = base.Endpoint(transport="local", hostname=machine.id, directory=os.path.join(self.context.spool, machine.id))
         reached = state in ("running", "stopping")
         return base.Entry(
-            token=token, index=machine.index, id=machine.id, state=state, reason=reason, offer=machine.shape, price=machine.price, created=machine.created,
+            token=token,
+            index=machine.index,
+            id=machine.id,
+            state=state,
+            reason=reason,
+            offer=machine.shape,
+            price=machine.price,
+            created=machine.created,
             addresses=("%s.%s.invalid" % (machine.id, self.context.site),) if reached else (),
-            endpoint=base.Endpoint(transport="local", hostname=machine.id, directory=os.path.join(self.context.spool, machine.id)) if reached else None)
+            endpoint=endpoint if reached else None,
+        )
 
     def _notice(self, machine: Machine, cloud: Cloud) -> float | None:
         """When the machine is told that it will go."""
-        return next((cloud.began + event.at for event in self.settings.script
-                     if event.preempt == machine.shape and cloud.began + event.at >= machine.created), None)
+        times = (cloud.began + event.at for event in self.settings.script if event.preempt == machine.shape)
+        return next((time for time in times if time >= machine.created), None)
 
     def _price(self, shape: Shape, cloud: Cloud) -> float:
-        return next((event.price[shape.name] for event in reversed(self._past(cloud)) if shape.name in event.price), shape.price)
+        said = [event.price[shape.name] for event in self._past(cloud) if shape.name in event.price]
+        return said[-1] if said else shape.price
 
     def _available(self, shape: Shape, cloud: Cloud) -> int | None:
-        total = next((event.capacity[shape.name] for event in reversed(self._past(cloud)) if shape.name in event.capacity), shape.capacity)
+        said = [event.capacity[shape.name] for event in self._past(cloud) if shape.name in event.capacity]
+        total = said[-1] if said else shape.capacity
         used = sum(1 for machine in self._machines(cloud) if machine.shape == shape.name and machine.ended is None)
         return None if total is None else max(0, total - used)
 
-    def _past(self, cloud: Cloud) -> list[Happening]:
-        return [event for event in self.settings.script if cloud.began + event.at <= self.clock.now()]
+    def _past(self, cloud: Cloud) -> tuple[Happening, ...]:
+        past = (event for event in self.settings.script if cloud.began + event.at <= self.clock.now())
+        return tuple(sorted(past, key=lambda event: event.at))
 
     def _fail(self, call: str, cloud: Cloud) -> bool:
         """Raise what the script has for this call; True if the call shall be done and its answer lost."""
@@ -221,7 +263,8 @@ class Provider(base.Provider):
             if event.fail == "lost_reply":
                 return True
             raise {"no_capacity": NoCapacity, "quota": QuotaExceeded, "auth": AuthRefused, "unknown": base.ProviderError}[event.fail](
-                "the site %s says so by its script" % self.context.site)
+                "the site %s says so by its script" % self.context.site
+            )
         return False
 
     @staticmethod
@@ -245,7 +288,9 @@ class Provider(base.Provider):
 
     def _aged(self, token: str, machine: Machine, now: float, cloud: Cloud) -> Machine:
         notice = self._notice(machine, cloud)
-        ends = [time for time in (cloud.expiries.get(token), None if notice is None else notice + NOTICE) if time is not None and time <= now]
+        ends = [
+            time for time in (cloud.expiries.get(token), None if notice is None else notice + NOTICE) if time is not None and time <= now
+        ]
         return msgspec.structs.replace(machine, ended=min(ends)) if ends and machine.ended is None else machine
 
     def _save(self, cloud: Cloud) -> None:

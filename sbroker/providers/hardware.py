@@ -10,7 +10,7 @@ from functools import lru_cache
 from sbroker.model import Gres, Value
 
 
-class Machine(Value, kw_only=True):
+class Machine(Value, frozen=True, kw_only=True):
     cpus: int
     sockets: int
     cores_per_socket: int
@@ -25,8 +25,15 @@ def look() -> Machine:
     cpus = sorted(os.sched_getaffinity(0))
     sockets, cores, threads = _topology(cpus)
     disk = os.statvfs("/tmp")
-    return Machine(cpus=len(cpus), sockets=sockets, cores_per_socket=cores, threads_per_core=threads, memory=_memory(),
-                   tmp=disk.f_blocks * disk.f_frsize >> 20, gres=gpus())
+    return Machine(
+        cpus=len(cpus),
+        sockets=sockets,
+        cores_per_socket=cores,
+        threads_per_core=threads,
+        memory=_memory(),
+        tmp=disk.f_blocks * disk.f_frsize >> 20,
+        gres=gpus(),
+    )
 
 
 def _topology(cpus: list[int], sys: str = "/sys/devices/system/cpu") -> tuple[int, int, int]:
@@ -34,10 +41,11 @@ def _topology(cpus: list[int], sys: str = "/sys/devices/system/cpu") -> tuple[in
     places: dict[tuple[int, int], int] = {}
     for cpu in cpus:
         try:
-            place = tuple(int(_text("%s/cpu%d/topology/%s" % (sys, cpu, name))) for name in ("physical_package_id", "core_id"))
+            folder = "%s/cpu%d/topology" % (sys, cpu)
+            place = int(_text(folder + "/physical_package_id")), int(_text(folder + "/core_id"))
         except (OSError, ValueError):
             return 1, len(cpus), 1
-        places[place] = places.get(place, 0) + 1  # type: ignore[index]
+        places[place] = places.get(place, 0) + 1
     sockets = len({package for package, _ in places})
     threads = max(places.values())
     if len(places) % sockets == 0 and len(places) * threads == len(cpus):

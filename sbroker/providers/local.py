@@ -12,7 +12,7 @@ from sbroker.model import Gres, Node
 from sbroker.providers import base, hardware
 
 
-class Settings(base.SiteSettings, kw_only=True):
+class LocalSettings(base.SiteSettings, frozen=True, kw_only=True):
     """`nodes` missing: this machine with what it has. A pattern or a count: virtual nodes, each with what the keys say."""
 
     nodes: str | None = None
@@ -26,13 +26,13 @@ class Settings(base.SiteSettings, kw_only=True):
 
 
 class Provider(base.Provider):
-    Settings = Settings
+    Settings = LocalSettings
     fixed = True
     remote = False
     dies_by = "never"
 
     @classmethod
-    def check(cls, site: str, settings: Settings) -> None:
+    def check(cls, site: str, settings: LocalSettings) -> None:
         names(site, settings.nodes)
         parse_gres(settings.gres or "")
         for key in ("cpus", "sockets", "cores_per_socket", "threads_per_core", "memory"):
@@ -58,10 +58,22 @@ class Provider(base.Provider):
         uname = os.uname()
         for name in names(self.context.site, settings.nodes):
             yield Node(
-                name=name, site=self.context.site, hostname=name if virtual else uname.nodename, address=name if virtual else uname.nodename,
-                cpus=cpus, sockets=shape[0], cores_per_socket=shape[1], threads_per_core=shape[2],
-                memory=int(settings.memory or machine.memory), tmp=int(settings.tmp if settings.tmp is not None else 0 if virtual else machine.tmp),
-                gres=gres, features=settings.features, weight=settings.weight, arch=uname.machine, os=uname.sysname)
+                name=name,
+                site=self.context.site,
+                hostname=name if virtual else uname.nodename,
+                address=name if virtual else uname.nodename,
+                cpus=cpus,
+                sockets=shape[0],
+                cores_per_socket=shape[1],
+                threads_per_core=shape[2],
+                memory=int(settings.memory or machine.memory),
+                tmp=int(settings.tmp if settings.tmp is not None else 0 if virtual else machine.tmp),
+                gres=gres,
+                features=settings.features,
+                weight=settings.weight,
+                arch=uname.machine,
+                os=uname.sysname,
+            )
 
     def offers(self, ask: base.Ask) -> Iterable[base.Offer]:
         """Nothing can be had beyond the nodes that are there."""
@@ -72,10 +84,19 @@ class Provider(base.Provider):
 
     def list(self) -> base.Listing:
         virtual = self.settings.nodes is not None
-        return base.Listing(machines=tuple(
-            base.Entry(token="", index=index, id=name, endpoint=base.Endpoint(
-                transport="local", node=name, hostname=name if virtual else "", directory=os.path.join(self.context.spool, name)))
-            for index, name in enumerate(names(self.context.site, self.settings.nodes))))
+        return base.Listing(
+            machines=tuple(
+                base.Entry(
+                    token="",
+                    index=index,
+                    id=name,
+                    endpoint=base.Endpoint(
+                        transport="local", node=name, hostname=name if virtual else "", directory=os.path.join(self.context.spool, name)
+                    ),
+                )
+                for index, name in enumerate(names(self.context.site, self.settings.nodes))
+            )
+        )
 
     def terminate(self, token: str, ids: tuple[str, ...] | None = None) -> None:
         """Nothing here was ordered, so there is nothing to end."""
@@ -108,8 +129,10 @@ def topology(cpus: int, sockets: int | None, cores: int | None, threads: int | N
         # Slurm takes a node that only says CPUs= for so many sockets of one core.
         sockets, cores = cpus // per_core, 1
     if not sockets or not cores or sockets * cores * per_core != cpus:
-        raise ValueError("cpus: %d is wrong: it must be sockets x cores_per_socket x threads_per_core (%s x %s x %d)" % (
-            cpus, sockets or "?", cores or "?", per_core))
+        raise ValueError(
+            "cpus: %d is wrong: it must be sockets x cores_per_socket x threads_per_core (%s x %s x %d)"
+            % (cpus, sockets or "?", cores or "?", per_core)
+        )
     return sockets, cores, per_core
 
 

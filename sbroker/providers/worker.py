@@ -23,9 +23,24 @@ from sbroker.providers import base, find
 
 T = TypeVar("T")
 _LIMIT = 64 << 20  # bytes of one answer
-_PASSED = ("HOME", "PATH", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy")
-_ERRORS: dict[str, type[errors.SbrokerError]] = {kind.__name__: kind for kind in (
-    errors.NoCapacity, errors.QuotaExceeded, errors.AuthRefused, errors.Unsatisfiable, base.ProviderError)}
+_PASSED = (
+    "HOME",
+    "PATH",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+)
+_ERRORS: dict[str, type[errors.SbrokerError]] = {
+    kind.__name__: kind for kind in (errors.NoCapacity, errors.QuotaExceeded, errors.AuthRefused, errors.Unsatisfiable, base.ProviderError)
+}
 
 
 class Worker:
@@ -66,7 +81,9 @@ class Worker:
                 raise base.ProviderError("the site %s did not answer %s within %g s" % (self.context.site, name, self.patience)) from error
             except (OSError, ValueError, msgspec.MsgspecError) as error:
                 await self._end()
-                raise base.ProviderError("the site %s gave no answer to %s: %s" % (self.context.site, name, error or type(error).__name__)) from error
+                raise base.ProviderError(
+                    "the site %s gave no answer to %s: %s" % (self.context.site, name, error or type(error).__name__)
+                ) from error
             except asyncio.CancelledError:
                 await self._end()  # the answer would be taken for that of the next call
                 raise
@@ -82,7 +99,8 @@ class Worker:
         if self._process is None:
             self._process = await self._start()
         process = self._process
-        assert process.stdin is not None and process.stdout is not None  # both are pipes
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(_line(request))
         await process.stdin.drain()
         line = await process.stdout.readline()
@@ -96,8 +114,16 @@ class Worker:
         environ = {name: self._environ[name] for name in wanted if name in self._environ}
         environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "sbroker.providers.worker", env=environ, cwd="/", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            limit=_LIMIT, start_new_session=True)
+            sys.executable,
+            "-m",
+            "sbroker.providers.worker",
+            env=environ,
+            cwd="/",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_LIMIT,
+            start_new_session=True,
+        )
         assert process.stdin is not None
         context = self.context
         process.stdin.write(_line({"settings": self.settings, "site": context.site, "spool": context.spool, "store_id": context.store_id}))
@@ -132,17 +158,19 @@ def serve(requests: Any, answers: Any) -> None:
 def _answer(provider: base.Provider, request: dict[str, Any]) -> dict[str, Any]:
     args = request["args"]
     try:
+        result: Any = None
         match request["call"]:
             case "offers":
-                return {"result": list(provider.offers(msgspec.convert(args[0], base.Ask)))}
+                result = list(provider.offers(msgspec.convert(args[0], base.Ask)))
             case "create":
-                return {"result": provider.create(msgspec.convert(args[0], base.Order))}
+                provider.create(msgspec.convert(args[0], base.Order))
             case "list":
-                return {"result": provider.list()}
+                result = provider.list()
             case "terminate":
-                return {"result": provider.terminate(args[0], None if args[1] is None else tuple(args[1]))}
+                provider.terminate(args[0], None if args[1] is None else tuple(args[1]))
             case other:
                 raise base.ProviderError("there is no call %s" % other)
+        return {"result": result}
     except errors.SbrokerError as error:
         return {"error": [type(error).__name__, str(error)]}
 

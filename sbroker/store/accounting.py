@@ -53,7 +53,12 @@ def _conditions(query: HistoryQuery, now: float) -> Iterator[ColumnElement[bool]
     job = schema.job
     if query.jobs:
         yield or_(job.c.id.in_(query.jobs), job.c.array_id.in_(query.jobs))
-    for column, wanted in ((job.c.uid, query.uids), (job.c.account, query.accounts), (job.c.partition, query.partitions), (job.c.name, query.names)):
+    for column, wanted in (
+        (job.c.uid, query.uids),
+        (job.c.account, query.accounts),
+        (job.c.partition, query.partitions),
+        (job.c.name, query.names),
+    ):
         if wanted:
             yield column.in_([codec.plain(value) if isinstance(value, str) else value for value in wanted])
     period = query.start is not None or query.end is not None
@@ -70,7 +75,10 @@ def _in_state(state: str, period: bool, start: float, end: float) -> ColumnEleme
     if not period:
         return job.c.state == state
     if state == "PENDING":
-        return and_(job.c.submit_time <= end, or_(job.c.start_time >= start, and_(job.c.start_time.is_(None), or_(job.c.end_time.is_(None), job.c.end_time >= start))))
+        return and_(
+            job.c.submit_time <= end,
+            or_(job.c.start_time >= start, and_(job.c.start_time.is_(None), or_(job.c.end_time.is_(None), job.c.end_time >= start))),
+        )
     if state == "RUNNING":
         return and_(job.c.run >= 0, job.c.start_time <= end, or_(job.c.end_time.is_(None), job.c.end_time >= start))
     if state == "SUSPENDED":

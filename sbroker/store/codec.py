@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,11 +11,18 @@ import msgspec
 from sbroker import model
 
 TYPES: dict[str, type] = {
-    "job": model.Job, "run": model.Run, "part": model.Part, "step": model.Step, "node": model.Node, "partition": model.Partition,
-    "group": model.Group, "machine": model.Machine, "spec": model.JobSpec,
+    "job": model.Job,
+    "run": model.Run,
+    "part": model.Part,
+    "step": model.Step,
+    "node": model.Node,
+    "partition": model.Partition,
+    "group": model.Group,
+    "machine": model.Machine,
+    "spec": model.JobSpec,
 }
 _encode = msgspec.json.Encoder().encode
-_decoders = {table: msgspec.json.Decoder(kind).decode for table, kind in TYPES.items()}
+_decoders: dict[str, Callable[[str], Any]] = {table: msgspec.json.Decoder(kind).decode for table, kind in TYPES.items()}
 
 
 def dump(value: Any) -> str:

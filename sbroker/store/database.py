@@ -106,8 +106,10 @@ def revision(connection: Connection) -> str | None:
 def upgrade(engine: Engine, found: str) -> None:
     """Bring tables of an older release to this one's. StoreError if they are of a newer one."""
     if found not in schema.REVISIONS:
-        raise StoreError("the database was written by a newer sbroker (schema %s, this release knows up to %s): install that release, "
-                         "or restore the backup made before it" % (found, schema.HEAD))
+        raise StoreError(
+            "the database was written by a newer sbroker (schema %s, this release knows up to %s): install that release, "
+            "or restore the backup made before it" % (found, schema.HEAD)
+        )
     from sbroker.store import migrate  # Alembic costs 0.3 s: only a migration pays for it
 
     migrate.upgrade(engine, found)

@@ -36,11 +36,15 @@ def _values(connection: Connection, table: Table) -> Iterator[Put]:
 
 def _jobs(connection: Connection, ledger: Ledger) -> Iterator[Put]:
     job, spec = schema.job, schema.spec
-    specs = {row.hash: codec.parse("spec", row.doc) for row in connection.execute(
-        select(spec.c.hash, spec.c.doc).where(spec.c.hash.in_(select(job.c.spec).where(job.c.live))))}
+    specs = {
+        row.hash: codec.parse("spec", row.doc)
+        for row in connection.execute(select(spec.c.hash, spec.c.doc).where(spec.c.hash.in_(select(job.c.spec).where(job.c.live))))
+    }
     ledger.begin(connection.execute(select(func.coalesce(func.max(job.c.record), 0))).scalar_one())
     # Of a job that was requeued only the row of the last attempt is live.
-    for row in connection.execute(select(job.c.id, job.c.attempt, job.c.record, job.c.run, job.c.spec, job.c.rest, job.c.doc).where(job.c.live).order_by(job.c.id)):
+    for row in connection.execute(
+        select(job.c.id, job.c.attempt, job.c.record, job.c.run, job.c.spec, job.c.rest, job.c.doc).where(job.c.live).order_by(job.c.id)
+    ):
         value = build_job(row.doc, row.rest, specs[row.spec])
         ledger.learn(value, row.attempt, row.record, row.run, row.spec)
         yield Put("job", row.id, value)

@@ -44,5 +44,7 @@ def back_up(path: str, found: str) -> str:
             source.close()
         os.replace(partial, target)
     except (OSError, sqlite3.Error) as error:
-        raise StoreError("the database is older than this release and was left as it is, because no backup could be made: %s" % error) from error
+        raise StoreError(
+            "the database is older than this release and was left as it is, because no backup could be made: %s" % error
+        ) from error
     return target

@@ -6,11 +6,37 @@ import os
 
 from sbroker.errors import StoreError
 
-NETWORK = frozenset({
-    "nfs", "nfs3", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "lustre", "gpfs", "beegfs", "beegfs_nodev", "ceph", "fuse.ceph", "fuse.ceph-fuse",
-    "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.juicefs", "afs", "panfs", "pvfs2",
-    "orangefs", "wekafs", "fhgfs",
-})
+NETWORK = frozenset(
+    {
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "ncpfs",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "beegfs_nodev",
+        "ceph",
+        "fuse.ceph",
+        "fuse.ceph-fuse",
+        "glusterfs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "fuse.rclone",
+        "fuse.gcsfuse",
+        "fuse.juicefs",
+        "afs",
+        "panfs",
+        "pvfs2",
+        "orangefs",
+        "wekafs",
+        "fhgfs",
+    }
+)
 
 
 def file_system(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
@@ -21,7 +47,13 @@ def file_system(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
             for line in lines:
                 left, _, right = line.partition(" - ")
                 # A space in a mount point is written as \040; of mounts on the same point the last one is seen.
-                point = left.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape").encode("latin-1").decode("utf-8", "surrogateescape")
+                point = (
+                    left.split()[4]
+                    .encode("utf-8", "surrogateescape")
+                    .decode("unicode_escape")
+                    .encode("latin-1")
+                    .decode("utf-8", "surrogateescape")
+                )
                 inside = target == point or target.startswith(point.rstrip("/") + "/")
                 if inside and len(point) >= len(best):
                     best, kind = point, right.split()[0]
@@ -36,4 +68,5 @@ def refuse_network(path: str, mountinfo: str = "/proc/self/mountinfo") -> None:
     if kind in NETWORK:
         raise StoreError(
             "%s lies on a network file system (%s), where a database is not safe: set SBROKER_HOME to a folder on a local disk, "
-            "or set \"store: postgresql://...\" in config.yaml" % (path, kind))
+            'or set "store: postgresql://..." in config.yaml' % (path, kind)
+        )

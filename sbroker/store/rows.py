@@ -130,9 +130,28 @@ def _job_row(job: Job, known: _Known, live: bool) -> tuple:
     rest, pending = codec.dump_rest(job.array_pending), job.array_pending
     doc = codec.dump(msgspec.structs.replace(job, spec=NO_SPEC, array_pending=() if rest else pending))
     plain = codec.plain
-    return (job.id, known.attempt, known.record, job.array_id, job.array_task, job.uid, plain(job.user), job.account and plain(job.account),
-            job.qos and plain(job.qos), plain(job.partition), plain(job.spec.name), job.state.value, job.submit_time, job.start_time,
-            job.end_time, job.run if job.run > known.after else -1, live, known.spec_hash, rest, doc)
+    return (
+        job.id,
+        known.attempt,
+        known.record,
+        job.array_id,
+        job.array_task,
+        job.uid,
+        plain(job.user),
+        job.account and plain(job.account),
+        job.qos and plain(job.qos),
+        plain(job.partition),
+        plain(job.spec.name),
+        job.state.value,
+        job.submit_time,
+        job.start_time,
+        job.end_time,
+        job.run if job.run > known.after else -1,
+        live,
+        known.spec_hash,
+        rest,
+        doc,
+    )
 
 
 def _row(table: str, key: Any, value: Any) -> tuple:

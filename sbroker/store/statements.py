@@ -1,7 +1,8 @@
-"""SQL text of what a commit does, made by SQLAlchemy for the dialect when first needed, so that a commit only hands tuples to the driver."""
+"""SQL text of what a commit does, made by SQLAlchemy for the dialect when first needed: a commit only hands tuples to the driver."""
 
 from __future__ import annotations
 
+import importlib
 from functools import cached_property
 from typing import Any
 
@@ -49,10 +50,7 @@ class Statements:
         return self._made[what, table]
 
     def _put(self, table: Table) -> list[str]:
-        if self._dialect.name == "sqlite":
-            from sqlalchemy.dialects.sqlite import insert
-        else:
-            from sqlalchemy.dialects.postgresql import insert
+        insert = importlib.import_module("sqlalchemy.dialects." + self._dialect.name).insert  # each has its own, for ON CONFLICT
         names = [column.name for column in table.columns if column is not schema.event.c.seq]
         keys = [column.name for column in table.primary_key]
         statement: Any = insert(table).values({name: bindparam(name) for name in names}).inline()
@@ -60,12 +58,15 @@ class Statements:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
         elif table is not schema.event:
             statement = statement.on_conflict_do_update(
-                index_elements=keys, set_={name: statement.excluded[name] for name in names if name not in keys and name not in FIXED})
+                index_elements=keys, set_={name: statement.excluded[name] for name in names if name not in keys and name not in FIXED}
+            )
         return [self._text(statement, names)]
 
     def _delete(self, table: Table, keys: tuple[str, ...] = ()) -> list[str]:
         names = keys or tuple(column.name for column in table.primary_key)
-        return [self._text(delete(table).where(*(table.c[name] == bindparam("k_" + name) for name in names)), ["k_" + name for name in names])]
+        return [
+            self._text(delete(table).where(*(table.c[name] == bindparam("k_" + name) for name in names)), ["k_" + name for name in names])
+        ]
 
     def _retire(self, table: Table) -> list[str]:
         texts = []

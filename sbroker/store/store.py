@@ -61,8 +61,9 @@ class Store:
             self._writer.restart(ledger)
             return rows
 
-    def write(self, changes: Iterable[Put | Del], blobs: Mapping[str, bytes] | None = None,
-              events: Iterable[tuple[str, int | None, str]] = ()) -> int:
+    def write(
+        self, changes: Iterable[Put | Del], blobs: Mapping[str, bytes] | None = None, events: Iterable[tuple[str, int | None, str]] = ()
+    ) -> int:
         """Queue one indivisible change; its number, which `durable` reaches when it is committed. Returns at once.
 
         `blobs`: hash → data that the changes refer to (those known already cost nothing); `events`: (kind, job or None, text) for the
@@ -113,7 +114,11 @@ class Store:
         """Log entries with a number above `after`, oldest first: (number, time, kind, job, text)."""
         event = schema.event
         query = select(event.c.seq, event.c.time, event.c.kind, event.c.job, event.c.text)
-        return self._read(lambda connection: [tuple(row) for row in connection.execute(query.where(event.c.seq > after).order_by(event.c.seq).limit(limit))])
+        return self._read(
+            lambda connection: [
+                tuple(row) for row in connection.execute(query.where(event.c.seq > after).order_by(event.c.seq).limit(limit))
+            ]
+        )
 
     def history(self, query: HistoryQuery) -> list[Record]:
         """Accounting records in the order in which they began, a requeued job with one for each run: an earlier one has a state that has

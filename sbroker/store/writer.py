@@ -20,8 +20,10 @@ from sbroker.store.rows import Batch, Ledger
 from sbroker.store.statements import Statements
 
 SWEEP_AFTER = 2000  # jobs that left the live state since the last look for blobs that nobody needs
-_SWEEP = text("DELETE FROM blob WHERE hash NOT IN (SELECT script FROM spec WHERE hash IN (SELECT spec FROM job WHERE live)"
-              " UNION SELECT environ FROM spec WHERE hash IN (SELECT spec FROM job WHERE live))")
+_SWEEP = text(
+    "DELETE FROM blob WHERE hash NOT IN (SELECT script FROM spec WHERE hash IN (SELECT spec FROM job WHERE live)"
+    " UNION SELECT environ FROM spec WHERE hash IN (SELECT spec FROM job WHERE live))"
+)
 
 
 class Item(msgspec.Struct, frozen=True):

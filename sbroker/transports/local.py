@@ -46,7 +46,9 @@ async def open(endpoint: Endpoint, *, start: Start | None = None, program: str |
             return await _connect(path)
         except OSError as error:
             if ended or loop.time() > until:
-                raise Unreachable("the agent of %s does not answer: %s" % (endpoint.node, last_words(endpoint) or error.strerror)) from error
+                raise Unreachable(
+                    "the agent of %s does not answer: %s" % (endpoint.node, last_words(endpoint) or error.strerror)
+                ) from error
         pause = min(pause * 1.5, 0.1)
 
 
@@ -58,7 +60,16 @@ async def _connect(path: str) -> Streams:
 def command(endpoint: Endpoint, program: str | None = None) -> tuple[list[str], dict[str, str]]:
     """What starts the agent: arguments and environment. The environment holds nothing of the one that the broker was started in."""
     environ = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-    argv = [sys.executable, "-S", *(["-I", program] if program else ["-m", "sbroker.agent"]), "serve", "--dir", endpoint.directory, "--node", endpoint.node]
+    argv = [
+        sys.executable,
+        "-S",
+        *(["-I", program] if program else ["-m", "sbroker.agent"]),
+        "serve",
+        "--dir",
+        endpoint.directory,
+        "--node",
+        endpoint.node,
+    ]
     if not program:
         environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     return argv + (["--hostname", endpoint.hostname] if endpoint.hostname else []), environ
@@ -71,7 +82,9 @@ def start_agent(endpoint: Endpoint, program: str | None = None, extra: Sequence[
     argv, environ = command(endpoint, program)
     log = os.open(_log(endpoint), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        child = subprocess.Popen([*argv, *extra], env=environ, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        child = subprocess.Popen(
+            [*argv, *extra], env=environ, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     finally:
         os.close(log)
     _children.append(child)

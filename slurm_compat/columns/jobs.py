@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sbroker.model import INFINITE, Job
 from sbroker.states import JobState
 from slurm_compat import jobtext
-from slurm_compat.asked import asked, held, memory_asked
+from slurm_compat.asked import asked, held, memory_asked, nodes_asked
 from slurm_compat.columns.context import Context
 from slurm_compat.hostlist import compress_sorted
 from slurm_compat.render import Column
@@ -39,7 +39,7 @@ def reason_or_nodes(j: Job, c: Context) -> str:
 
 
 def node_count(j: Job, c: Context) -> int:
-    return len(j.nodes) if j.nodes and j.state is not _PENDING else asked(j, c.sizes).nodes
+    return len(j.nodes) if j.nodes and j.state is not _PENDING else nodes_asked(j, c.sizes)
 
 
 def cpu_count(j: Job, c: Context) -> int:
@@ -67,6 +67,10 @@ def end_text(j: Job, c: Context) -> str:
     return "NONE" if when == INFINITE else c.times.at(when)
 
 
+def time_used(j: Job, c: Context) -> str:
+    return "0:00" if j.start_time is None else duration(jobtext.elapsed(j, c.now))
+
+
 def time_left(j: Job, c: Context) -> str:
     if j.time_limit == INFINITE:
         return "UNLIMITED"
@@ -90,6 +94,11 @@ def _threads(j: Job) -> int | None:
 def oversubscribe(j: Job, c: Context) -> str:
     part = c.view.partitions.get(j.partition)
     return jobtext.oversubscribe(j, part.oversubscribe if part else "no")
+
+
+def accrue(j: Job, c: Context) -> str:
+    """When it began to gather priority by its age."""
+    return NA if j.held or (j.eligible_time or 0) > c.now else c.times.at(j.eligible_time)
 
 
 def pending_secs(j: Job, c: Context) -> int:
@@ -148,7 +157,7 @@ def _number(text: Callable[[Job, Context], int]) -> Callable[[Job, Context], str
 _ROWS: tuple[tuple, ...] = (
     ("a", "account", "ACCOUNT", lambda j, c: j.account or NULL),
     ("A", "jobid", "JOBID", lambda j, c: str(j.id)),
-    ("b", "tres-per-node gres", "TRES_PER_NODE", _gres("gres", "gpus_per_node"), lambda j, c: gres_text(j.spec.gres + j.spec.gpus_per_node)),
+    ("b", "tres-per-node gres", "TRES_PER_NODE", _gres("gres", "gpus_per_node")),
     ("B", "batchhost", "EXEC_HOST", batch_host),
     ("c", "mincpus", "MIN_CPUS", lambda j, c: str(asked(j, c.sizes).cpus_per_node), lambda j, c: asked(j, c.sizes).cpus_per_node),
     ("C", "numcpus", "CPUS", _number(cpu_count), cpu_count),
@@ -170,7 +179,7 @@ _ROWS: tuple[tuple, ...] = (
     ("K", "arraytaskid", "ARRAY_TASK_ID", lambda j, c: jobtext.task_id(j, c.room)),
     ("l", "timelimit", "TIME_LIMIT", lambda j, c: limit(j.time_limit), lambda j, c: j.time_limit if j.time_limit >= 0 else 1 << 40),
     ("L", "timeleft", "TIME_LEFT", time_left, lambda j, c: 1 << 40 if j.time_limit < 0 else j.time_limit - jobtext.elapsed(j, c.now)),
-    ("M", "timeused", "TIME", lambda j, c: "0:00" if j.start_time is None else duration(jobtext.elapsed(j, c.now)), lambda j, c: jobtext.elapsed(j, c.now)),
+    ("M", "timeused", "TIME", time_used, lambda j, c: jobtext.elapsed(j, c.now)),
     ("m", "minmemory", "MIN_MEMORY", min_memory, lambda j, c: memory_asked(j, c.sizes)[0]),
     ("n", "reqnodes", "REQ_NODES", lambda j, c: compress_sorted(j.spec.nodelist)),
     ("N", "nodelist", "NODELIST", nodelist),
@@ -198,7 +207,7 @@ _ROWS: tuple[tuple, ...] = (
     ("Y", "schednodes", "SCHEDNODES", _fixed(NULL)),
     ("z", "sct", "S:C:T", geometry),
     ("Z", "workdir", "WORK_DIR", lambda j, c: j.spec.work_dir),
-    ("", "accruetime", "ACCRUE_TIME", lambda j, c: NA if j.held else c.times.at(j.eligible_time if (j.eligible_time or 0) <= c.now else None)),
+    ("", "accruetime", "ACCRUE_TIME", accrue),
     ("", "admin_comment", "ADMIN_COMMENT", _spec("admin_comment", NULL)),
     ("", "allocnodes", "ALLOC_NODES", lambda j, c: j.spec.submit_host or NULL),
     ("", "allocsid", "ALLOC_SID", lambda j, c: str(j.spec.sid)),
@@ -260,11 +269,12 @@ _ROWS: tuple[tuple, ...] = (
     ("", "tres-per-task", "TRES_PER_TASK", _gres("gpus_per_task")),
     ("", "wait4switch", "WAIT4SWITCH", lambda j, c: "5:00" if j.spec.switches else "0:00"),
 )
+WHOLE = frozenset("lLMNRY")  # never cut at the right margin
 SORTABLE = frozenset("bcdefghijlmnptuvzBCDGHIJLMNOPQSTUV")  # Slurm refuses to sort by the other letters
 
 
 def _column(letter: str, header: str, text: Callable[[Job, Context], str], order: Callable[[Job, Context], object] | None = None) -> Column:
-    return Column(header, text, order=(order or text) if letter in SORTABLE else None)
+    return Column(header, text, order=(order or text) if letter in SORTABLE else None, whole=bool(letter) and letter in WHOLE)
 
 
 _COLUMNS = [(letter, names.split(), _column(letter, *rest)) for letter, names, *rest in _ROWS]

@@ -51,8 +51,16 @@ class NodeColumn(Column):
 
     __slots__ = ("key", "kind")
 
-    def __init__(self, header: str, kind: str, text: Callable[[Any, Any], str], key: Callable[..., Any] | None, order: Callable[[Any, Any], Any] | None) -> None:
-        super().__init__(header, text, order=order)
+    def __init__(
+        self,
+        header: str,
+        kind: str,
+        text: Callable[[Any, Any], str],
+        key: Callable[..., Any] | None,
+        order: Callable[[Any, Any], Any] | None,
+        fit: Callable[[str, int], str] | None = None,
+    ) -> None:
+        super().__init__(header, text, order=order, fit=fit)
         self.kind, self.key = kind, key
 
 
@@ -60,8 +68,25 @@ def _first(group: Group) -> NodeInfo | None:
     return next(iter(group.nodes.values()), None)
 
 
-def _part(header: str, text: Callable[[Partition, Context], str], order: Callable[[Group, Context], Any] | None = None) -> NodeColumn:
-    return NodeColumn(header, "part", lambda g, c: text(g.part, c), lambda part, info, c: text(part, c), order or (lambda g, c: text(g.part, c)))
+def _part(
+    header: str,
+    text: Callable[[Partition, Context], str],
+    order: Callable[[Group, Context], Any] | None = None,
+    fit: Callable[[str, int], str] | None = None,
+) -> NodeColumn:
+    def shown(g: Group, c: Context) -> str:
+        return text(g.part, c)
+
+    return NodeColumn(header, "part", shown, lambda part, info, c: text(part, c), order or shown, fit)
+
+
+def _starred(part: Partition, c: Context) -> str:
+    return part.name + "*" if part.default else part.name
+
+
+def _keep_star(text: str, width: int) -> str:
+    """The sign of the default partition stays when its name is cut."""
+    return text[: width - 1] + "*" if len(text) > width and text.endswith("*") else text
 
 
 def _node(header: str, text: Callable[[NodeInfo, Context], str], none: str = "", order: Callable[[NodeInfo, Context], Any] | None = None) -> NodeColumn:
@@ -81,7 +106,10 @@ def _range(header: str, value: Callable[[NodeInfo], int], text: Callable[[int], 
         values = [value(info) for info in g.nodes.values()] or [0]
         return text(min(values)) + ("+" if max(values) > min(values) else "")
 
-    return NodeColumn(header, "range", shown, lambda part, info, c: value(info), lambda g, c: min((value(i) for i in g.nodes.values()), default=0))
+    def least(g: Group, c: Context) -> int:
+        return min((value(info) for info in g.nodes.values()), default=0)
+
+    return NodeColumn(header, "range", shown, lambda part, info, c: value(info), least)
 
 
 def _span(header: str, value: Callable[[NodeInfo], float | None], text: Callable[[float], str]) -> NodeColumn:
@@ -105,9 +133,18 @@ def _slashes(numbers: tuple[int, ...]) -> str:
     return "/".join(map(str, numbers))
 
 
-def sct(g: Group) -> str:
-    kinds = [[getattr(i.node, name) for i in g.nodes.values()] or [0] for name in ("sockets", "cores_per_socket", "threads_per_core")]
+def _shape(info: NodeInfo) -> tuple[int, int, int]:
+    return info.node.sockets, info.node.cores_per_socket, info.node.threads_per_core
+
+
+def sct(g: Group, c: Context) -> str:
+    """``2:4:1``, with a "+" after what is not the same everywhere."""
+    kinds = list(zip(*map(_shape, g.nodes.values()), strict=True)) or [(0,)] * 3
     return ":".join(f"{min(k)}{'+' if max(k) > min(k) else ''}" for k in kinds)
+
+
+def first_name(g: Group, c: Context) -> tuple[str, int, int]:
+    return min(map(sort_key, g.nodes), default=("", 0, 0))
 
 
 def job_size(part: Partition, c: Context) -> str:
@@ -138,6 +175,10 @@ def gres_used(info: NodeInfo, c: Context) -> str:
         devices = used.get(f"{g.name}:{g.type}" if g.type else g.name, set())
         parts.append(f"{g.name}:{g.type + ':' if g.type else ''}{len(devices)}(IDX:{ranges(devices) or 'N/A'})")
     return ",".join(parts)
+
+
+def _max_time(g: Group, c: Context) -> int:
+    return g.part.max_time if g.part.max_time >= 0 else 1 << 40
 
 
 def _features(info: NodeInfo, c: Context) -> str:
@@ -186,16 +227,16 @@ _ROWS: tuple[tuple[str, str, NodeColumn], ...] = (
     ("h", "oversubscribe", _part("OVERSUBSCRIBE", oversubscribe)),
     ("H", "timestamp", _node("TIMESTAMP", _when, UNKNOWN)),
     ("I", "priorityjobfactor", _part("PRIO_JOB_FACTOR", lambda p, c: str(p.priority_tier))),
-    ("l", "time", _part("TIMELIMIT", lambda p, c: limit(p.max_time, infinite="infinite"), lambda g, c: g.part.max_time if g.part.max_time >= 0 else 1 << 40)),
+    ("l", "time", _part("TIMELIMIT", lambda p, c: limit(p.max_time, infinite="infinite"), _max_time)),
     ("L", "defaulttime", _part("DEFAULTTIME", lambda p, c: limit(p.default_time, "n/a", "infinite"))),
     ("m", "memory", _range("MEMORY", lambda i: i.node.memory)),
     ("M", "preemptmode", _fixed("PREEMPT_MODE", "OFF")),
     ("n", "nodehost", _node("HOSTNAMES", lambda i, c: i.node.hostname or i.node.name)),
-    ("N", "nodelist", NodeColumn("NODELIST", "sum", lambda g, c: compress_sorted(g.nodes), None, lambda g, c: min(map(sort_key, g.nodes), default=("", 0, 0)))),
+    ("N", "nodelist", NodeColumn("NODELIST", "sum", lambda g, c: compress_sorted(g.nodes), None, first_name)),
     ("o", "nodeaddr", _node("NODE_ADDR", lambda i, c: i.node.address or i.node.name)),
     ("O", "cpusload", _span("CPU_LOAD", lambda i: i.node.load, lambda v: f"{v:.2f}")),
     ("p", "prioritytier", _part("PRIO_TIER", lambda p, c: str(p.priority_tier), lambda g, c: g.part.priority_tier)),
-    ("P", "partition", _part("PARTITION", lambda p, c: p.name + ("*" if p.default else ""), lambda g, c: g.part.name)),
+    ("P", "partition", _part("PARTITION", _starred, lambda g, c: g.part.name, _keep_star)),
     ("r", "root", _part("ROOT", lambda p, c: "no")),
     ("R", "partitionname", _part("PARTITION", lambda p, c: p.name)),
     ("s", "size", _part("JOB_SIZE", job_size)),
@@ -209,7 +250,7 @@ _ROWS: tuple[tuple[str, str, NodeColumn], ...] = (
     ("w", "weight", _range("WEIGHT", lambda i: i.node.weight)),
     ("X", "sockets", _range("SOCKETS", lambda i: i.node.sockets)),
     ("Y", "cores", _range("CORES", lambda i: i.node.cores_per_socket)),
-    ("z", "socketcorethread", NodeColumn("S:C:T", "range", lambda g, c: sct(g), lambda part, i, c: (i.node.sockets, i.node.cores_per_socket, i.node.threads_per_core), lambda g, c: sct(g))),
+    ("z", "socketcorethread", NodeColumn("S:C:T", "range", sct, lambda part, i, c: _shape(i), sct)),
     ("Z", "threads", _range("THREADS", lambda i: i.node.threads_per_core)),
     ("", "allocmem", _node("ALLOCMEM", lambda i, c: str(i.mem_used))),
     ("", "comment", _fixed("COMMENT", NULL)),

@@ -85,6 +85,6 @@ _ROWS: tuple[tuple, ...] = (
     ("", "tres-per-task", "TRES_PER_TASK", lambda row, c: gres_text(row[0].spec.gpus_per_task) or NULL),
 )
 
-_COLUMNS = [(letter, name, Column(header, rest[0], order=rest[-1])) for letter, name, header, *rest in _ROWS]
+_COLUMNS = [(letter, name, Column(header, rest[0], order=rest[-1], whole=letter in ("M", "N"))) for letter, name, header, *rest in _ROWS]
 LETTERS = {letter: column for letter, _, column in _COLUMNS if letter}
 NAMES = {name: column for _, name, column in _COLUMNS if name}

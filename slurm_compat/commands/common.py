@@ -9,9 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sbroker.api import Api, Call, Client
-from slurm_compat import getopt, optable
-
-VERSIONS = {"22.05": "22.05.8", "24.11": "24.11.5"}
+from slurm_compat import getopt, messages, optable
 
 
 class Stop(Exception):
@@ -84,8 +82,7 @@ async def start(call: Call, client: Client, api: Api, usage: str) -> getopt.Raw 
         await client.out(bad.text, 2)
         return bad.code
     if "version" in raw.options:
-        imitate = str(getattr(api.config, "imitate", "22.05"))
-        await client.out(f"slurm-wlm {VERSIONS.get(imitate, imitate)}\n")
+        await client.out(messages.version(str(getattr(api.config, "imitate", "22.05"))) + "\n")
         return 0
     if "help" in raw.options or "usage" in raw.options:
         await client.out(help_text(call.name) if "help" in raw.options else usage)

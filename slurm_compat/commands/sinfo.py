@@ -164,29 +164,11 @@ def render(request: Request, view: View, config: Any, now: float, env: Mapping[s
     keys = compile_sort(request.sort, LETTERS, strict=False)
     by_rank = request.sort.replace("-", "").startswith("#P")
     if by_rank:  # partitions in configured order, which a sign does not turn round
+        sort_rows(rows, compile_sort(request.sort.partition("P")[2], LETTERS, strict=False), context)
         rows.sort(key=lambda group: group.rank)
-        keys = compile_sort(request.sort.partition("P")[2], LETTERS, strict=False)
-        for _, members in _runs(rows):
-            sort_rows(members, keys, context)
-        rows = [row for _, members in _runs_sorted(rows, keys, context) for row in members]
     else:
         sort_rows(rows, keys, context)
     return head + request.layout.rows(rows, context), "", 0
-
-
-def _runs(rows: list[Group]) -> list[tuple[int, list[Group]]]:
-    """Rows of one partition together."""
-    runs: dict[int, list[Group]] = {}
-    for row in rows:
-        runs.setdefault(row.rank, []).append(row)
-    return list(runs.items())
-
-
-def _runs_sorted(rows: list[Group], keys: list, context: Context) -> list[tuple[int, list[Group]]]:
-    runs = _runs(rows)
-    for _, members in runs:
-        sort_rows(members, keys, context)
-    return runs
 
 
 def groups(request: Request, view: View, context: Context) -> list[Group]:

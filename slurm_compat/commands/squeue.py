@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sbroker.api import Api, Call, Client, View
+from slurm_compat import messages
 from slurm_compat.columns import jobs as job_columns
 from slurm_compat.columns import steps as step_columns
 from slurm_compat.columns.context import Context
@@ -226,6 +227,13 @@ async def run(call: Call, client: Client, api: Api) -> int:
     raw = await start(call, client, api, USAGE)
     if isinstance(raw, int):
         return raw
+    if "json" in raw.options:
+        from slurm_compat import jsonout
+        from slurm_compat.show.scene import Scene
+
+        scene = Scene(api.view, api.config, call.env, api.now(), version=messages.version("22.05").split()[1])
+        await client.out(jsonout.squeue(scene, api.view.jobs.values()))
+        return 0
     try:
         request = parse(raw, call.uid, api.view.nodes, getattr(api.config, "cluster", ""))
     except Stop as stop:

@@ -13,10 +13,45 @@ FORMS = FACTS["forms"]
 HOME = {"HOME": "/home/alice", "LOGNAME": "alice", "SHELL": "/bin/bash", "USER": "alice"}
 # what says which ports and addresses a real srun used, and facts of the recording machine
 NOT_OURS = {"SLURM_SRUN_COMM_PORT", "SLURM_STEP_LAUNCHER_PORT", "SLURM_PTY_PORT"}
-SHORT = {"n": "ntasks", "c": "cpus_per_task", "N": "nodes", "t": "time", "p": "partition", "A": "account", "w": "nodelist", "x": "exclude", "m": "distribution",
-         "O": "overcommit", "G": "gpus", "s": "oversubscribe", "o": "output", "B": "extra_node_info", "i": "input"}
-FLAGS = {"overcommit", "oversubscribe", "exclusive", "get_user_env", "requeue", "no_requeue", "contiguous", "spread_job", "use_min_nodes", "pty"}
-NUMBERS = {"ntasks", "cpus_per_task", "ntasks_per_node", "ntasks_per_socket", "ntasks_per_core", "ntasks_per_gpu", "cpus_per_gpu", "threads_per_core"}
+SHORT = {
+    "n": "ntasks",
+    "c": "cpus_per_task",
+    "N": "nodes",
+    "t": "time",
+    "p": "partition",
+    "A": "account",
+    "w": "nodelist",
+    "x": "exclude",
+    "m": "distribution",
+    "O": "overcommit",
+    "G": "gpus",
+    "s": "oversubscribe",
+    "o": "output",
+    "B": "extra_node_info",
+    "i": "input",
+}
+FLAGS = {
+    "overcommit",
+    "oversubscribe",
+    "exclusive",
+    "get_user_env",
+    "requeue",
+    "no_requeue",
+    "contiguous",
+    "spread_job",
+    "use_min_nodes",
+    "pty",
+}
+NUMBERS = {
+    "ntasks",
+    "cpus_per_task",
+    "ntasks_per_node",
+    "ntasks_per_socket",
+    "ntasks_per_core",
+    "ntasks_per_gpu",
+    "cpus_per_gpu",
+    "threads_per_core",
+}
 
 
 def gres(text, named):
@@ -79,20 +114,36 @@ def info_of(command, want, kind):
     gpus = [int(index) for index in want.get("SLURM_JOB_GPUS", want.get("SLURM_STEP_GPUS", "")).split(",") if index]
     if "srun_gpt" in kind:
         gpus = [0, 1]
-    nodes = [{"node": name, "cpus": count, "mem": 1000 * count, "gres": {"gpu:a100": gpus} if gpus else {}} for name, count in zip(names, cpus)]
+    nodes = [
+        {"node": name, "cpus": count, "mem": 1000 * count, "gres": {"gpu:a100": gpus} if gpus else {}}
+        for name, count in zip(names, cpus, strict=True)
+    ]
     array = None
     if want.get("SLURM_ARRAY_JOB_ID"):
         array = {"id": int(want["SLURM_ARRAY_JOB_ID"])}
-        array.update((key, int(want["SLURM_ARRAY_TASK_" + name])) for key, name in
-                     (("task", "ID"), ("count", "COUNT"), ("min", "MIN"), ("max", "MAX"), ("step", "STEP")))
+        array.update(
+            (key, int(want["SLURM_ARRAY_TASK_" + name]))
+            for key, name in (("task", "ID"), ("count", "COUNT"), ("min", "MIN"), ("max", "MAX"), ("step", "STEP"))
+        )
     name = options.get("job_name") or ("sbatch" if "<" in command else "wrap" if "--wrap" in command else "env.sh")
     if "<" in command:
         spec["command"] = ""
     info = {
-        "cluster": "oracle", "imitate": "22.05", "job": int(want["SLURM_JOB_ID"]), "run": 0, "name": name, "submit_host": "LOGIN", "array": array,
-        "user": {"name": "alice", "uid": 1001, "gid": 1001, "home": "/home/alice", "shell": "/bin/bash"}, "spec": spec,
-        "partition": options.get("partition", "debug"), "account": options.get("account", "lab"), "qos": "normal", "nodes": nodes,
-        "settings": {"def_mem_per_cpu": 1000}, "kill_wait": 5,
+        "cluster": "oracle",
+        "imitate": "22.05",
+        "job": int(want["SLURM_JOB_ID"]),
+        "run": 0,
+        "name": name,
+        "submit_host": "LOGIN",
+        "array": array,
+        "user": {"name": "alice", "uid": 1001, "gid": 1001, "home": "/home/alice", "shell": "/bin/bash"},
+        "spec": spec,
+        "partition": options.get("partition", "debug"),
+        "account": options.get("account", "lab"),
+        "qos": "normal",
+        "nodes": nodes,
+        "settings": {"def_mem_per_cpu": 1000},
+        "kill_wait": 5,
     }
     return info, options, rest
 
@@ -104,7 +155,11 @@ def wanted(base, diff):
 
 
 def forms(prefix, several=None):
-    return [pytest.param(command, diff, id=name) for name, command, diff in FORMS if command.startswith(prefix) and several in (None, "/" in name)]
+    return [
+        pytest.param(command, diff, id=name)
+        for name, command, diff in FORMS
+        if command.startswith(prefix) and several in (None, "/" in name)
+    ]
 
 
 @pytest.mark.parametrize(("command", "diff"), forms("sbatch"))
@@ -130,8 +185,18 @@ def step_of(request, want, standalone, info):
     gres = {node["node"]: {} if request.get("gres") == [] else node["gres"] for node in info["nodes"]}
     nodes = [{"node": name, "cpus": cpus[name], "gres": gres[name]} for name in names]
     made = layout.layout(info, request, nodes)
-    return {"step": int(want["SLURM_STEP_ID"]), "layout": made, "nodes": nodes, "ntasks": request["ntasks"], "standalone": standalone, "umask": 0o022,
-            "set_env": request["set_env"], "verbose": 0, "gpus_per_task": request["gpus_per_task"], "pty": request["pty"]}
+    return {
+        "step": int(want["SLURM_STEP_ID"]),
+        "layout": made,
+        "nodes": nodes,
+        "ntasks": request["ntasks"],
+        "standalone": standalone,
+        "umask": 0o022,
+        "set_env": request["set_env"],
+        "verbose": 0,
+        "gpus_per_task": request["gpus_per_task"],
+        "pty": request["pty"],
+    }
 
 
 @pytest.mark.parametrize(("command", "diff"), forms("srun") + forms("salloc", True) + [pytest.param("srun ./env.sh", {}, id="srun_plain")])

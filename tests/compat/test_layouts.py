@@ -43,8 +43,15 @@ def option(words, *names):
 
 
 def info_of(names, cpus, spec=None):
-    return {"job": 7, "imitate": "22.05", "name": "x", "nodes": [{"node": n, "cpus": c, "mem": 0, "gres": {"gpu:a100": [0, 1, 2, 3]}} for n, c in zip(names, cpus)],
-            "spec": spec or {}, "user": {"name": "u", "uid": 1, "gid": 1, "home": "/", "shell": "/bin/sh"}, "partition": "p"}
+    return {
+        "job": 7,
+        "imitate": "22.05",
+        "name": "x",
+        "nodes": [{"node": n, "cpus": c, "mem": 0, "gres": {"gpu:a100": [0, 1, 2, 3]}} for n, c in zip(names, cpus, strict=True)],
+        "spec": spec or {},
+        "user": {"name": "u", "uid": 1, "gid": 1, "home": "/", "shell": "/bin/sh"},
+        "partition": "p",
+    }
 
 
 def run(info, argv, env):
@@ -59,11 +66,15 @@ def run(info, argv, env):
     made = layout.layout(info, request, placed)
     if "error" in made:
         return "srun: error: Unable to create step for job 7: %s\n" % made["error"]
-    nodes = {rank: node for node, mine in zip(made["nodes"], made["tasks"]) for rank in mine}
+    nodes = {rank: node for node, mine in zip(made["nodes"], made["tasks"], strict=True) for rank in mine}
     return [nodes[rank] for rank in range(len(nodes))]
 
 
-ALONE = [pytest.param(command, ranks, id=command) for command, ranks in ROWS if command.startswith("srun") and command not in EXCEPT and "arbitrary" not in command]
+ALONE = [
+    pytest.param(command, ranks, id=command)
+    for command, ranks in ROWS
+    if command.startswith("srun") and command not in EXCEPT and "arbitrary" not in command
+]
 INSIDE = [pytest.param(command, said, id=command) for command, said in ROWS if command.startswith("salloc")]
 
 
@@ -104,8 +115,12 @@ def test_srun_in_an_allocation(command, said):
     outer, inner = command.split(" : ")
     words, argv = shlex.split(outer)[1:], shlex.split(inner)[1:]
     have = allocation(words)
-    spec = {"ntasks": int(option(words, "-n") or 0) or None, "distribution": option(words, "-m"), "cpus_per_task": int(option(words, "-c") or 0) or None,
-            "ntasks_per_node": int(option(words, "--ntasks-per-node") or 0) or None}
+    spec = {
+        "ntasks": int(option(words, "-n") or 0) or None,
+        "distribution": option(words, "-m"),
+        "cpus_per_task": int(option(words, "-c") or 0) or None,
+        "ntasks_per_node": int(option(words, "--ntasks-per-node") or 0) or None,
+    }
     info = info_of(["node%d" % (number + 1) for number in range(len(have))], have, spec)
     got = run(info, argv, environ.alloc_environ(info))
     if said.startswith("!"):

@@ -7,7 +7,7 @@ import pytest
 from sbroker.api import Record
 from sbroker.model import Exit, Run, Step
 from sbroker.states import JobState, Reason
-from tests.compat.control_cluster import View, command, job, share, spec, when
+from control_cluster import View, command, job, share, spec, when
 
 VIEW = View([])
 

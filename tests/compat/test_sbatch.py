@@ -9,10 +9,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from submit_fakes import FakeApi, FakeClient, call_of, refusal
 
-from sbroker.states import JobState
 from slurm_compat.commands import sbatch
-from tests.compat.fakes import FakeApi, FakeClient, call_of, refusal
 
 OK = b'#!/bin/bash\n#SBATCH -J fromfile -n 2\n#SBATCH -o ok-%j.out\necho "args=$# $1 $2 name=$SLURM_JOB_NAME n=$SLURM_NTASKS"\n'
 FILES = {

@@ -11,7 +11,7 @@ from sbroker.model import INFINITE, Dependency, DepItem, Gres, JobSpec
 from sbroker.states import JobState
 from slurm_compat.update import pairs
 from slurm_compat.update_keys import KEYS
-from tests.compat.control_cluster import View, command, job, share, spec, when
+from control_cluster import View, command, job, share, spec, when
 
 PENDING = job(41, spec("wrap"), time_limit=600)
 HELD = job(46, spec("held"), held="user")

@@ -1,6 +1,6 @@
 """What every provider promises. A kind takes part by lying in sbroker/providers; `kinds/KIND.py` here says how to set it up.
 
-    settings(folder) → its settings      pass_time(clock, seconds), lose_reply(settings, call): for kinds that create
+settings(folder) → its settings      pass_time(clock, seconds), lose_reply(settings, call): for kinds that create
 """
 
 import importlib
@@ -23,21 +23,17 @@ class Clock:
     boottime = now
 
 
-@pytest.fixture(params=providers.kinds())
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def double(kind):
-    return importlib.import_module("kinds." + kind.replace("-", "_"))
+FIXED = [kind for kind in providers.kinds() if providers.find(kind).fixed]
+ELASTIC = [kind for kind in providers.kinds() if kind not in FIXED]
 
 
 class World:
     """One site, and providers for it: `restart` is what a restart of the broker makes of it."""
 
-    def __init__(self, kind, double, folder) -> None:
-        self.kind, self.double, self.clock, self.settings = kind, double, Clock(), double.settings(folder)
+    def __init__(self, kind, folder) -> None:
+        self.kind, self.clock = kind, Clock()
+        self.double = importlib.import_module("kinds." + kind.replace("-", "_"))
+        self.settings = self.double.settings(folder)
         self.spool = str(folder / "spool")
 
     def provider(self, settings=None):
@@ -48,16 +44,19 @@ class World:
         self.double.pass_time(self.clock, seconds)
 
 
-@pytest.fixture
-def world(kind, double, tmp_path):
-    return World(kind, double, tmp_path)
+@pytest.fixture(params=[*FIXED, *ELASTIC])
+def world(request, tmp_path):
+    return World(request.param, tmp_path)
 
 
-@pytest.fixture
-def elastic(world):
-    if world.provider().fixed:
-        pytest.skip("the machines of %s are there already" % world.kind)
-    return world
+@pytest.fixture(params=FIXED)
+def fixed(request, tmp_path):
+    return World(request.param, tmp_path)
+
+
+@pytest.fixture(params=ELASTIC)
+def elastic(request, tmp_path):
+    return World(request.param, tmp_path)
 
 
 def order(provider, count=2, minimum=None, token="t1", **ask):
@@ -80,8 +79,11 @@ def settle(world, provider, until, token="t1", patience=600):
 
 def test_facts(world):
     provider = world.provider()
-    assert issubclass(provider.Settings, base.SiteSettings) and provider.Settings.__doc__
-    assert provider.list_lag >= 0 and isinstance(provider.atomic, bool) and provider.dies_by in ("self", "ttl", "broker", "never")
+    assert issubclass(provider.Settings, base.SiteSettings)
+    assert provider.Settings.__doc__
+    assert provider.list_lag >= 0
+    assert isinstance(provider.atomic, bool)
+    assert provider.dies_by in ("self", "ttl", "broker", "never")
     assert providers.find(world.kind) is type(provider)
 
 
@@ -115,13 +117,12 @@ def test_what_nobody_ordered_can_be_terminated_without_harm(world):
     assert provider.list() == before
 
 
-def test_nodes_of_a_fixed_site(world):
-    provider = world.provider()
-    if not provider.fixed:
-        pytest.skip("%s makes its machines" % world.kind)
+def test_nodes_of_a_fixed_site(fixed):
+    provider = fixed.provider()
     nodes, machines = list(provider.nodes()), provider.list().machines
     assert [entry.endpoint.node for entry in machines] == [node.name for node in nodes]
-    assert len({node.name for node in nodes}) == len(nodes) and {node.site for node in nodes} == {"here"}
+    assert len({node.name for node in nodes}) == len(nodes)
+    assert {node.site for node in nodes} == {"here"}
     assert all(entry.token == "" and entry.state == "running" and entry.endpoint.transport for entry in machines)
     with pytest.raises(errors.Unsatisfiable):
         provider.create(base.Order(token="t", offer=base.Offer(name="x", cpus=1, memory=1)))
@@ -131,7 +132,8 @@ def test_a_group_is_made_runs_and_goes(elastic):
     provider = elastic.provider()
     provider.create(order(provider))
     entries = settle(elastic, provider, "running")
-    assert sorted(entry.index for entry in entries) == [0, 1] and len({entry.id for entry in entries}) == 2
+    assert sorted(entry.index for entry in entries) == [0, 1]
+    assert len({entry.id for entry in entries}) == 2
     assert all(entry.endpoint and entry.ours and entry.offer for entry in entries)
     provider.terminate("t1")
     provider.terminate("t1")
@@ -147,7 +149,8 @@ def test_the_same_token_makes_nothing_more(elastic):
     before = {entry.id for entry in settle(elastic, provider, "running")}
     elastic.provider().create(wanted)
     elastic.wait(provider.list_lag + 1)
-    assert {entry.id for entry in shown(provider)} == before and len(before) == 2
+    assert {entry.id for entry in shown(provider)} == before
+    assert len(before) == 2
 
 
 def test_a_restart_sees_the_same(elastic):

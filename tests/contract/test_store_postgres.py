@@ -81,12 +81,26 @@ def store(url):
 
 
 def job(number, **fields):
-    return Job(**{"id": number, "user": "alice", "uid": 1001, "gid": 1001, "spec": JobSpec(name="j", script_hash="s", comment="a\0b\udcff"), **fields})
+    return Job(
+        **{
+            "id": number,
+            "user": "alice",
+            "uid": 1001,
+            "gid": 1001,
+            "spec": JobSpec(name="j", script_hash="s", comment="a\0b\udcff"),
+            **fields,
+        }
+    )
 
 
 def test_written_and_found_again(store, url):
-    rows = [Put("counter", "job", 7), Put("seen", ("n", "i"), 1 << 40), Put("job", 1, job(1, array_pending=(1, 2, 3))),
-            Put("run", (1, 0), Run(job=1, run=0, head="n")), Put("step", (1, 0, -5), Step(job=1, run=0, step=-5))]
+    rows = [
+        Put("counter", "job", 7),
+        Put("seen", ("n", "i"), 1 << 40),
+        Put("job", 1, job(1, array_pending=(1, 2, 3))),
+        Put("run", (1, 0), Run(job=1, run=0, head="n")),
+        Put("step", (1, 0, -5), Step(job=1, run=0, step=-5)),
+    ]
     store.write(rows, {"s": bytes(range(256))}, [("submit", 1, "came")])
     store.flush()
     assert sorted(store.load(), key=repr) == sorted(rows, key=repr)
@@ -96,11 +110,19 @@ def test_written_and_found_again(store, url):
 
 def test_purged_jobs_stay_on_record(store):
     done = job(1, state=JobState.COMPLETED, end_time=5.0, run=0)
-    store.write([Put("job", 1, done), Put("run", (1, 0), Run(job=1, run=0, head="n")), Put("step", (1, 0, 0), Step(job=1, run=0, step=0)), Del("job", 1)])
+    store.write(
+        [
+            Put("job", 1, done),
+            Put("run", (1, 0), Run(job=1, run=0, head="n")),
+            Put("step", (1, 0, 0), Step(job=1, run=0, step=0)),
+            Del("job", 1),
+        ]
+    )
     store.flush()
     assert store.load() == []
-    record, = store.history(HistoryQuery(uids=(1001,), states=("COMPLETED",), start=0.0))
-    assert record.job == done and len(record.steps) == 1
+    (record,) = store.history(HistoryQuery(uids=(1001,), states=("COMPLETED",), start=0.0))
+    assert record.job == done
+    assert len(record.steps) == 1
 
 
 def test_a_successor_ends_it(store, url):
@@ -108,7 +130,8 @@ def test_a_successor_ends_it(store, url):
     store.on_failure(lambda first, last, error: (told.append(error), seen.set()))
     other = Store.open(url, Clock())
     store.write([Put("counter", "n", 1)])
-    assert seen.wait(30) and isinstance(told[0], StaleEpoch)
+    assert seen.wait(30)
+    assert isinstance(told[0], StaleEpoch)
     assert other.load() == []
     other.close()
 
@@ -121,7 +144,9 @@ def test_a_lost_connection_is_a_failure_that_heals(store, url):
     store.write([Put("counter", "n", 1)])
     store.flush()
     with psycopg.connect(url, autocommit=True) as other:
-        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
     store.write([Put("counter", "n", 2)])  # the pool may see by itself that its connection is dead
     store.flush()
     if seen.is_set():
@@ -134,7 +159,8 @@ def test_a_lost_connection_is_a_failure_that_heals(store, url):
 def test_errors_hide_the_password(url):
     with pytest.raises(StoreError) as caught:
         Store.open("postgresql://u:secret@127.0.0.1:1/x", Clock())
-    assert "secret" not in str(caught.value) and "cannot be used" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "cannot be used" in str(caught.value)
 
 
 def test_migrations_lead_to_the_same_tables(store, url, server):

@@ -21,13 +21,15 @@ class Lab:
         self.folder, self.node = Path(folder), node
         self.settings = dict({"front": "fakefront", "min_uid": 0, "allow_root_jobs": True}, **settings)
         self.reports, self.hello, self.frames, self.process, self.sock, self.epoch = [], None, [], None, None, 1
+        self.command = [sys.executable, "-m", "sbroker.agent"]
+        self.options = []  # more for the agent's command line
         self.seen = 0  # seq of the newest report taken
 
     # --- processes
 
     def start(self):
         env = dict(os.environ, PYTHONPATH=f"{ROOT}:{ROOT / 'tests' / 'flow'}")
-        command = [sys.executable, "-m", "sbroker.agent", "serve", "--dir", str(self.folder), "--node", self.node]
+        command = [*self.command, "serve", "--dir", str(self.folder), "--node", self.node, *self.options]
         with open(self.folder.parent / f"{self.node}.log", "ab") as log:
             self.process = subprocess.Popen(command, env=env, stderr=log, stdin=subprocess.DEVNULL)
         self.connect()
@@ -54,7 +56,8 @@ class Lab:
                 break
             except OSError:
                 self.sock.close()
-                assert time.monotonic() < deadline and self.process.poll() is None, "the agent does not answer"
+                assert self.process.poll() is None, "the agent ended"
+                assert time.monotonic() < deadline, "the agent does not answer"
                 time.sleep(0.01)
         self.reader, self.hello, self.frames = LinkReader(), None, []
         self.send({"op": "hello", "store": "s1", "epoch": self.epoch, "version": "0", "node": self.node, "settings": self.settings})
@@ -120,10 +123,11 @@ class Lab:
 
     def info(self, job=1, run=0, **changes):
         me = os.getuid()
-        spec = dict({"name": "t", "work_dir": str(self.folder.parent), "stdout": f"{self.folder.parent}/%j.out", "umask": 0o022}, **changes.pop("spec", {}))
+        spec = {"name": "t", "work_dir": str(self.folder.parent), "stdout": f"{self.folder.parent}/%j.out", "umask": 0o022}
+        spec.update(changes.pop("spec", {}))
         info = {"cluster": "c", "imitate": "22.05", "store": "s1", "job": job, "run": run, "restart_count": 0, "kind": "batch", "name": "t",
-                "key": "secret", "head": self.node, "submit_host": "h", "array": None,
-                "user": {"name": "u", "uid": me, "gid": os.getgid(), "group": "g", "groups": [os.getgid()], "home": "/", "shell": "/bin/sh"},
+                "key": "secret", "head": self.node, "submit_host": "h", "array": None, "user": {
+                    "name": "u", "uid": me, "gid": os.getgid(), "group": "g", "groups": [os.getgid()], "home": "/", "shell": "/bin/sh"},
                 "spec": spec, "partition": "p", "time_limit": -1, "kill_wait": 1, "bin": None, "client": None, "settings": {},
                 "nodes": [{"node": self.node, "address": "127.0.0.1", "cpus": 1, "mem": 0, "gres": {}, "endpoint": f"unix:{self.folder}"}]}
         info.update(changes)
@@ -132,8 +136,8 @@ class Lab:
     def prepare(self, script="", job=1, run=0, environ=b"", **changes):
         text = b"#!/bin/sh\n" + script.encode()
         env = f"PATH={os.environ['PATH']}".encode() + b"\0" + environ
-        self.send({"op": "prepare", "job": job, "run": run, "info": self.info(job, run, **changes), "script_size": len(text), "environ_size": len(env)},
-                  text + env)
+        info = self.info(job, run, **changes)
+        self.send({"op": "prepare", "job": job, "run": run, "info": info, "script_size": len(text), "environ_size": len(env)}, text + env)
 
     def order(self, op, job=1, run=0, **more):
         self.send(dict({"op": op, "job": job, "run": run}, **more))

@@ -10,6 +10,8 @@ from agentlab import PATIENCE, ROOT, Lab
 class Cluster:
     """One Lab a node; the first is the head of the runs."""
 
+    bin = ROOT / "bin"
+
     def __init__(self, folder, names=("node1",), cpus=8, mem=16000, gres=None):
         self.folder, self.labs, self.cpus, self.mem, self.gres = folder, [], cpus, mem, gres or {}
         for name in names:
@@ -28,7 +30,7 @@ class Cluster:
         cpus = cpus or [self.cpus] * len(self.labs)
         return [
             {"node": lab.node, "address": "127.0.0.1", "cpus": count, "mem": self.mem, "gres": self.gres, "endpoint": f"unix:{lab.folder}"}
-            for lab, count in zip(self.labs, cpus)
+            for lab, count in zip(self.labs, cpus, strict=True)
         ]
 
     def begin(self, script, job=1, cpus=None, environ=b"", **changes):
@@ -65,7 +67,9 @@ class Cluster:
         """A command outside the script, in the run `job` (an allocation); subprocess.Popen."""
         environ = dict(os.environ, SBROKER_SOCKET=str(self.socket(job)), SLURM_JOB_ID=str(job), **(env or {}))
         kwargs.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen([str(ROOT / "bin" / name), *argv], env=environ, cwd=str(self.folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+        return subprocess.Popen(
+            [str(ROOT / "bin" / name), *argv], env=environ, cwd=str(self.folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs
+        )
 
     def ask(self, *argv, job=1, **kwargs):
         """(stdout, stderr, exit code) of a command in an allocation; reports are taken meanwhile."""

@@ -35,7 +35,8 @@ def test_a_running_run_survives_its_agent_and_is_not_started_twice(lab):
     (lab.folder.parent / "go").touch()
     assert lab.wait("ended")["data"]["code"] == 4
     lab.wait("empty")
-    assert lab.output() == "ran\n" and lab.kinds().count("started") == 1
+    assert lab.output() == "ran\n"
+    assert lab.kinds().count("started") == 1
 
 
 def test_a_run_that_ends_while_the_agent_is_away_is_told_by_its_last_word(lab):
@@ -72,7 +73,8 @@ def test_reports_the_broker_did_not_acknowledge_come_again_from_a_new_agent(lab)
     assert lab.kinds() == ["held", "started", "ended", "empty"]
     lab.settle()
     restart(lab)
-    assert states(lab) == {} and lab.kinds() == ["held", "started", "ended", "empty"]
+    assert states(lab) == {}
+    assert lab.kinds() == ["held", "started", "ended", "empty"]
 
 
 def test_a_killed_supervisor_means_lost_and_nothing_goes_on(lab):
@@ -115,7 +117,8 @@ def test_revoke_of_a_held_run_empties_it(lab):
     lab.order("start")
     lab.wait("refused")
     restart(lab)
-    assert states(lab) == {} and lab.output() == ""
+    assert states(lab) == {}
+    assert lab.output() == ""
 
 
 def test_revoke_comes_too_late_for_a_run_that_started(lab):
@@ -135,7 +138,8 @@ def test_orders_are_repeatable(lab):
     lab.prepare("echo never")
     (lab.folder.parent / "go").touch()
     lab.wait("empty")
-    assert lab.output() == "ran\n" and lab.kinds().count("started") == 1
+    assert lab.output() == "ran\n"
+    assert lab.kinds().count("started") == 1
     for _ in range(2):
         lab.order("forget")
         lab.order("end", why="cancel", uid=0)
@@ -165,4 +169,5 @@ def test_the_newest_connection_of_a_broker_wins(lab):
 def test_two_agents_do_not_share_a_folder(lab):
     command = [sys.executable, "-m", "sbroker.agent", "serve", "--dir", str(lab.folder), "--node", "x"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=str(ROOT))
-    assert done.returncode == 1 and "served by another agent" in done.stderr
+    assert done.returncode == 1
+    assert "served by another agent" in done.stderr

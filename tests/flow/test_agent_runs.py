@@ -45,7 +45,8 @@ def test_the_output_is_truncated_or_appended_to_and_stderr_may_be_apart(lab, tmp
     lab.run("echo out", job=2, spec={"open_mode": "append"})
     lab.wait("empty", 1)
     lab.wait("empty", 2)
-    assert lab.output(1) == "out\n" and (tmp_path / "1.err").read_text() == "err\n"
+    assert lab.output(1) == "out\n"
+    assert (tmp_path / "1.err").read_text() == "err\n"
     assert lab.output(2) == "before\nout\n"
 
 
@@ -116,15 +117,16 @@ def test_a_new_time_limit_is_taken_up(lab):
 
 
 def test_the_warning_signal_reaches_the_batch_shell(lab):
-    lab.run("trap 'echo USR1; exit 12' USR1; sleep 1000 & wait", time_limit=1000, spec={"signal": {"signum": 10, "before": 999, "batch": True}})
+    lab.run("trap 'echo USR1; exit 12' USR1; sleep 1000 & wait", time_limit=1000,
+            spec={"signal": {"signum": 10, "before": 999, "batch": True}})
     assert lab.wait("ended")["data"]["code"] == 12
     lab.wait("empty")
     assert lab.output() == "USR1\n"
 
 
 def test_signals_reach_the_shell_alone_or_all_or_only_steps(lab):
-    lab.run("sh -c 'trap \"echo child\" USR1 USR2; echo up; while :; do sleep 0.1; done' & trap 'echo shell' USR1 USR2; trap 'exit 5' INT; "
-            "while :; do sleep 0.1; done")
+    lab.run("trap 'echo shell' USR1 USR2; trap 'exit 5' INT\n"
+            "sh -c 'trap \"echo child\" USR1 USR2; echo up; while :; do sleep 0.1; done' &\nwhile :; do sleep 0.1; done")
     wait_for(lambda: "up" in lab.output())
     lab.order("signal", signum=signal.SIGUSR1, batch=False, full=False, step=None)  # no step: reaches nobody
     lab.order("signal", signum=signal.SIGUSR1, batch=True, full=False, step=None)

@@ -30,7 +30,7 @@ def started(cluster, *argv, mark="up", **kwargs):
 
 
 def end(process):
-    out, err = process.communicate(timeout=20)
+    _out, err = process.communicate(timeout=20)
     return plain(err.decode()), process.returncode
 
 
@@ -39,11 +39,13 @@ ABORTED = "srun: Job step aborted: Waiting up to 7 seconds for job step to finis
 
 
 def test_interrupt_once_shows_the_tasks(one):
-    process = started(one, "-n3", "sh", "-c", 'test $SLURM_PROCID = 1 && exit 3; sleep 0.4; test $SLURM_PROCID = 0 && echo up; sleep 1')
+    process = started(one, "-n3", "sh", "-c", "test $SLURM_PROCID = 1 && exit 3; sleep 0.4; test $SLURM_PROCID = 0 && echo up; sleep 1")
     process.send_signal(signal.SIGINT)
     err, code = end(process)
-    assert err == ("srun: error: node1: task 1: Exited with exit code 3\nsrun: interrupt (one more within 1 sec to abort)\n"
-                   "srun: StepId=1.0 tasks 0,2: running\nsrun: StepId=1.0 task 1: exited abnormally\n")
+    assert err == (
+        "srun: error: node1: task 1: Exited with exit code 3\nsrun: interrupt (one more within 1 sec to abort)\n"
+        "srun: StepId=1.0 tasks 0,2: running\nsrun: StepId=1.0 task 1: exited abnormally\n"
+    )
     assert code == 3
 
 
@@ -80,15 +82,20 @@ def test_other_signals_go_to_the_tasks(one):
 
 def test_kill_on_bad_exit(one):
     err, code = end(one.srun("-n2", "-K", "sh", "-c", "test $SLURM_PROCID = 0 && exit 5; exec sleep 60"))
-    assert err == ("srun: error: node1: task 0: Exited with exit code 5\nsrun: launch/slurm: _step_signal: Terminating StepId=1.0\n" + CANCELLED
-                   + "srun: error: node1: task 1: Terminated\nsrun: Force Terminated StepId=1.0\n")
+    assert err == (
+        "srun: error: node1: task 0: Exited with exit code 5\nsrun: launch/slurm: _step_signal: Terminating StepId=1.0\n"
+        + CANCELLED
+        + "srun: error: node1: task 1: Terminated\nsrun: Force Terminated StepId=1.0\n"
+    )
     assert code == 143
 
 
 def test_wait(one):
     err, code = end(one.srun("-n2", "-W1", "sh", "-c", "test $SLURM_PROCID = 0 && exit 0; exec sleep 60"))
-    assert err == ("srun: First task exited 1s ago\nsrun: StepId=1.0 task 1: running\nsrun: StepId=1.0 task 0: exited\n"
-                   "srun: launch/slurm: _step_signal: Terminating StepId=1.0\n" + ABORTED + CANCELLED + "srun: error: node1: task 1: Killed\n")
+    assert err == (
+        "srun: First task exited 1s ago\nsrun: StepId=1.0 task 1: running\nsrun: StepId=1.0 task 0: exited\n"
+        "srun: launch/slurm: _step_signal: Terminating StepId=1.0\n" + ABORTED + CANCELLED + "srun: error: node1: task 1: Killed\n"
+    )
     assert code == 137
 
 
@@ -124,8 +131,11 @@ def test_steps_wait_for_room(one):
     third = one.srun("-n1", "true")
     assert third.stderr.readline() == b"srun: Job 1 step creation temporarily disabled, retrying (Requested nodes are busy)\n"
     third.send_signal(signal.SIGINT)
-    assert end(third) == ("srun: Cancelled pending job step with signal 2\n"
-                          "srun: error: Unable to create step for job 1: Job/step already completing or completed\n", 1)
+    assert end(third) == (
+        "srun: Cancelled pending job step with signal 2\n"
+        "srun: error: Unable to create step for job 1: Job/step already completing or completed\n",
+        1,
+    )
     first.communicate(b"go\n")
     assert end(second) == ("srun: Step created for job 1\n", 0)
 
@@ -161,7 +171,7 @@ def test_refusals(one):
         ("-n", "abc", "x"): 'srun: error: Invalid numeric value "abc" for --ntasks.\n',
         ("-r5", "x"): "srun: error: --relative and SLURM_JOB_NUM_NODES option incompatible with count of allocated nodes (5+1>1)\n",
         ("--gres=gpu:1", "x"): "srun: error: Step requested GRES but job doesn't have GRES\n"
-                               "srun: error: Unable to create step for job 1: Invalid generic resource (gres) specification\n",
+        "srun: error: Unable to create step for job 1: Invalid generic resource (gres) specification\n",
         ("--multi-prog", "nosuch"): "srun: error: Could not open multi_prog config file nosuch\n",
     }
     got = {argv: one.ask(*argv) for argv in said}

@@ -41,7 +41,9 @@ def held(one):
 def test_exit_codes(held):
     assert held.ask("sh", "-c", "exit 7") == ("", "srun: error: node1: task 0: Exited with exit code 7\n", 7)
     assert held.ask("-n3", "sh", "-c", "exit $SLURM_PROCID")[1:] == (
-        "srun: error: node1: task 1: Exited with exit code 1\nsrun: error: node1: task 2: Exited with exit code 2\n", 2)
+        "srun: error: node1: task 1: Exited with exit code 1\nsrun: error: node1: task 2: Exited with exit code 2\n",
+        2,
+    )
     assert held.ask("-n6", "sh", "-c", "exit $((SLURM_PROCID%2))")[1] == "srun: error: node1: tasks 1,3,5: Exited with exit code 1\n"
 
 
@@ -51,8 +53,12 @@ def test_signals(held):
 
 
 def test_no_command(held):
-    assert held.ask("nosuchcommand") == ("", "slurmstepd-node1: error: execve(): nosuchcommand: No such file or directory\n"
-                                             "srun: error: node1: task 0: Exited with exit code 2\n", 2)
+    assert held.ask("nosuchcommand") == (
+        "",
+        "slurmstepd-node1: error: execve(): nosuchcommand: No such file or directory\n"
+        "srun: error: node1: task 0: Exited with exit code 2\n",
+        2,
+    )
     assert held.ask("/tmp")[2] == 13
     assert held.ask() == ("", "srun: fatal: No command given to execute.\n", 1)
 
@@ -75,8 +81,11 @@ def test_files(held):
     assert [(held.folder / f"so-{rank}.txt").read_text() for rank in (0, 1)] == ["o\n", "o\n"]
     assert (held.folder / "se-1.0.txt").read_text() == "e\ne\n"
     assert held.ask("-o", "nosuchdir/x", "echo", "x") == ("", "srun: error: Could not open stdout file: No such file or directory\n", 1)
-    assert held.ask("-n2", "-i", "in-%t.txt", "cat") == ("", "srun: error: task 0 launch failed: Slurmd could not connect IO\n"
-                                                             "srun: error: task 1 launch failed: Slurmd could not connect IO\n", 0)
+    assert held.ask("-n2", "-i", "in-%t.txt", "cat") == (
+        "",
+        "srun: error: task 0 launch failed: Slurmd could not connect IO\nsrun: error: task 1 launch failed: Slurmd could not connect IO\n",
+        0,
+    )
 
 
 def test_files_of_input(held):
@@ -85,3 +94,58 @@ def test_files_of_input(held):
     out = held.ask("-n2", "-l", "-i", "in-%t", "sh", "-c", "wc -l")[0]
     assert sorted(out.splitlines()) == ["0: 1", "1: 200000"]
     assert held.ask("-n2", "-i", "in-0", "cat")[0] == "zero\nzero\n"
+
+
+def script(held, name, text):
+    path = held.folder / name
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_task_prolog_and_epilog(held):
+    before = script(held, "before", "echo print hello\necho export WORD=a b\necho unset GONE\necho other $SLURM_PROCID")
+    after = script(held, "after", "echo bye $SLURM_PROCID $WORD")
+    out = held.ask("-n2", "-l", "--task-prolog", before, "--task-epilog", after, "sh", "-c", "echo [$WORD] [$GONE]", env={"GONE": "x"})
+    assert out[1:] == ("", 0)
+    for rank in "01":
+        assert [line for line in out[0].splitlines() if line[0] == rank] == [
+            f"{rank}: hello",
+            f"{rank}: [a b] []",
+            f"{rank}: bye {rank} a b",
+        ]
+
+
+def test_hooks_that_are_not_there(held):
+    said = (
+        "slurmstepd-node1: error: run_command: user task_prolog can not be executed (/no/such) No such file or directory\n"
+        "slurmstepd-node1: error: user task_prolog did not exit normally. reason: Run command failed - configuration error\n"
+        "slurmstepd-node1: error: --task-prolog failed status=1\n"
+    )
+    assert held.ask("-n2", "--task-prolog=/no/such", "true") == (
+        "",
+        2 * said + "srun: error: node1: tasks 0-1: Exited with exit code 1\n",
+        1,
+    )
+    assert held.ask("--task-epilog=/no", "true") == (
+        "",
+        "slurmstepd-node1: error: Could not run user task_epilog [/no]: access denied\n"
+        "slurmstepd-node1: error: TaskEpilog failed status=-1\n",
+        0,
+    )
+    assert held.ask("--prolog=/no/such", "true") == ("", "srun: Access denied for /no/such: No such file or directory\n", 0)
+
+
+def test_prolog_and_epilog_of_srun(held):
+    hook = script(held, "hook", "echo hook; pwd >&2")
+    out, err, code = held.ask("--prolog", hook, "--epilog", hook, "sh", "-c", "echo task")
+    assert (out, err, code) == ("hook\ntask\nhook\n", f"{held.folder}\n" * 2, 0)
+
+
+def test_folder(held):
+    out, err, _ = held.ask("-D", "/no/such", "pwd")
+    assert (out, err) == (
+        "/tmp\n",
+        2 * "slurmstepd-node1: error: couldn't chdir to `/no/such': No such file or directory: going to /tmp instead\n",
+    )
+    assert held.ask("-D", "/usr", "pwd")[0] == "/usr\n"

@@ -128,6 +128,8 @@ def waits_for_ever(current: State, job: Any) -> bool:
         return True
     items = job.deps_left.items if job.deps_left is not None and job.state is JobState.PENDING else ()
     targets = [other for item in items for other in (current.array(item.job) or [current.jobs.get(item.job)]) if other is not None]
+    if any(item.kind == "singleton" for item in items):
+        targets += [current.jobs[key] for key in current.names[job.uid, job.spec.name]]
     return any(lives(other) and other.id < job.id and waits_for_ever(current, other) for other in targets)
 
 

@@ -106,7 +106,8 @@ def test_a_report_seen_before_is_not_taken_again_even_after_its_acknowledgement(
     journal.durable()
     journal.ack(1)
     journal = Journal(journal.image(), "b")
-    assert journal.append("held", 1, 0, 0.0, {}, 1) == 0 and journal.last == 1
+    assert journal.append("held", 1, 0, 0.0, {}, 1) == 0
+    assert journal.last == 1
     journal.forget(1, 0)
     assert journal.append("held", 1, 0, 0.0, {}, 1) == 2
 
@@ -119,7 +120,8 @@ def test_a_new_boot_counts_what_is_left_from_one():
     journal.durable()
     journal.ack(1)
     journal = Journal(journal.image(), "new")
-    assert [(report["seq"], report["data"]["n"]) for report in journal.reports] == [(1, 2), (2, 3)] and journal.last == 2
+    assert [(report["seq"], report["data"]["n"]) for report in journal.reports] == [(1, 2), (2, 3)]
+    assert journal.last == 2
     assert Journal(journal.image(), "new").reports == journal.reports
 
 
@@ -128,7 +130,8 @@ def test_the_journal_is_lines_of_json_and_only_whole_ones_count():
     head = journal.image()
     journal.append("held", 1, 0, 0.0, {"text": "caf\udce9"})
     line = journal.take()
-    assert json.loads(line)["kind"] == "held" and line.endswith(b"\n")
+    assert json.loads(line)["kind"] == "held"
+    assert line.endswith(b"\n")
     for size in range(len(line)):
         assert Journal(head + line[:size], "b").reports == []
     assert len(Journal(head + line, "b").reports) == 1
@@ -139,16 +142,20 @@ def test_nothing_is_sent_before_it_is_durable():
     link = Link(journal)
     link.greet({}, [], {})
     journal.append("held", 1, 0, 0.0, {})
-    assert link.outgoing() == [] and journal.fresh
+    assert link.outgoing() == []
+    assert journal.fresh
     journal.take()
     assert link.outgoing() == []
     journal.durable()
-    assert [header["seq"] for header, _ in link.outgoing()] == [1] and link.outgoing() == []
+    assert [header["seq"] for header, _ in link.outgoing()] == [1]
+    assert link.outgoing() == []
 
 
 def test_the_epoch_only_rises_and_the_store_never_changes():
     epoch = Epoch(b"")
-    assert epoch.check("s", 3) == "" and epoch.accept("s", 3) and epoch.accept("s", 3) == b""
+    assert epoch.check("s", 3) == ""
+    assert epoch.accept("s", 3)
+    assert epoch.accept("s", 3) == b""
     again = Epoch(Epoch(b"").accept("s", 3))
     assert (again.check("s", 2), again.check("other", 9), again.check("s", 4)) == ("epoch", "store", "")
 
@@ -189,5 +196,6 @@ def test_a_channel_never_exceeds_its_credit_and_delivers_all(writes, reads):
         give(count)
         if sender.pending and len(got) == consumed:
             break
-    assert bytes(got) == wanted[: len(got)] and len(wanted) - len(got) == sender.pending
+    assert bytes(got) == wanted[: len(got)]
+    assert len(wanted) - len(got) == sender.pending
     assert sender.pending == 0

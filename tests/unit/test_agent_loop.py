@@ -59,7 +59,8 @@ def test_a_stream_keeps_what_the_kernel_does_not_take_and_finishes_it(loop):
     Stream(loop, theirs, got.extend, lambda error: loop.stop())
     out.finish()
     loop.run()
-    assert bytes(got) == payload and out.closed
+    assert bytes(got) == payload
+    assert out.closed
 
 
 def test_a_paused_stream_reads_nothing_until_it_is_resumed(loop):

@@ -18,7 +18,8 @@ def run(tmp_path):
 def test_prepare_first_holds_the_run_and_is_repeatable(run):
     assert run.prepare(INFO, b"#!/bin/sh\n", b"A=1\nx\0") == NEW
     assert run.prepare(INFO, b"other", b"") == HELD
-    assert run.read("slurm_script") == b"#!/bin/sh\n" and run.record() == (INFO, b"A=1\nx\0")
+    assert run.read("slurm_script") == b"#!/bin/sh\n"
+    assert run.record() == (INFO, b"A=1\nx\0")
     assert os.stat(run.path).st_mode & 0o777 == 0o700
     assert os.stat(run.file("held")).st_mode & 0o777 == 0o600
 
@@ -26,20 +27,24 @@ def test_prepare_first_holds_the_run_and_is_repeatable(run):
 def test_revoke_first_wins_over_a_prepare_that_comes_late(run):
     assert run.revoke() == NEW
     assert run.revoke() == REVOKED
-    assert run.prepare(INFO, b"", b"") == REVOKED and os.listdir(run.path) == ["revoked"]
+    assert run.prepare(INFO, b"", b"") == REVOKED
+    assert os.listdir(run.path) == ["revoked"]
     assert not run.start()
 
 
 def test_start_and_revoke_of_a_held_run_exclude_each_other(run):
     run.prepare(INFO, b"", b"")
-    assert run.revoke() == HELD and run.state() == REVOKED
+    assert run.revoke() == HELD
+    assert run.state() == REVOKED
     assert not run.start()
 
 
 def test_a_run_starts_once(run):
     run.prepare(INFO, b"", b"")
-    assert run.start() and not run.start()
-    assert run.revoke() == ACTIVE and run.state() == ACTIVE
+    assert run.start()
+    assert not run.start()
+    assert run.revoke() == ACTIVE
+    assert run.state() == ACTIVE
     assert run.prepare(INFO, b"", b"") == ACTIVE
 
 
@@ -48,26 +53,34 @@ def test_an_unfinished_prepare_is_done_again(run):
     with open(run.file("held.new"), "w") as stream:
         stream.write("half")
     assert run.state() == NEW
-    assert run.prepare(INFO, b"", b"B=2\0") == NEW and run.record() == (INFO, b"B=2\0")
+    assert run.prepare(INFO, b"", b"B=2\0") == NEW
+    assert run.record() == (INFO, b"B=2\0")
 
 
 def test_the_newest_whole_last_word_counts(run):
     run.prepare(INFO, b"", b"A=\n\0")
     run.start()
-    assert run.state() == ACTIVE and run.last_word() == []
+    assert run.state() == ACTIVE
+    assert run.last_word() == []
     run.leave([[1, "started", 5.0, {"pid": 3}], [2, "ended", 6.0, {"code": 0}]])
-    assert run.state() == ENDED and [report[1] for report in run.last_word()] == ["started", "ended"]
+    assert run.state() == ENDED
+    assert [report[1] for report in run.last_word()] == ["started", "ended"]
     run.leave([[3, "empty", 7.0, {}]])
     with open(run.file("started"), "ab") as stream:
         stream.write(b'{"reports": [[4, "torn"')
-    assert run.last_word() == [[3, "empty", 7.0, {}]] and run.record() == (INFO, b"A=\n\0")
+    assert run.last_word() == [[3, "empty", 7.0, {}]]
+    assert run.record() == (INFO, b"A=\n\0")
 
 
-@pytest.mark.parametrize("nonsense", [b"", b"\n", b"{}\n", b'{"info": {}, "environ": 0}\n\n{"reports": [[1]]}\n', b"\xff\n", b'{"info": 3, "environ": "x"}\n'])
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"", b"\n", b"{}\n", b'{"info": {}, "environ": 0}\n\n{"reports": [[1]]}\n', b"\xff\n", b'{"info": 3, "environ": "x"}\n'],
+)
 def test_nonsense_in_the_record_is_no_last_word(run, nonsense):
     run.make()
     rundir.write(run.file("started"), nonsense, 0o600)
-    assert run.last_word() == [] and run.state() == ACTIVE
+    assert run.last_word() == []
+    assert run.state() == ACTIVE
 
 
 def test_links_in_place_of_our_files_are_not_followed(run, tmp_path):

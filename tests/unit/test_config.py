@@ -25,13 +25,24 @@ def test_the_equivalent_cluster():
     nodes = {node.name: node for node in found.nodes()}
     assert list(nodes) == ["node1", "node2", "node3", "node4"]
     assert (nodes["node1"].cpus, nodes["node1"].sockets, nodes["node1"].cores_per_socket, nodes["node1"].memory) == (8, 2, 4, 16000)
-    assert nodes["node1"].features == ("cpu", "intel") and nodes["node1"].gres == () and nodes["node1"].weight == 1
-    assert nodes["node4"].gres == (Gres(name="gpu", type="a100", count=4),) and nodes["node4"].site == "gpus"
+    assert nodes["node1"].features == ("cpu", "intel")
+    assert nodes["node1"].gres == ()
+    assert nodes["node1"].weight == 1
+    assert nodes["node4"].gres == (Gres(name="gpu", type="a100", count=4),)
+    assert nodes["node4"].site == "gpus"
     debug, gpu = found.partitions()
-    assert debug.default and debug.nodes == ("node1", "node2", "node3", "node4") and debug.max_time == -1 and debug.def_mem_per_cpu == 1000
-    assert not gpu.default and gpu.nodes == ("node3", "node4") and (gpu.max_time, gpu.default_time) == (172800, 3600)
+    assert debug.default
+    assert debug.nodes == ("node1", "node2", "node3", "node4")
+    assert debug.max_time == -1
+    assert debug.def_mem_per_cpu == 1000
+    assert not gpu.default
+    assert gpu.nodes == ("node3", "node4")
+    assert (gpu.max_time, gpu.default_time) == (172800, 3600)
     settings = found.settings()
-    assert settings["kill_wait"] == 5 and settings["min_job_age"] == 3600 and settings["cluster"] == "oracle" and settings["imitate"] == "22.05"
+    assert settings["kill_wait"] == 5
+    assert settings["min_job_age"] == 3600
+    assert settings["cluster"] == "oracle"
+    assert settings["imitate"] == "22.05"
     assert settings["users"] == {"alice": {"accounts": ("lab", "other"), "default_account": "lab"}}
 
 
@@ -45,8 +56,14 @@ def test_without_a_file_it_is_this_machine():
     found = config.default_config()
     (node,), (partition,) = found.nodes(), found.partitions()
     machine = hardware.look()
-    assert (node.cpus, node.memory, node.sockets * node.cores_per_socket * node.threads_per_core) == (machine.cpus, machine.memory, machine.cpus)
-    assert partition.name == "debug" and partition.default and partition.nodes == (node.name,)
+    assert (node.cpus, node.memory, node.sockets * node.cores_per_socket * node.threads_per_core) == (
+        machine.cpus,
+        machine.memory,
+        machine.cpus,
+    )
+    assert partition.name == "debug"
+    assert partition.default
+    assert partition.nodes == (node.name,)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing but this\n", "cluster: sky\n", "sites:\npartitions:\n"])
@@ -58,15 +75,20 @@ def test_a_count_of_nodes_and_defaults_of_virtual_ones():
     found = parse("sites: {here: {provider: local, nodes: 3, cpus: 4}}\npartitions: [{name: p, sites: [here], default: yes, hidden: no}]")
     assert [node.name for node in found.nodes()] == ["here-1", "here-2", "here-3"]
     assert (found.nodes()[0].sockets, found.nodes()[0].cores_per_socket) == (4, 1)
-    assert found.partitions()[0].default and not found.partitions()[0].hidden
+    assert found.partitions()[0].default
+    assert not found.partitions()[0].hidden
 
 
 def test_words_that_yaml_would_take_for_something_else():
-    found = parse("imitate: 22.05\ncluster: on\nsites: {a: {provider: local, nodes: 1, features: [1.0, yes, 08], memory: 2G}}\n"
-                  "partitions: [{name: p, sites: [a], oversubscribe: no, default_time: 1:00:00, max_time: 2-0}]")
-    assert found.imitate == "22.05" and found.cluster == "on"
-    assert found.nodes()[0].features == ("1.0", "yes", "08") and found.nodes()[0].memory == 2048
-    part, = found.partitions()
+    found = parse(
+        "imitate: 22.05\ncluster: on\nsites: {a: {provider: local, nodes: 1, features: [1.0, yes, 08], memory: 2G}}\n"
+        "partitions: [{name: p, sites: [a], oversubscribe: no, default_time: 1:00:00, max_time: 2-0}]"
+    )
+    assert found.imitate == "22.05"
+    assert found.cluster == "on"
+    assert found.nodes()[0].features == ("1.0", "yes", "08")
+    assert found.nodes()[0].memory == 2048
+    (part,) = found.partitions()
     assert (part.oversubscribe, part.default_time, part.max_time) == ("no", 3600, 172800)
 
 
@@ -81,71 +103,130 @@ partitions:
      def_mem_per_cpu: 2G, def_mem_per_gpu: 32G, def_cpus_per_gpu: 8, oversubscribe: force:4, allow_accounts: [lab], allow_groups: [staff],
      allow_qos: [high], priority_tier: 5, state: DRAIN, max_nodes: 2, min_nodes: 1, max_mem_per_cpu: 4G, hidden: true}
 """)
-    part, = found.partitions()
+    (part,) = found.partitions()
     assert (part.def_mem_per_cpu, part.def_mem_per_gpu, part.def_cpus_per_gpu, part.suspend_time) == (2048, 32768, 8, 300)
     assert (part.state, part.priority_tier, part.allow_groups, part.gpu_types) == ("DRAIN", 5, ("staff",), ("a100", "h100"))
     assert found.settings()["accounts"] == {"lab": {"budget": "5000 USD/month", "shares": 10}}
-    assert found.settings()["qos"] == {"high": {"priority": 1000}} and found.operators == ("root", "ops")
+    assert found.settings()["qos"] == {"high": {"priority": 1000}}
+    assert found.operators == ("root", "ops")
 
 
 LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("kil_wait: 3", "config.yaml:1: kil_wait: there is no such key; did you mean kill_wait?"),
-    ("cluster: x\nkill_wait: soon", "config.yaml:2: kill_wait: 'soon' is not a number of seconds: write 30 or 0:10:00"),
-    ("max_array_size: 0", "config.yaml:1: max_array_size: '0' is wrong: it must be a number >= 1"),
-    ("max_array_size: many", "config.yaml:1: max_array_size: 'many' is wrong: it must be a whole number"),
-    ("allow_root_jobs: perhaps", "config.yaml:1: allow_root_jobs: 'perhaps' is wrong: it must be true or false"),
-    ("partitions: 3", "config.yaml:1: partitions: '3' is not a list: begin each item with a dash"),
-    ("sites: [a]", "config.yaml:1: sites: a list is not a group of names and their keys"),
-    ("a: 1\nkill_wait: 1\na: 2", "config.yaml:3: a is written twice"),
-    ("- a", "config.yaml:1: a configuration is a group of keys: cluster, partitions, sites, …"),
-    ("x: &a [*a]", "config.yaml:1: this is nested deeper than anything in a configuration"),
-    ("? [a]\n: b", "config.yaml:1: a key must be a word"),
-    ("imitate: 24.11", "config.yaml:1: imitate: '24.11' is not a release of Slurm that this sbroker can be; there are: 22.05"),
-    ("store: mysql://u:p@h/x", "config.yaml:1: store: 'mysql' is not a store: write sqlite, or postgresql://USER@HOST/NAME"),
-    ("cluster: a b", "config.yaml:1: cluster: 'a b' cannot be the name of a cluster: letters, digits, dot, dash, underscore"),
-    ("partitions:\n - {name: x, sites: [loca]}" + LOCAL, "config.yaml:2: partitions[1].sites[1]: there is no site loca; did you mean local?"),
-    ("partitions:\n - name: x\n   sites: [local]\n   max_time: 1:00:0x" + LOCAL,
-     "config.yaml:4: partitions[1].max_time: '1:00:0x' is not a time: write 30 (minutes), 1:00:00, 2-00:00:00 or infinite"),
-    ("partitions:\n - {name: x}" + LOCAL, "config.yaml:2: partitions[1]: the key sites is missing"),
-    ("partitions:\n - {name: x, sites: local}" + LOCAL, "config.yaml:2: partitions[1].sites: 'local' is wrong: it must be a list"),
-    ("partitions:\n - {name: x, sites: [local], state: SIDEWAYS}" + LOCAL,
-     "config.yaml:2: partitions[1].state: 'SIDEWAYS' is wrong: it must be one of: DOWN, DRAIN, INACTIVE, UP"),
-    ("partitions:\n - {name: x, sites: [local], def_mem: 2G}" + LOCAL, "config.yaml:2: partitions[1].def_mem: there is no such key; did you mean def_mem_per_gpu?"),
-    ("partitions:\n - {name: x, sites: [local], default: true}\n - {name: y, sites: [local], default: true}" + LOCAL,
-     "config.yaml:3: partitions[2].default: the partition x is the default already"),
-    ("partitions:\n - {name: x, sites: [local]}\n - {name: x, sites: [local]}" + LOCAL, "config.yaml:3: partitions[2].name: there are two partitions x"),
-    ("partitions:\n - {name: x, sites: [local], oversubscribe: maybe}" + LOCAL,
-     "config.yaml:2: partitions[1].oversubscribe: 'maybe' is wrong: write no, exclusive, yes, yes:4, force or force:4"),
-    ("partitions:\n - {name: x, sites: [local], max_time: 10, default_time: 20}" + LOCAL, "config.yaml:2: partitions[1].default_time: it is more than max_time"),
-    ("sites:\n  x:\n    provider: locl", "config.yaml:3: sites.x.provider: there is no provider of the kind locl; did you mean local?"),
-    ("sites:\n  x: {cpus: 2}", "config.yaml:2: sites.x: the key provider is missing; it is one of: fake, local"),
-    ("sites:\n  a_b: {provider: local}", "config.yaml:2: sites.a_b: 'a_b' cannot be the name of a site: letters, digits and dashes, at most 63"),
-    ("sites:\n  x: {provider: aws}", "config.yaml:2: sites.x: the key regions is missing"),
-    ("sites:\n  x: {provider: aws, regions: [us-east-1], spott: allow}", "config.yaml:2: sites.x.spott: there is no such key; did you mean spot?"),
-    ("sites:\n  x: {provider: aws, regions: [us-east-1]}", "config.yaml:2: sites.x.provider: this release has no provider of the kind aws yet; there are: fake, local"),
-    ("sites:\n  lab: {provider: ssh, hosts: \"gpu[01-08]\", user: ubuntu, become: none, shared_fs: false}",
-     "config.yaml:2: sites.lab.provider: this release has no provider of the kind ssh yet; there are: fake, local"),
-    ("sites:\n  x: {provider: ssh, hosts: 'gpu[1-'}", "config.yaml:2: sites.x.hosts: 'gpu[1-' is not a list of hosts such as node1 or node[1-8,11]"),
-    ("sites:\n  x: {provider: local, memory: 12X}", "config.yaml:2: sites.x.memory: '12X' is not a size: write 16000M, 2G or 1T"),
-    ("sites:\n  x:\n    provider: local\n    nodes: 'n[1-'", "config.yaml:4: sites.x.nodes: 'n[1-' is not a list of hosts such as node1 or node[1-8,11]"),
-    ("sites:\n  x: {provider: local, nodes: 0}", "config.yaml:2: sites.x.nodes: 0 is wrong: it must be a number from 1 to 65536 or names such as node[1-2]"),
-    ("sites:\n  x: {provider: local, cpus: 0}", "config.yaml:2: sites.x.cpus: 0 is wrong: it must be at least 1"),
-    ("sites:\n  x: {provider: local, cpus: 8, sockets: 3}",
-     "config.yaml:2: sites.x.cpus: 8 is wrong: it must be sockets x cores_per_socket x threads_per_core (3 x 2 x 1)"),
-    ("sites:\n  x: {provider: local, nodes: 2, gres: 'gpu:a b:c'}",
-     "config.yaml:2: sites.x.gres: 'gpu:a b:c' is wrong: write NAME:TYPE:COUNT, for example gpu:a100:4"),
-    ("sites:\n  x: {provider: local, nodes: 'n[1-2]'}\n  y: {provider: local, nodes: n2}", "config.yaml:3: sites.y: its node n2 is also a node of the site x"),
-    ("sites:\n  x: {provider: local, nodes: n_1}", "config.yaml:2: sites.x.nodes: 'n_1' cannot be the name of a node: letters, digits and dashes"),
-    ("rules: [{path: /x, sites: [a]}]", "config.yaml:1: rules: this release cannot bind data to sites yet, and does not run jobs as if it did"),
-    ("rules: [{pth: /x}]", "config.yaml:1: rules[1].pth: there is no such key; did you mean path?"),
-    ("users:\n  alice: {accounts: [lab], default_account: lap}",
-     "config.yaml:2: users.alice.default_account: lap is not among the user's accounts; did you mean lab?"),
-    ("accounts: {lab: {shares: 0}}", "config.yaml:1: accounts.lab.shares: '0' is wrong: it must be a number >= 1"),
-    ("qos: {high: fast}", "config.yaml:1: qos.high: 'fast' is not a group of keys; it may have priority"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kil_wait: 3", "config.yaml:1: kil_wait: there is no such key; did you mean kill_wait?"),
+        ("cluster: x\nkill_wait: soon", "config.yaml:2: kill_wait: 'soon' is not a number of seconds: write 30 or 0:10:00"),
+        ("max_array_size: 0", "config.yaml:1: max_array_size: '0' is wrong: it must be a number >= 1"),
+        ("max_array_size: many", "config.yaml:1: max_array_size: 'many' is wrong: it must be a whole number"),
+        ("allow_root_jobs: perhaps", "config.yaml:1: allow_root_jobs: 'perhaps' is wrong: it must be true or false"),
+        ("partitions: 3", "config.yaml:1: partitions: '3' is not a list: begin each item with a dash"),
+        ("sites: [a]", "config.yaml:1: sites: a list is not a group of names and their keys"),
+        ("a: 1\nkill_wait: 1\na: 2", "config.yaml:3: a is written twice"),
+        ("- a", "config.yaml:1: a configuration is a group of keys: cluster, partitions, sites, …"),
+        ("x: &a [*a]", "config.yaml:1: this is nested deeper than anything in a configuration"),
+        ("? [a]\n: b", "config.yaml:1: a key must be a word"),
+        ("imitate: 24.11", "config.yaml:1: imitate: '24.11' is not a release of Slurm that this sbroker can be; there are: 22.05"),
+        ("store: mysql://u:p@h/x", "config.yaml:1: store: 'mysql' is not a store: write sqlite, or postgresql://USER@HOST/NAME"),
+        ("cluster: a b", "config.yaml:1: cluster: 'a b' cannot be the name of a cluster: letters, digits, dot, dash, underscore"),
+        (
+            "partitions:\n - {name: x, sites: [loca]}" + LOCAL,
+            "config.yaml:2: partitions[1].sites[1]: there is no site loca; did you mean local?",
+        ),
+        (
+            "partitions:\n - name: x\n   sites: [local]\n   max_time: 1:00:0x" + LOCAL,
+            "config.yaml:4: partitions[1].max_time: '1:00:0x' is not a time: write 30 (minutes), 1:00:00, 2-00:00:00 or infinite",
+        ),
+        ("partitions:\n - {name: x}" + LOCAL, "config.yaml:2: partitions[1]: the key sites is missing"),
+        ("partitions:\n - {name: x, sites: local}" + LOCAL, "config.yaml:2: partitions[1].sites: 'local' is wrong: it must be a list"),
+        (
+            "partitions:\n - {name: x, sites: [local], state: SIDEWAYS}" + LOCAL,
+            "config.yaml:2: partitions[1].state: 'SIDEWAYS' is wrong: it must be one of: DOWN, DRAIN, INACTIVE, UP",
+        ),
+        (
+            "partitions:\n - {name: x, sites: [local], def_mem: 2G}" + LOCAL,
+            "config.yaml:2: partitions[1].def_mem: there is no such key; did you mean def_mem_per_gpu?",
+        ),
+        (
+            "partitions:\n - {name: x, sites: [local], default: true}\n - {name: y, sites: [local], default: true}" + LOCAL,
+            "config.yaml:3: partitions[2].default: the partition x is the default already",
+        ),
+        (
+            "partitions:\n - {name: x, sites: [local]}\n - {name: x, sites: [local]}" + LOCAL,
+            "config.yaml:3: partitions[2].name: there are two partitions x",
+        ),
+        (
+            "partitions:\n - {name: x, sites: [local], oversubscribe: maybe}" + LOCAL,
+            "config.yaml:2: partitions[1].oversubscribe: 'maybe' is wrong: write no, exclusive, yes, yes:4, force or force:4",
+        ),
+        (
+            "partitions:\n - {name: x, sites: [local], max_time: 10, default_time: 20}" + LOCAL,
+            "config.yaml:2: partitions[1].default_time: it is more than max_time",
+        ),
+        ("sites:\n  x:\n    provider: locl", "config.yaml:3: sites.x.provider: there is no provider of the kind locl; did you mean local?"),
+        ("sites:\n  x: {cpus: 2}", "config.yaml:2: sites.x: the key provider is missing; it is one of: fake, local"),
+        (
+            "sites:\n  a_b: {provider: local}",
+            "config.yaml:2: sites.a_b: 'a_b' cannot be the name of a site: letters, digits and dashes, at most 63",
+        ),
+        ("sites:\n  x: {provider: aws}", "config.yaml:2: sites.x: the key regions is missing"),
+        (
+            "sites:\n  x: {provider: aws, regions: [us-east-1], spott: allow}",
+            "config.yaml:2: sites.x.spott: there is no such key; did you mean spot?",
+        ),
+        (
+            "sites:\n  x: {provider: aws, regions: [us-east-1]}",
+            "config.yaml:2: sites.x.provider: this release has no provider of the kind aws yet; there are: fake, local",
+        ),
+        (
+            'sites:\n  lab: {provider: ssh, hosts: "gpu[01-08]", user: ubuntu, become: none, shared_fs: false}',
+            "config.yaml:2: sites.lab.provider: this release has no provider of the kind ssh yet; there are: fake, local",
+        ),
+        (
+            "sites:\n  x: {provider: ssh, hosts: 'gpu[1-'}",
+            "config.yaml:2: sites.x.hosts: 'gpu[1-' is not a list of hosts such as node1 or node[1-8,11]",
+        ),
+        ("sites:\n  x: {provider: local, memory: 12X}", "config.yaml:2: sites.x.memory: '12X' is not a size: write 16000M, 2G or 1T"),
+        (
+            "sites:\n  x:\n    provider: local\n    nodes: 'n[1-'",
+            "config.yaml:4: sites.x.nodes: 'n[1-' is not a list of hosts such as node1 or node[1-8,11]",
+        ),
+        (
+            "sites:\n  x: {provider: local, nodes: 0}",
+            "config.yaml:2: sites.x.nodes: 0 is wrong: it must be a number from 1 to 65536 or names such as node[1-2]",
+        ),
+        ("sites:\n  x: {provider: local, cpus: 0}", "config.yaml:2: sites.x.cpus: 0 is wrong: it must be at least 1"),
+        (
+            "sites:\n  x: {provider: local, cpus: 8, sockets: 3}",
+            "config.yaml:2: sites.x.cpus: 8 is wrong: it must be sockets x cores_per_socket x threads_per_core (3 x 2 x 1)",
+        ),
+        (
+            "sites:\n  x: {provider: local, nodes: 2, gres: 'gpu:a b:c'}",
+            "config.yaml:2: sites.x.gres: 'gpu:a b:c' is wrong: write NAME:TYPE:COUNT, for example gpu:a100:4",
+        ),
+        (
+            "sites:\n  x: {provider: local, nodes: 'n[1-2]'}\n  y: {provider: local, nodes: n2}",
+            "config.yaml:3: sites.y: its node n2 is also a node of the site x",
+        ),
+        (
+            "sites:\n  x: {provider: local, nodes: n_1}",
+            "config.yaml:2: sites.x.nodes: 'n_1' cannot be the name of a node: letters, digits and dashes",
+        ),
+        (
+            "rules: [{path: /x, sites: [a]}]",
+            "config.yaml:1: rules: this release cannot bind data to sites yet, and does not run jobs as if it did",
+        ),
+        ("rules: [{pth: /x}]", "config.yaml:1: rules[1].pth: there is no such key; did you mean path?"),
+        (
+            "users:\n  alice: {accounts: [lab], default_account: lap}",
+            "config.yaml:2: users.alice.default_account: lap is not among the user's accounts; did you mean lab?",
+        ),
+        ("accounts: {lab: {shares: 0}}", "config.yaml:1: accounts.lab.shares: '0' is wrong: it must be a number >= 1"),
+        ("qos: {high: fast}", "config.yaml:1: qos.high: 'fast' is not a group of keys; it may have priority"),
+    ],
+)
 def test_errors_say_where_what_and_what_would_be_right(text, message):
     with pytest.raises(ConfigError) as caught:
         parse(text)
@@ -170,16 +251,44 @@ def test_any_text_is_a_configuration_or_an_error(text):
     try:
         parse(text)
     except ConfigError as error:
-        assert str(error).startswith("config.yaml")
+        found = str(error)
+    else:
+        found = "config.yaml is right"
+    assert found.startswith("config.yaml")
 
 
-@pytest.mark.parametrize(("text", "mib"), [("16000M", 16000), ("2G", 2048), ("1T", 1 << 20), ("500", 500), ("1.5G", 1536), ("1K", 1), ("2048K", 2), ("2GiB", 2048), ("2gb", 2048)])
+@pytest.mark.parametrize(
+    ("text", "mib"),
+    [
+        ("16000M", 16000),
+        ("2G", 2048),
+        ("1T", 1 << 20),
+        ("500", 500),
+        ("1.5G", 1536),
+        ("1K", 1),
+        ("2048K", 2),
+        ("2GiB", 2048),
+        ("2gb", 2048),
+    ],
+)
 def test_sizes(text, mib):
     assert units.size(text) == mib
 
 
-@pytest.mark.parametrize(("text", "seconds"), [
-    ("30", 1800), ("30:15", 1815), ("1:00:00", 3600), ("2-0", 172800), ("2-12", 216000), ("2-12:30", 217800), ("1-00:00:01", 86401), ("infinite", -1), ("UNLIMITED", -1)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 1800),
+        ("30:15", 1815),
+        ("1:00:00", 3600),
+        ("2-0", 172800),
+        ("2-12", 216000),
+        ("2-12:30", 217800),
+        ("1-00:00:01", 86401),
+        ("infinite", -1),
+        ("UNLIMITED", -1),
+    ],
+)
 def test_limits(text, seconds):
     assert units.limit(text) == seconds
 
@@ -196,8 +305,17 @@ def test_where_the_store_is():
     assert parse("store: postgresql://u@h/db").store_address(home) == "postgresql://u@h/db"
 
 
-@pytest.mark.parametrize(("model", "kind"), [
-    ("NVIDIA A100-SXM4-40GB", "a100"), ("NVIDIA H100 80GB HBM3", "h100"), ("Tesla T4", "t4"), ("NVIDIA GeForce RTX 3090", "rtx_3090"), ("Tesla V100-PCIE-16GB", "v100"), ("", "gpu")])
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        ("NVIDIA A100-SXM4-40GB", "a100"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA GeForce RTX 3090", "rtx_3090"),
+        ("Tesla V100-PCIE-16GB", "v100"),
+        ("", "gpu"),
+    ],
+)
 def test_types_of_gpus(model, kind):
     assert hardware.gpu_type(model) == kind
 
@@ -227,4 +345,8 @@ def test_topology_of_uneven_cpus(tmp_path):
 
 
 def test_parse_gres():
-    assert local.parse_gres("gpu:a100:4,fpga,nic:2") == (Gres(name="gpu", type="a100", count=4), Gres(name="fpga"), Gres(name="nic", count=2))
+    assert local.parse_gres("gpu:a100:4,fpga,nic:2") == (
+        Gres(name="gpu", type="a100", count=4),
+        Gres(name="fpga"),
+        Gres(name="nic", count=2),
+    )

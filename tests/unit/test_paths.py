@@ -9,7 +9,12 @@ from sbroker import paths
 def test_home_keeps_everything_in_one_folder():
     found = paths.personal({"SBROKER_HOME": "/x/y", "HOME": "/home/u", "XDG_STATE_HOME": "/state"})
     assert {found.config, found.database, found.socket, found.logs, found.spool} == {
-        "/x/y/config.yaml", "/x/y/sbroker.db", "/x/y/sbroker.sock", "/x/y/logs", "/x/y/spool"}
+        "/x/y/config.yaml",
+        "/x/y/sbroker.db",
+        "/x/y/sbroker.sock",
+        "/x/y/logs",
+        "/x/y/spool",
+    }
     assert found.node_dir("node1") == "/x/y/spool/node1"
     assert not found.shared
 
@@ -32,14 +37,17 @@ def test_the_socket_does_not_depend_on_the_session():
 
 def test_shared_paths():
     found = paths.shared()
-    assert found.shared and found.config == "/etc/sbroker/config.yaml" and found.socket == "/run/sbroker/sbroker.sock"
+    assert found.shared
+    assert found.config == "/etc/sbroker/config.yaml"
+    assert found.socket == "/run/sbroker/sbroker.sock"
 
 
 def test_create_makes_private_folders(tmp_path):
     found = paths.personal({"SBROKER_HOME": str(tmp_path / "deep" / "home")})
     found.create()
     found.create()
-    assert os.path.isdir(found.logs) and os.path.isdir(found.spool)
+    assert os.path.isdir(found.logs)
+    assert os.path.isdir(found.spool)
     assert os.stat(found.state).st_mode & 0o077 == 0
 
 

@@ -56,9 +56,13 @@ def reopened(path, clock):
 
 
 ROWS = [
-    Put("counter", "job", 7), Put("seen", ("node1", "inc1"), 42), Put("node", "node1", Node(name="node1", site="local", state=NodeState.IDLE)),
-    Put("partition", "debug", Partition(name="debug", nodes=("node1",))), Put("machine", ("tok", 0), Machine(token="tok", index=0, site="aws")),
-    Put("job", 7, job(7, state=JobState.RUNNING, run=0)), Put("run", (7, 0), Run(job=7, run=0, head="node1", state=RunState.STARTED)),
+    Put("counter", "job", 7),
+    Put("seen", ("node1", "inc1"), 42),
+    Put("node", "node1", Node(name="node1", site="local", state=NodeState.IDLE)),
+    Put("partition", "debug", Partition(name="debug", nodes=("node1",))),
+    Put("machine", ("tok", 0), Machine(token="tok", index=0, site="aws")),
+    Put("job", 7, job(7, state=JobState.RUNNING, run=0)),
+    Put("run", (7, 0), Run(job=7, run=0, head="node1", state=RunState.STARTED)),
     Put("part", (7, 0, "node1"), Part(job=7, run=0, node="node1", state=PartState.ACTIVE)),
     Put("step", (7, 0, -5), Step(job=7, run=0, step=-5, name="batch")),
 ]
@@ -97,7 +101,9 @@ def test_numbers_grow_and_become_durable_in_order(store):
     numbers = [store.write([Put("counter", "n", value)]) for value in range(50)]
     store.flush()
     assert numbers == list(range(1, 51))
-    assert store.durable == 50 and told == sorted(told) and told[-1] == 50
+    assert store.durable == 50
+    assert told == sorted(told)
+    assert told[-1] == 50
 
 
 def test_epochs_grow_and_the_store_keeps_its_id(path, clock):
@@ -116,8 +122,9 @@ def test_a_broker_that_was_taken_over_writes_nothing(store, path, clock):
     successor = Store.open(path, clock)
     store.write([Put("counter", "n", 2)])
     assert seen.wait(30)
-    (first, last, error), = failures
-    assert (first, last) == (2, 2) and isinstance(error, StaleEpoch)
+    ((first, last, error),) = failures
+    assert (first, last) == (2, 2)
+    assert isinstance(error, StaleEpoch)
     with pytest.raises(StaleEpoch):
         store.write([Put("counter", "n", 3)])
     with pytest.raises(StaleEpoch):
@@ -134,7 +141,9 @@ def test_nothing_is_written_before_the_state_was_loaded(path, clock):
 
 
 def test_blobs_are_there_at_once_and_later(store, path, clock):
-    store.write([Put("job", 1, job(1, spec=JobSpec(name="x", script_hash="s", environ_hash="e")))], {"s": b"#!/bin/sh\n", "e": b"A=1\0" * 5000})
+    store.write(
+        [Put("job", 1, job(1, spec=JobSpec(name="x", script_hash="s", environ_hash="e")))], {"s": b"#!/bin/sh\n", "e": b"A=1\0" * 5000}
+    )
     assert store.blob("s") == b"#!/bin/sh\n"
     store.close()
     later = Store.open(path, clock)
@@ -146,7 +155,9 @@ def test_blobs_are_there_at_once_and_later(store, path, clock):
 
 def test_scripts_and_environments_go_when_no_live_job_needs_them(store, path, clock):
     spec = JobSpec(name="x", script_hash="s1", environ_hash="e")
-    store.write([Put("job", 1, job(1, spec=spec)), Put("job", 2, job(2, spec=JobSpec(name="y", environ_hash="e")))], {"s1": b"1", "e": b"2"})
+    store.write(
+        [Put("job", 1, job(1, spec=spec)), Put("job", 2, job(2, spec=JobSpec(name="y", environ_hash="e")))], {"s1": b"1", "e": b"2"}
+    )
     store.write([Del("job", 1)])
     store.close()
     later = Store.open(path, clock)
@@ -204,7 +215,8 @@ def test_a_value_that_cannot_be_stored_fails_alone(store):
     store.write([Put("counter", "n", 1)])
     store.flush()
     store.write([Put("counter", "n", 1 << 70)])
-    assert seen.wait(30) and "cannot be stored" in failures[0]
+    assert seen.wait(30)
+    assert "cannot be stored" in failures[0]
     with pytest.raises(StoreError):
         store.write([Put("counter", "n", 2)])
     assert store.load() == [Put("counter", "n", 1)]

@@ -11,7 +11,7 @@ from sbroker.core.effects import Put
 from sbroker.errors import StoreError
 from sbroker.store import Store, database, migrate, place, schema
 
-NEXT = '''
+NEXT = """
 revision = "0002"
 down_revision = "0001"
 
@@ -21,7 +21,7 @@ def upgrade():
 
     op.execute("INSERT INTO counter VALUES ('migrated', 1)")
     %s
-'''
+"""
 
 
 class Clock:
@@ -46,7 +46,7 @@ def open_and_close(path):
 def columns(path):
     """Every table's columns and indexes as SQLite sees them."""
     with sqlite3.connect(path) as db:
-        names = [name for name, in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
         layout = {name: db.execute('PRAGMA table_info("%s")' % name).fetchall() for name in names}
         indexes = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name").fetchall()
         kinds = {name: "WITHOUT ROWID" in sql for name, sql in db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")}
@@ -63,7 +63,9 @@ def test_migrations_lead_to_the_same_tables_as_the_metadata(path, tmp_path):
 
 
 def test_a_fresh_database_needs_no_alembic(path):
-    code = "import sys; from sbroker.store import Store; from sbroker.clock import SystemClock\nStore.open(%r, SystemClock()).close()\n" % path
+    code = (
+        "import sys; from sbroker.store import Store; from sbroker.clock import SystemClock\nStore.open(%r, SystemClock()).close()\n" % path
+    )
     code += "assert not [name for name in sys.modules if name.startswith('alembic')]"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=os.getcwd())
 
@@ -125,8 +127,14 @@ def test_a_file_that_is_no_database(path):
         Store.open(path, Clock())
 
 
-@pytest.mark.parametrize(("address", "words"), [
-    ("/nonexistent/folder/x.db", "cannot open"), ("mysql://u@h/x", "is not a database that sbroker knows"), ("sqlite://", "names no file")])
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("/nonexistent/folder/x.db", "cannot open"),
+        ("mysql://u@h/x", "is not a database that sbroker knows"),
+        ("sqlite://", "names no file"),
+    ],
+)
 def test_addresses_that_cannot_be(address, words):
     with pytest.raises(StoreError, match=words):
         Store.open(address, Clock())
@@ -139,7 +147,10 @@ def test_nobody_else_can_read_it(path):
     store.flush()
     folder = os.path.dirname(path)
     assert {name: os.stat(os.path.join(folder, name)).st_mode & 0o077 for name in os.listdir(folder)} == {
-        "sbroker.db": 0, "sbroker.db-wal": 0, "sbroker.db-shm": 0}
+        "sbroker.db": 0,
+        "sbroker.db-wal": 0,
+        "sbroker.db-shm": 0,
+    }
     store.close()
 
 
@@ -153,8 +164,17 @@ MOUNTS = r"""
 """.strip()
 
 
-@pytest.mark.parametrize(("target", "kind"), [
-    ("/var/lib/x.db", "ext4"), ("/home/alice/x.db", "nfs4"), ("/home/local/x.db", "xfs"), ("/homely/x.db", "ext4"), ("/with space/x", "lustre"), ("/over/x", "cifs")])
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("/var/lib/x.db", "ext4"),
+        ("/home/alice/x.db", "nfs4"),
+        ("/home/local/x.db", "xfs"),
+        ("/homely/x.db", "ext4"),
+        ("/with space/x", "lustre"),
+        ("/over/x", "cifs"),
+    ],
+)
 def test_network_file_systems_are_seen(tmp_path, target, kind):
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS + "\n")

@@ -111,7 +111,9 @@ def test_a_full_disk_loses_only_what_it_says(watched):
     numbers += [number for number in (_try(store, [big(job)]) for job in range(2, 40)) if number]
     assert watched.failed.wait(60)
     first, last, error = watched.failures[0]
-    assert "full" in str(error) and store.durable == first - 1 and last == numbers[-1]
+    assert "full" in str(error)
+    assert store.durable == first - 1
+    assert last == numbers[-1]
     with pytest.raises(StoreError):
         store.write([Put("counter", "n", 3)])
     kept = store.load()
@@ -120,7 +122,8 @@ def test_a_full_disk_loses_only_what_it_says(watched):
     empty()
     number = store.write([big(number) for number in range(100, 110)])
     store.flush()
-    assert store.durable == number and number > last
+    assert store.durable == number
+    assert number > last
     assert len(store.load()) == len(kept) + 10
 
 

@@ -26,8 +26,16 @@ def store(tmp_path):
 
 
 def job(number: int, **fields) -> Job:
-    given = {"id": number, "user": "alice", "uid": 1001, "gid": 1001, "spec": JobSpec(name="job%d" % number), "submit_time": 10.0,
-             "partition": "debug", "account": "lab"}
+    given = {
+        "id": number,
+        "user": "alice",
+        "uid": 1001,
+        "gid": 1001,
+        "spec": JobSpec(name="job%d" % number),
+        "submit_time": 10.0,
+        "partition": "debug",
+        "account": "lab",
+    }
     return Job(**{**given, **fields})
 
 
@@ -42,9 +50,9 @@ def test_purged_jobs_stay_on_record_with_their_steps(store):
     store.write([Put("job", 1, done), Put("run", (1, 0), run), *(Put("step", (1, 0, step.step), step) for step in steps)])
     store.write([Del("job", 1)])
     store.flush()
-    record, = store.history(HistoryQuery())
+    (record,) = store.history(HistoryQuery())
     assert (record.job, record.run, record.steps) == (done, run, steps)
-    record, = store.history(HistoryQuery(steps=False))
+    (record,) = store.history(HistoryQuery(steps=False))
     assert record.steps == ()
 
 
@@ -76,7 +84,9 @@ def test_cancelled_while_it_waits_again(store, tmp_path):
     store.write([Put("job", 3, replace(again, state=JobState.CANCELLED, start_time=45.0, end_time=45.0))])
     store.flush()
     before, _, after = store.history(HistoryQuery())
-    assert before.run.run == 0 and after.run is None and after.job.state is JobState.CANCELLED
+    assert before.run.run == 0
+    assert after.run is None
+    assert after.job.state is JobState.CANCELLED
 
 
 def test_the_record_goes_on_after_a_restart(store, tmp_path):
@@ -84,19 +94,34 @@ def test_the_record_goes_on_after_a_restart(store, tmp_path):
     store.close()
     other = Store.open(tmp_path / "sbroker.db", Clock())
     assert Put("job", 3, again) in other.load()
-    other.write([Put("job", 3, replace(again, state=JobState.RUNNING, run=1, start_time=50.0)), Put("run", (3, 1), Run(job=3, run=1, head="n2")),
-                 Put("job", 5, job(5))])
+    other.write(
+        [
+            Put("job", 3, replace(again, state=JobState.RUNNING, run=1, start_time=50.0)),
+            Put("run", (3, 1), Run(job=3, run=1, head="n2")),
+            Put("job", 5, job(5)),
+        ]
+    )
     other.flush()
-    assert [(record.job.id, record.run and record.run.run) for record in other.history(HistoryQuery())] == [(3, 0), (4, None), (3, 1), (5, None)]
+    assert [(record.job.id, record.run and record.run.run) for record in other.history(HistoryQuery())] == [
+        (3, 0),
+        (4, None),
+        (3, 1),
+        (5, None),
+    ]
     other.close()
 
 
 def test_what_a_query_selects(store):
-    store.write([
-        Put("job", 1, job(1, uid=1)), Put("job", 2, job(2, uid=2, account="other")), Put("job", 3, job(3, partition="gpu")),
-        Put("job", 4, job(4, array_id=4, array_pending=(2, 3))), Put("job", 5, job(5, array_id=4, array_task=1)),
-        Put("job", 6, job(6, spec=JobSpec(name="train"))),
-    ])
+    store.write(
+        [
+            Put("job", 1, job(1, uid=1)),
+            Put("job", 2, job(2, uid=2, account="other")),
+            Put("job", 3, job(3, partition="gpu")),
+            Put("job", 4, job(4, array_id=4, array_pending=(2, 3))),
+            Put("job", 5, job(5, array_id=4, array_task=1)),
+            Put("job", 6, job(6, spec=JobSpec(name="train"))),
+        ]
+    )
     assert ids(store, uids=(1,)) == [1]
     assert ids(store, accounts=("other",)) == [2]
     assert ids(store, partitions=("gpu",)) == [3]
@@ -114,14 +139,23 @@ PERIODS = [
 ]
 
 
-@pytest.mark.parametrize(("query", "found"), [
-    ({"start": 310.0}, [2, 3, 4]), ({"end": 90.0}, []), ({"end": 150.0}, [1, 2, 4]), ({"start": 0.0}, [1, 2, 3, 4]),
-    ({"states": ("COMPLETED", "CANCELLED")}, [1, 4]),
-    ({"states": ("COMPLETED",), "start": 0.0, "end": 299.0}, []), ({"states": ("COMPLETED",), "start": 0.0, "end": 300.0}, [1]),
-    ({"states": ("RUNNING",), "start": 250.0, "end": 260.0}, [1, 2]), ({"states": ("RUNNING",), "start": 350.0}, [2]),
-    ({"states": ("PENDING",), "start": 150.0, "end": 160.0}, [1, 2, 4]), ({"states": ("PENDING",), "start": 350.0}, [3, 4]),
-    ({"states": ("RUNNING",)}, [2]),
-])
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"start": 310.0}, [2, 3, 4]),
+        ({"end": 90.0}, []),
+        ({"end": 150.0}, [1, 2, 4]),
+        ({"start": 0.0}, [1, 2, 3, 4]),
+        ({"states": ("COMPLETED", "CANCELLED")}, [1, 4]),
+        ({"states": ("COMPLETED",), "start": 0.0, "end": 299.0}, []),
+        ({"states": ("COMPLETED",), "start": 0.0, "end": 300.0}, [1]),
+        ({"states": ("RUNNING",), "start": 250.0, "end": 260.0}, [1, 2]),
+        ({"states": ("RUNNING",), "start": 350.0}, [2]),
+        ({"states": ("PENDING",), "start": 150.0, "end": 160.0}, [1, 2, 4]),
+        ({"states": ("PENDING",), "start": 350.0}, [3, 4]),
+        ({"states": ("RUNNING",)}, [2]),
+    ],
+)
 def test_periods(store, query, found):
     store.write(PERIODS)
     assert ids(store, **query) == found

@@ -4,11 +4,14 @@ import msgspec
 
 from sbroker.providers import fake
 
-SHAPES = (fake.Shape(name="small", capacity=6, price=0.5), fake.Shape(name="big", cpus=16, memory=64000, gres="gpu:a100:2", capacity=2, spot=True))
+SHAPES = (
+    fake.Shape(name="small", capacity=6, price=0.5),
+    fake.Shape(name="big", cpus=16, memory=64000, gres="gpu:a100:2", capacity=2, spot=True),
+)
 
 
 def settings(folder):
-    return fake.Settings(provider="fake", shapes=SHAPES, max_nodes=6, queue=5, boot=10, list_lag=3, file=str(folder / "cloud.json"))
+    return fake.FakeSettings(provider="fake", shapes=SHAPES, max_nodes=6, queue=5, boot=10, list_lag=3, file=str(folder / "cloud.json"))
 
 
 def pass_time(clock, seconds):

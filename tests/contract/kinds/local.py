@@ -4,4 +4,5 @@ from sbroker.providers import local
 
 
 def settings(folder):
-    return local.Settings(provider="local", nodes="node[1-2]", cpus=8, sockets=2, cores_per_socket=4, gres="gpu:a100:4", features=("cpu",))
+    shape = {"cpus": 8, "sockets": 2, "cores_per_socket": 4, "gres": "gpu:a100:4"}
+    return local.LocalSettings(provider="local", nodes="node[1-2]", features=("cpu",), **shape)

@@ -1,0 +1,196 @@
+"""salloc and srun against recorded answers of Slurm 22.05.8: what they say while they wait, run a command, are interrupted or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shlex
+import signal
+from dataclasses import dataclass, field
+
+import pytest
+from submit_fakes import FakeApi, FakeClient, call_of, refusal
+
+from sbroker.states import JobState, Reason
+from slurm_compat.commands import salloc, srun
+
+BUSY = "Requested partition configuration not available now"
+MODULES = {"salloc": salloc, "srun": srun}
+
+
+@dataclass
+class Case:
+    line: str
+    err: str = ""
+    code: int = 0
+    out: str = ""
+    api: dict = field(default_factory=dict)
+    refused: str = ""
+    exits: tuple = (0,)
+    signals: tuple = ()
+    env: dict = field(default_factory=dict)
+    done: tuple = ()  # what the broker was asked to finish
+    files: dict = field(default_factory=dict)
+
+
+def run(case):
+    words = shlex.split(case.line)
+    call = call_of(words[0], words[1:], case.env)
+    client, api = FakeClient(case.files, exits=case.exits), FakeApi(call, refuse=refusal(case.refused) if case.refused else None, **case.api)
+    for signum in case.signals:
+        client.pending_signals.put_nowait(signum)
+    code = asyncio.run(MODULES[words[0]].run(call, client, api))
+    return code, client, api
+
+
+WAITS = {"start": False, "reason": Reason.PARTITION_NODE_LIMIT}
+STARTS = {"start": False, "moves": [{"state": JobState.RUNNING}]}
+CANCELLED = {"state": JobState.CANCELLED}
+GRANTED, GIVEN_BACK = "salloc: Granted job allocation 7\n", "salloc: Relinquishing job allocation 7\n"
+
+CASES = [
+    Case("salloc true", GRANTED + GIVEN_BACK, done=(("finish", 7, 0, 0),)),
+    Case("salloc -n2 bash -c 'exit 4'", GRANTED + GIVEN_BACK, 4, exits=(4 << 8,), done=(("finish", 7, 4, 0),)),
+    Case("salloc bash -c 'kill -9 $$'", GRANTED + GIVEN_BACK, 0, exits=(9,), done=(("finish", 7, 0, 9),)),
+    Case("salloc bash -c 'kill -TERM $$'", GRANTED + GIVEN_BACK, 1, exits=(15,), done=(("finish", 7, 0, 15),)),
+    Case("salloc nosuch", GRANTED + 'salloc: error: _fork_command: Unable to find command "nosuch"\n' + GIVEN_BACK, 1,
+         exits=(OSError(errno.ENOENT, "No such file or directory"),), done=(("finish", 7, 1, 0),)),
+    Case("salloc -Q true"),
+    Case("salloc --no-shell -n1", GRANTED),
+    Case("salloc -N99 true", "salloc: %s\nsalloc: Pending job allocation 7\nsalloc: job 7 queued and waiting for resources\n"
+         "salloc: Job allocation 7 has been revoked.\nsalloc: Job aborted due to signal\n" % BUSY, 1, api=WAITS, signals=(signal.SIGINT,)),
+    Case("srun -N99 true", "srun: %s\nsrun: job 7 queued and waiting for resources\nsrun: Job allocation 7 has been revoked\n"
+         "srun: Force Terminated JobId=7\n" % BUSY, 1, api=WAITS, signals=(signal.SIGINT,)),
+    Case("srun -N99 true", "srun: %s\nsrun: job 7 queued and waiting for resources\nsrun: Job allocation 7 has been revoked\n" % BUSY, 1,
+         api=WAITS, signals=(signal.SIGTERM,)),
+    Case("salloc --begin=now+2 true", "salloc: Pending job allocation 7\nsalloc: job 7 queued and waiting for resources\n"
+         "salloc: job 7 has been allocated resources\n" + GRANTED + GIVEN_BACK, api=STARTS),
+    Case("srun --begin=now+2 hostname", "srun: job 7 queued and waiting for resources\nsrun: job 7 has been allocated resources\n", api=STARTS),
+    Case("srun -H -t1 hostname", "srun: Job is in held state, pending scheduler release\nsrun: job 7 queued and waiting for resources\n"
+         "srun: Job has been cancelled\nsrun: error: Unable to allocate resources: Job/step already completing or completed\n", 1,
+         api={"start": False, "reason": Reason.HELD_USER, "moves": [CANCELLED]}),
+    Case("salloc -H true", "salloc: Job is in held state, pending scheduler release\nsalloc: Pending job allocation 7\n"
+         "salloc: job 7 queued and waiting for resources\nsalloc: Job allocation 7 has been revoked.\nsalloc: Job has been cancelled\n"
+         "salloc: error: Job submit/allocate failed: Job/step already completing or completed\n", 1,
+         api={"start": False, "reason": Reason.HELD_USER, "moves": [CANCELLED]}),
+    Case("salloc -I -n33 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 1, api=WAITS),
+    Case("srun -I -N99 true", "srun: error: Unable to allocate resources: %s\n" % BUSY, 1, api=WAITS),
+    Case("srun -I -n1 true", "srun: error: Unable to allocate resources: Immediate execution impossible, insufficient priority\n", 1,
+         api={"start": False, "reason": Reason.PRIORITY}),
+    Case("salloc -I -N99 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 43, api=WAITS,
+         env={"SLURM_EXIT_IMMEDIATE": "43"}),
+    Case("salloc --mem=1T true", "salloc: error: Memory specification can not be satisfied\nsalloc: Job allocation 1 has been revoked.\n"
+         "salloc: error: Job submit/allocate failed: Requested node configuration is not available\n", 1, refused="MEMORY"),
+    Case("srun --mem=1T true", "srun: error: Memory specification can not be satisfied\n"
+         "srun: error: Unable to allocate resources: Requested node configuration is not available\n", 1, refused="MEMORY"),
+    Case("srun --gres=gpu:99 true", "srun: error: Unable to allocate resources: Requested node configuration is not available\n", 1,
+         refused="NODE_CONFIG"),
+    Case("salloc -C nosuch true", "salloc: error: Job submit/allocate failed: Invalid feature specification\n", 1, refused="INVALID_FEATURE"),
+    Case("srun -p nosuch hostname", "srun: error: invalid partition specified: nosuch\n"
+         "srun: error: Unable to allocate resources: Invalid partition name specified\n", 1, refused="INVALID_PARTITION nosuch"),
+    Case("srun", "srun: fatal: No command given to execute.\n", 1),
+    Case("srun --bogus hostname", "srun: unrecognized option '--bogus'\nTry \"srun --help\" for more information\n", 255),
+    Case("salloc --bogus true", "salloc: unrecognized option '--bogus'\nTry \"salloc --help\" for more information\n", 255),
+    Case("srun -t abc hostname", "srun: error: Invalid --time specification\n", 255),
+    Case("salloc -t abc true", "salloc: error: Invalid --time specification\n", 255),
+    Case("srun -n abc hostname", 'srun: error: Invalid numeric value "abc" for --ntasks.\n', 1),
+    Case("srun -r1 -N1 hostname", "srun: fatal: --relative option invalid for job allocation request\n", 1),
+    Case("srun -N2 -n1 hostname", "srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1\n"),
+    Case("srun --test-only -N2 hostname", "srun: Job 7 to start at 2026-11-24T09:24:12 using 2 processors on nodes node[1-2] in partition debug\n"),
+    Case("srun --jobid=999999 hostname", "srun: error: Unable to confirm allocation for job 999999: Invalid job id specified\n"
+         "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 999999\n", 1),
+    Case("srun hostname", "srun: error: Unable to confirm allocation for job 999999: Invalid job id specified\n"
+         "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 999999\n", 1, env={"SLURM_JOB_ID": "999999"}),
+    Case("srun -V", out="slurm 22.05.8\n"),
+    Case("salloc -V", out="slurm 22.05.8\n"),
+    Case("srun a : b", 'srun: error: heterogeneous jobs (components separated by ":") are not supported\n', 1),
+    Case("salloc -n1 : -n1 true", 'salloc: error: heterogeneous jobs (components separated by ":") are not supported\n', 1),
+    Case("salloc -D /nosuch pwd", "salloc: error: chdir(/nosuch): No such file or directory\n", 1),
+    Case("salloc --kill-command=x true", "salloc: error: Invalid --kill-command specification\n", 255),
+    Case("srun --wait=abc true", 'srun: error: Invalid numeric value "abc" for --wait.\n', 1),
+    Case("srun -p nosuch true", "srun: error: invalid partition specified: nosuch\n"
+         "srun: error: Unable to allocate resources: Invalid partition name specified\n", 42, refused="INVALID_PARTITION nosuch",
+         env={"SLURM_EXIT_ERROR": "42"}),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.line)
+def test_recorded_answer(case):
+    code, client, api = run(case)
+    assert (client.texts[2], client.texts[1], code) == (case.err, case.out, case.code)
+    if case.done:
+        assert tuple(api.done) == case.done
+
+
+def test_srun_makes_a_job_of_its_own_and_ends_it_with_the_step():
+    code, _client, api = run(Case("srun -n2 /bin/sleep 1", api={"returns": 3}))
+    assert code == 3
+    assert (api.specs[0].kind, api.specs[0].name, api.specs[0].command, api.specs[0].ntasks) == ("alloc", "sleep", "/bin/sleep", 2)
+    assert [job for job, _ in api.sessions] == [7]
+    assert api.done == [("finish", 7, 3, 0)]
+
+
+def test_srun_killed_by_a_signal_ends_its_job_with_that_signal():
+    code, _client, api = run(Case("srun true", api={"returns": 137}))
+    assert code == 137
+    assert api.done == [("finish", 7, 0, 9)]
+
+
+def test_salloc_gives_its_command_the_variables_of_the_allocation():
+    _code, client, _api = run(Case("salloc -J nm true", env={"FOO": "1"}))
+    argv, variables = client.spawned[0]
+    assert argv == ["true"]
+    assert (variables["FOO"], variables["SLURM_JOB_ID"], variables["SLURM_JOB_NODELIST"]) == ("1", "7", "node1")
+
+
+def _revoked(line, ttys=()):
+    """(client, api, code) of a salloc whose job is cancelled while the command runs; the command ends when it is signalled."""
+
+    async def play():
+        words = shlex.split(line)
+        call = call_of("salloc", words[1:], ttys=frozenset(ttys))
+        client = FakeClient(exits=(15,))
+        client.release.clear()
+        api = FakeApi(call, moves=[CANCELLED])
+        return client, api, await salloc.run(call, client, api)
+
+    return asyncio.run(play())
+
+
+@pytest.mark.parametrize(("line", "ttys", "signum"), [("salloc -K sleep 9", (), signal.SIGTERM), ("salloc -K9 sleep 9", (), 9), ("salloc", (0, 1), 1)])
+def test_a_revoked_allocation_is_told_and_the_command_signalled(line, ttys, signum):
+    client, _api, code = _revoked(line, ttys)
+    assert client.texts[2] == GRANTED + "salloc: Job allocation 7 has been revoked.\n"
+    assert client.killed == [signum]
+    assert code == 1
+
+
+def test_hangup_ends_salloc_at_once():
+    async def play():
+        call = call_of("salloc", ["sleep", "9"])
+        client = FakeClient(exits=(0,))
+        client.release.clear()
+        api = FakeApi(call)
+        task = asyncio.ensure_future(salloc.run(call, client, api))
+        while not client.spawned:
+            await asyncio.sleep(0)
+        client.pending_signals.put_nowait(signal.SIGHUP)
+        return client, api, await task
+
+    client, api, code = asyncio.run(play())
+    assert (client.texts[2], code) == (GRANTED + GIVEN_BACK, 1)
+    assert api.done == [("finish", 7, 0, 1)]
+
+
+def test_an_allocation_is_given_back_when_its_user_goes_away():
+    async def play():
+        call = call_of("srun", ["true"])
+        client, api = FakeClient(), FakeApi(call, start=False)
+        task = asyncio.ensure_future(srun.run(call, client, api))
+        while not client.texts[2]:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return api
+
+    assert [done[:2] for done in asyncio.run(play()).done] == [("finish", 7)]
