@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from control_cluster import View, command, job, share, spec, when
 
 from sbroker.api import Record
 from sbroker.model import Exit, Run, Step
 from sbroker.states import JobState, Reason
-from control_cluster import View, command, job, share, spec, when
 
 VIEW = View([])
 

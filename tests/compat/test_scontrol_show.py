@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from control_cluster import View, command, job, node, share, spec, when
 from msgspec.structs import replace
 
 from sbroker.model import INFINITE, Dependency, DepItem, Exit, Gres, Run, Step
 from sbroker.states import JobState, Reason
-from control_cluster import View, command, job, node, share, spec, when
 
 RUN = job(790, spec("run", nodes_min=2, nodes_max=2, ntasks=4, comment="hi"), state=JobState.RUNNING, eligible_time=when("09:22:26"),
           start_time=when("09:22:26"), time_limit=1800, run=0, nodes=(share("node1", 2, 2000), share("node2", 2, 2000)))

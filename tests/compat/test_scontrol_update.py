@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from control_cluster import View, command, job, share, spec, when
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,6 @@ from sbroker.model import INFINITE, Dependency, DepItem, Gres, JobSpec
 from sbroker.states import JobState
 from slurm_compat.update import pairs
 from slurm_compat.update_keys import KEYS
-from control_cluster import View, command, job, share, spec, when
 
 PENDING = job(41, spec("wrap"), time_limit=600)
 HELD = job(46, spec("held"), held="user")

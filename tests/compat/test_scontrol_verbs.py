@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from control_cluster import View, command, job, share, spec, when
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,6 @@ from sbroker.errors import Code
 from sbroker.states import JobState, Reason
 from slurm_compat import jobrefs
 from slurm_compat.show import hostnames
-from control_cluster import View, command, job, share, spec, when
 
 ARR = spec("arr", array="1-5", array_tasks=(1, 2, 3, 4, 5))
 PENDING = job(41, spec("held"), held="user", reason=Reason.HELD_USER)
