@@ -2,7 +2,7 @@
 # make test   all tests that can run here, in about ten minutes; what needs more says so
 # make lint   ruff and mypy
 # make bench  the same work here and on a real Slurm, if one is installed: ratios
-# make chaos  random kills of broker and agents under load
+# make chaos  200 random kills of broker and agents under load
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,17 +23,17 @@ run: $(VENV)/.run
 	scripts/run-examples $(BIN)
 
 test: $(VENV)/.dev
-	$(PYTEST) -q -m "not slow" tests
+	$(PYTEST) -q tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
-	$(BIN)/python3 -m benchmarks
+	$(BIN)/python3 benchmarks/vs_slurm.py --ours $(BIN)
 
 chaos: $(VENV)/.dev
-	$(PYTEST) -q -m slow tests
+	$(BIN)/python3 -m tests.chaos.kills
 
 clean:
 	rm -rf $(VENV) build .run

@@ -16,7 +16,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-CONFIGURATIONS = ("/etc/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf")
+CONFIGURATIONS = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf")
 
 
 def indexes() -> list[str]:
@@ -31,7 +31,7 @@ def indexes() -> list[str]:
 
 def wheel(index: str) -> str | None:
     """Address of the last wheel of pip that the index lists."""
-    page = index.rstrip("/") + "/pip/"
+    page = index.rstrip("/") + "/pip/" + ("index.html" if index.startswith("file:") else "")
     try:
         with urllib.request.urlopen(page, timeout=30) as answer:
             text = answer.read().decode("utf-8", "replace")

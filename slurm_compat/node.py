@@ -27,10 +27,12 @@ __all__ = [
     "step_environ",
     "talk",
     "task_environ",
+    "tasks_text",
 ]
 
 CAUGHT = talk.CAUGHT  # the signals that srun handles itself
 filename_items = filenames.items
+tasks_text = talk.tasks_text
 talk = talk.Talk
 
 # what the zipapp needs, relative to slurm_compat/: this module and all that it imports

@@ -95,7 +95,7 @@ def again(call):
     else:  # connected and lost again without a single op: do not spin
         call.pause(call.delay)
         call.delay = min(call.delay * 2, 1.0)
-    if call.kind == "personal" and not call.alive():
+    if call.kind == "personal":
         return personal(call)
     return insist(call, call.deadline) or unreachable(call)
 
@@ -212,6 +212,8 @@ def last_words(log, begin):
 
 
 def refuse(call, sentence):
+    while call.alive():  # the user's shell has the terminal: it is not disturbed before its end
+        call.pause(1)
     call.leave()
     say("%s: error: %s" % (call.name, sentence))
     posix._exit(1)

@@ -40,6 +40,22 @@ def make_call(payload: bytes, uid: int, gid: int, operators: frozenset[str], job
     )  # fmt: skip
 
 
+class _Signals:
+    """An endless iterator; not a generator, which could not be given up while it waits."""
+
+    def __init__(self, queue: asyncio.Queue[int]) -> None:
+        self._queue = queue
+
+    def __aiter__(self) -> _Signals:
+        return self
+
+    async def __anext__(self) -> int:
+        return await self._queue.get()
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
 class Connection:
     """Implements `sbroker.api.Client`. `send(bytes)` and `drain()` lead to the client; `feed` takes what it sends."""
 
@@ -173,9 +189,8 @@ class Connection:
     async def catch(self, signums: Iterable[int]) -> None:
         self._op(wire.CATCH, bytes(signums))
 
-    async def signals(self) -> AsyncIterator[int]:
-        while True:
-            yield await self._signals.get()
+    def signals(self) -> AsyncIterator[int]:
+        return _Signals(self._signals)
 
     async def gone(self) -> None:
         await asyncio.shield(self._gone)

@@ -66,7 +66,7 @@ def test_the_front_end_sees_only_the_seam():
 
 
 def test_the_core_is_pure():
-    doing = ("asyncio", "socket", "select", "selectors", "subprocess", "threading", "time", "random", "secrets", "sqlalchemy", "os")
+    doing = ("asyncio", "socket", "select", "selectors", "subprocess", "threading", "random", "secrets", "sqlalchemy", "os")
 
     def wrong(name: str) -> bool:
         return within(name, *doing) or (within(name, "sbroker") and not within(name, "sbroker.core", *FOUNDATION) and name != "sbroker")
@@ -86,7 +86,6 @@ def test_the_agent_stands_alone():
 
 def test_providers_and_sdks_are_imported_late():
     """No SDK and no SSH library at the start of the broker, the client or the command `sbroker`."""
-    pytest.importorskip("sbroker.daemon", reason="the daemon is not joined yet")
     heavy = {"asyncssh", "paramiko", "boto3", "botocore", "kubernetes", "google", "libcloud", "alembic"}
     code = "import sys, sbroker_main, sbroker.cli, sbroker.daemon\n"
     code += "print(*sorted({name.split('.')[0] for name in sys.modules}))"

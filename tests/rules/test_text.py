@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 500  # lines of a file
@@ -33,9 +32,9 @@ def python(*folders: str) -> list[Path]:
 
 def node_modules() -> list[Path]:
     """What the front end puts into the agent's zipapp."""
-    from slurm_compat import frontend
+    from slurm_compat.frontend import FrontEnd
 
-    files = frontend.SlurmFrontEnd().node_files()
+    files = FrontEnd().node_files()
     return [ROOT / name for name in files if (ROOT / name).is_file()]
 
 
@@ -72,7 +71,6 @@ def test_the_client_and_the_agent_are_python_36():
 
 
 def test_the_front_ends_node_modules_are_python_36():
-    pytest.importorskip("slurm_compat.frontend", reason="the front end is not joined yet")
     assert old_syntax_errors(node_modules()) == []
 
 
@@ -95,6 +93,12 @@ def test_clocks_are_read_in_one_place():
     assert calls(outside(python("sbroker", "slurm_compat"), "sbroker/clock.py", "sbroker/agent/"), "time.time", "time.sleep") == []
 
 
+def test_the_core_reads_no_clock():
+    """It may write a given time as text, and nothing more."""
+    clocks = ["time." + name for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "clock_gettime", "sleep")]
+    assert calls(python("sbroker/core"), *clocks, "datetime.now", "datetime.utcnow", "datetime.today", "date.today") == []
+
+
 def test_the_agent_sleeps_in_its_loop_only():
     assert calls(outside(python("sbroker/agent"), "sbroker/agent/loop.py"), "time.sleep") == []
 
@@ -108,6 +112,11 @@ def test_processes_are_started_where_they_belong():
 
 def matching(pattern: re.Pattern, paths: list[Path]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths if pattern.search(path.read_text(encoding="utf-8"))]
+
+
+def test_manual_pages_are_what_the_option_table_says():
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "manpages", "--check"], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0), "run scripts/manpages"
 
 
 def test_nothing_is_left_to_do_later():

@@ -107,6 +107,36 @@ def test_many_commands_at_once_start_one_broker(installed, tmp_path):
     assert run(folder, "squeue", tmp_path, **env).returncode == 7
 
 
+SALLOC = """
+import os, socket, sys
+from sbroker.agent import wire
+state = os.environ["SBROKER_HOME"]
+first = not os.path.exists(state + "/ran")
+open(state + "/ran", "w").close()
+sock = socket.socket(socket.AF_UNIX)
+try:
+    os.unlink(state + "/sbroker.sock")
+except FileNotFoundError:
+    pass
+sock.bind(state + "/sbroker.sock")
+sock.listen(5)
+conn, _ = sock.accept()
+reader, replies = wire.CallReader(), []
+conn.sendall(wire.call_frame(wire.SPAWN, b"\\0\\0\\0\\x01" + wire.fields(b"sh\\0-c\\0echo once; sleep 1; exit 3\\0", b"PATH=/usr/bin:/bin\\0")))
+while len(replies) < (1 if first else 2):
+    replies += [payload for op, payload in reader.feed(conn.recv(65536)) if op == wire.REPLY]
+if not first:
+    conn.sendall(wire.call_frame(wire.EXIT, b"\\0\\0\\0" + replies[-1][-2:-1]))
+"""
+
+
+def test_a_broker_that_dies_under_salloc_is_started_again(installed, tmp_path):
+    folder = installed("import sys\nsys.path.insert(0, %r)\n%s" % (str(BIN.parent), SALLOC))
+    shutil.copy(BIN / "squeue", folder / "salloc")
+    done = run(folder, "salloc", tmp_path, SBROKER_HOME=str(tmp_path / "h"))
+    assert (done.stdout, done.stderr, done.returncode) == (b"once\n", b"", 3)
+
+
 def test_a_broker_that_does_not_start_is_quoted(installed, tmp_path):
     folder = installed("import sys\nsys.exit('config.yaml, line 3: kill_wait must be a number of seconds')\n")
     done = run(folder, "sbatch", tmp_path, "--wrap=true", SBROKER_HOME=str(tmp_path / "h"))
