@@ -9,6 +9,7 @@ from slurm_compat import jobrefs
 from slurm_compat.control import help as help_text
 from slurm_compat.control.session import Session, words_of
 from slurm_compat.hostlist import HostlistError, compress, expand
+from slurm_compat.show import step
 
 ERRORS = {
     0: "No error", 1000: "Unspecified error", 1002: "Unexpected message received", 2000: "Invalid partition name specified",
@@ -127,10 +128,14 @@ async def pidinfo(session: Session, word: str, args: list[str]) -> None:
 
 
 async def getent(session: Session, word: str, args: list[str]) -> None:
-    if args:
-        await session.not_here("scontrol getent")
+    if not args:
+        await session.err("scontrol: error: stepd_available: Couldn't find nodename\nNo steps found on this node\n")
         return
-    await session.err("scontrol: error: stepd_available: Couldn't find nodename\nNo steps found on this node\n")
+    scene = session.scene()
+    for job in sorted(session.api.view.node_jobs(args[0]), key=lambda job: job.id):
+        steps = [one for one in step.running(scene, job) if args[0] in one.nodes]
+        for one in sorted(steps, key=lambda one: (one.step < 0, one.step)):
+            await session.out(f"JobId={job.id}.{step.label(one.step)}:\nUser:\n{scene.passwd(job.uid)}\nGroups:\n\n")
 
 
 async def notify(session: Session, word: str, args: list[str]) -> None:
@@ -216,7 +221,7 @@ async def create(session: Session, word: str, args: list[str]) -> None:
         return
     key, equals, _ = args[0].partition("=")
     kind = _kind(key)
-    if not equals:
+    if not equals and kind != "reservation":
         await session.fail(f"scontrol: error: Invalid input: {args[0]}  Request aborted", always=True)
     elif kind is None:
         await session.fail(f"scontrol: error: Invalid creation entity: {args[0]}", always=True)

@@ -39,6 +39,14 @@ class Scene:
         except KeyError:
             return str(uid)
 
+    def passwd(self, uid: int) -> str:
+        """The user's line as /etc/passwd has it, "" where there is none."""
+        try:
+            one = pwd.getpwuid(uid)
+        except KeyError:
+            return ""
+        return f"{one.pw_name}:x:{one.pw_uid}:{one.pw_gid}:{one.pw_gecos}:{one.pw_dir}:{one.pw_shell}"
+
     def user_id(self, name: str) -> tuple[int] | None:
         """(uid,) of a login name or number, None if there is none."""
         if name.isdigit():

@@ -46,7 +46,7 @@ JobId=790 JobName=run
    SubmitTime=2026-11-24T09:22:26 EligibleTime=2026-11-24T09:22:26
    AccrueTime=2026-11-24T09:22:26
    StartTime=2026-11-24T09:22:26 EndTime=2026-11-24T09:52:26 Deadline=N/A
-   SuspendTime=None SecsPreSuspend=0 LastSchedEval=2026-11-24T09:22:26 Scheduler=Main
+   SuspendTime=None SecsPreSuspend=0 LastSchedEval=2026-11-24T09:22:26 Scheduler=Backfill
    Partition=debug AllocNode:Sid=localhost:2506
    ReqNodeList=(null) ExcNodeList=(null)
    NodeList=node[1-2]
