@@ -139,8 +139,8 @@ PARTITION_KEYS = (
 PARTITION_STATES = ("UP", "DOWN", "DRAIN", "INACTIVE")
 
 
-async def update_partition(session: Session, given: list[Pair]) -> None:
-    """Raises BadUpdate."""
+def partition_fields(given: list[Pair]) -> tuple[str, dict[str, Any]]:
+    """Name and fields of a partition. Raises BadUpdate."""
     name = ""
     fields: dict[str, Any] = {}
     for pair in given:
@@ -160,6 +160,24 @@ async def update_partition(session: Session, given: list[Pair]) -> None:
         if field == "state" and fields[field] not in PARTITION_STATES:
             raise BadUpdate(f"scontrol: error: Invalid input: {pair.word}\nscontrol: error: Acceptable State values are UP, DOWN, DRAIN and"
                             " INACTIVE\nslurm_update error: No error")
+    return name, fields
+
+
+async def create_partition(session: Session, given: list[Pair]) -> None:
+    """Raises BadUpdate."""
+    name, fields = partition_fields(given)
+    if not session.call.operator:
+        await session.fail("Error creating the partition: Invalid user id")
+        return
+    try:
+        await session.api.create_partition(name, **fields)
+    except Refused as error:
+        await session.fail(f"Error creating the partition: {words_of(error, session)}")
+
+
+async def update_partition(session: Session, given: list[Pair]) -> None:
+    """Raises BadUpdate."""
+    name, fields = partition_fields(given)
     if not fields:
         raise BadUpdate("scontrol: error: No changes specified")
     if not session.call.operator:

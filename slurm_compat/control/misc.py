@@ -10,6 +10,8 @@ from slurm_compat.control import help as help_text
 from slurm_compat.control.session import Session, words_of
 from slurm_compat.hostlist import HostlistError, compress, expand
 from slurm_compat.show import step
+from slurm_compat.update import BadUpdate, pairs
+from slurm_compat.update_site import create_partition
 
 ERRORS = {
     0: "No error", 1000: "Unspecified error", 1002: "Unexpected message received", 2000: "Invalid partition name specified",
@@ -225,8 +227,14 @@ async def create(session: Session, word: str, args: list[str]) -> None:
         await session.fail(f"scontrol: error: Invalid input: {args[0]}  Request aborted", always=True)
     elif kind is None:
         await session.fail(f"scontrol: error: Invalid creation entity: {args[0]}", always=True)
-    elif kind != "reservation" and not session.call.operator:
-        await session.fail(f"Error creating the {'node(s)' if kind == 'node' else kind}: Invalid user id")
+    elif kind == "partition":
+        try:
+            await create_partition(session, pairs(args))
+        except BadUpdate as error:
+            session.code = error.code
+            await session.err(error.text + "\n")
+    elif kind == "node" and not session.call.operator:
+        await session.fail("Error creating the node(s): Invalid user id")
     else:
         await session.not_here(f"scontrol create {kind}")
 
@@ -237,17 +245,19 @@ async def delete(session: Session, word: str, args: list[str]) -> None:
         return
     key, equals, value = args[0].partition("=")
     kind = _kind(key) if equals else None
-    view = session.api.view
     if kind is None:
         await session.fail(f"Invalid deletion entity: {args[0]}", always=True)
     elif kind == "reservation":
         await session.fail(f"delete_reservation {args[0]}: Requested reservation is invalid")
     elif not session.call.operator:
         await session.fail(f"delete_{kind} {args[0]}: Invalid user id")
-    elif kind == "partition" and value not in view.partitions:
-        await session.fail(f"delete_partition {args[0]}: Invalid partition name specified")
+    elif kind == "partition":
+        try:
+            await session.api.delete_partition(value)
+        except Refused as error:
+            await session.fail(f"delete_partition {args[0]}: {words_of(error, session)}")
     else:
-        await session.fail(f"scontrol: error: a {kind} is removed in the configuration file", always=True)
+        await session.fail("scontrol: error: a node is removed in the configuration file", always=True)
 
 
 def _kind(key: str) -> str | None:

@@ -133,6 +133,14 @@ class Broker:
             raise Refused(Code.INVALID_PARTITION)
         self._take("update_partition", name, fields)
 
+    async def create_partition(self, name: str, **fields: Any) -> None:
+        self._take("create_partition", name, fields)
+
+    async def delete_partition(self, name: str) -> None:
+        if name not in self.view.partitions:
+            raise Refused(Code.INVALID_PARTITION)
+        self._take("delete_partition", name)
+
     async def script(self, number: int) -> bytes:
         if number not in self.scripts:
             raise Refused(Code.INVALID_JOB_ID)

@@ -211,3 +211,12 @@ def test_no_text_breaks_the_job_list(text):
     for item in jobrefs.split(text):
         ref = jobrefs.parse(item)
         assert ref.job is None or ref.text == item
+
+
+def test_partitions_come_and_go():
+    made = scontrol("create", "partition=tmp", "nodes=node1", "state=down", uid=0, operator=True)
+    assert (made.asked, made.err, made.code) == ([("create_partition", "tmp", {"nodes": ("node1",), "state": "DOWN"})], "", 0)
+    gone = scontrol("delete", "partition=gpu", uid=0, operator=True)
+    assert (gone.asked, gone.err, gone.code) == ([("delete_partition", "gpu")], "", 0)
+    got = scontrol("delete", "partition=nosuch", uid=0, operator=True)
+    assert (got.err, got.code) == ("delete_partition partition=nosuch: Invalid partition name specified\n", 1)
