@@ -14,10 +14,20 @@ from slurm_compat.update import BadUpdate, pairs
 from slurm_compat.update_site import create_partition
 
 ERRORS = {
-    0: "No error", 1000: "Unspecified error", 1002: "Unexpected message received", 2000: "Invalid partition name specified",
-    2001: "Job submission denied", 2002: "Access/permission denied", 2009: "Job violates accounting/QOS policy", 2010: "Invalid user id",
-    2014: "Requested node configuration is not available", 2015: "Requested nodes are busy", 2016: "Invalid partition name specified",
-    2017: "Invalid job id specified", 2021: "Job has already finished", 2022: "Job is no longer pending execution",
+    0: "No error",
+    1000: "Unspecified error",
+    1002: "Unexpected message received",
+    2000: "Invalid partition name specified",
+    2001: "Job submission denied",
+    2002: "Access/permission denied",
+    2009: "Job violates accounting/QOS policy",
+    2010: "Invalid user id",
+    2014: "Requested node configuration is not available",
+    2015: "Requested nodes are busy",
+    2016: "Invalid partition name specified",
+    2017: "Invalid job id specified",
+    2021: "Job has already finished",
+    2022: "Job is no longer pending execution",
 }
 
 
@@ -159,7 +169,9 @@ async def cluster(session: Session, word: str, args: list[str]) -> None:
 async def unknown_cluster(session: Session, name: str) -> None:
     await session.fail(
         f"scontrol: error: No cluster '{name}' known by database.\nscontrol: error: '{name}' can't be reached now, or it is an invalid entry"
-        " for --cluster.  Use 'sacctmgr list clusters' to see available clusters.", always=True)
+        " for --cluster.  Use 'sacctmgr list clusters' to see available clusters.",
+        always=True,
+    )
 
 
 async def reboot(session: Session, word: str, args: list[str]) -> None:
@@ -188,7 +200,9 @@ async def shutdown(session: Session, word: str, args: list[str]) -> None:
 
 async def reconfigure(session: Session, word: str, args: list[str]) -> None:
     if await session.operators_only("slurm_reconfigure"):
-        await session.fail("scontrol: error: the configuration is read when the broker starts: 'sbroker down', then 'sbroker up'", always=True)
+        await session.fail(
+            "scontrol: error: the configuration is read when the broker starts: 'sbroker down', then 'sbroker up'", always=True
+        )
 
 
 async def takeover(session: Session, word: str, args: list[str]) -> None:
@@ -200,7 +214,12 @@ async def token(session: Session, word: str, args: list[str]) -> None:
 
 
 _DEBUG = ("quiet", "fatal", "error", "info", "verbose", "debug", "debug2", "debug3", "debug4", "debug5")
-_SETTERS = {"setdebug": "debug_level", "setdebugflags": "debug_flags", "schedloglevel": "schedlog_level", "fsdampeningfactor": "fs_dampeningfactor"}
+_SETTERS = {
+    "setdebug": "debug_level",
+    "setdebugflags": "debug_flags",
+    "schedloglevel": "schedlog_level",
+    "fsdampeningfactor": "fs_dampeningfactor",
+}
 
 
 def setter(name: str):

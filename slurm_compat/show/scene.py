@@ -20,7 +20,9 @@ class Scene:
 
     __slots__ = ("config", "detail", "env", "now", "oneliner", "times", "version", "view", "world")
 
-    def __init__(self, view: View, config: Any, env: dict[str, str], now: float, *, version: str, detail: bool = False, oneliner: bool = False) -> None:
+    def __init__(
+        self, view: View, config: Any, env: dict[str, str], now: float, *, version: str, detail: bool = False, oneliner: bool = False
+    ) -> None:
         self.view, self.config, self.env, self.now, self.version = view, config, env, now, version
         self.detail, self.oneliner = detail, oneliner
         self.times = Times(env, now)
