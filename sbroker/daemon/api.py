@@ -105,6 +105,12 @@ class BrokerApi:
     async def update_partition(self, name: str, **fields: Any) -> None:
         await self._do(events.UpdatePartition(name=name, who=self.who(), fields=fields))
 
+    async def create_partition(self, name: str, **fields: Any) -> None:
+        await self._do(events.CreatePartition(name=name, who=self.who(), fields=fields))
+
+    async def delete_partition(self, name: str) -> None:
+        await self._do(events.DeletePartition(name=name, who=self.who()))
+
     # ---- asking
 
     def _mine(self, job_id: int) -> Job:
