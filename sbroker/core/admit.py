@@ -271,7 +271,8 @@ def rehearse(draft: Draft, job: Job) -> Placement:
     best: Placement | None = None
     for name in shape.partitions:
         partition = draft.partition(name)
-        if partition is None or queue.barred(draft, shape, partition) is not None:
+        # Slurm's rehearsal does not ask for the time limit
+        if partition is None or queue.barred(draft, shape, partition) not in (None, Reason.PARTITION_TIME_LIMIT):
             continue
         want = shape.want(partition)
         shares = place(shape.spec, want, partition, NowPool(draft, plan, draft.now + shape.seconds()), job.uid)

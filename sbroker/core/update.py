@@ -50,6 +50,8 @@ def update_job(draft: Draft, event: UpdateJob) -> None:
             raise Refused(Code.JOB_FINISHED, job=job.id)
         if job.state is not JobState.PENDING and set(event.changes) - _ANY_TIME:
             raise Refused(Code.NOT_PENDING, job=job.id)
+        if job.held and "priority" in event.changes:
+            raise Refused(Code.JOB_HELD, job=job.id)
         _allow(job, event.who, event.changes)
         for each in change.whole_or_tasks(draft, event.target, job) if job.state is JobState.PENDING else [job]:
             _update(draft, each, event)
@@ -136,6 +138,8 @@ def update_node(draft: Draft, event: UpdateNode) -> None:
     state = event.state
     if state in ("drain", "fail"):
         fields["drain"] = True
+    elif state == "resume" and not node.drain and node.state is NodeState.IDLE:
+        raise Refused(Code.INVALID_NODE_STATE, event.node)
     elif state in ("resume", "undrain", "idle"):
         fields["drain"] = False
         if node.state is NodeState.DOWN and state != "undrain":
