@@ -114,6 +114,12 @@ def account_qos(draft: Draft, spec: JobSpec, who: Who) -> tuple[str | None, str]
     return account, spec.qos or user.get("default_qos") or "normal"
 
 
+def qos_priority(draft: Draft, qos: str | None) -> int:
+    """What a quality of service adds to the priority of its jobs."""
+    settings: dict[str, Any] = (draft.state.settings.get("qos") or {}).get(qos or "") or {}
+    return int(settings.get("priority") or 0)
+
+
 def _allowed(partition: Partition, account: str | None, spec: JobSpec, who: Who) -> bool:
     if partition.allow_groups and not who.operator and not (set(who.groups) | {who.group}) & set(partition.allow_groups):
         return False
@@ -189,7 +195,7 @@ def make_job(draft: Draft, spec: JobSpec, partitions: list[Partition], event: Su
         elif spec.priority is not None and who.operator:
             priority = spec.priority
         else:
-            priority = draft.next_priority() - spec.nice
+            priority = draft.next_priority() - spec.nice + qos_priority(draft, qos)
     kept = spec
     if spec.partitions and len(spec.partitions) != len(partitions):
         kept = replace(spec, partitions=tuple(partition.name for partition in partitions))
