@@ -106,12 +106,16 @@ def resolve_partitions(draft: Draft, spec: JobSpec, who: Who) -> list[Partition]
 
 
 def account_qos(draft: Draft, spec: JobSpec, who: Who) -> tuple[str | None, str]:
-    user: dict[str, Any] = (draft.state.settings.get("users") or {}).get(who.user) or {}
+    """Account and QOS of the record. Associations are not enforced, as in Slurm without AccountingStorageEnforce: an account that is not
+    the user's gives way to the default one, a QOS that nobody knows to none."""
+    settings = draft.state.settings
+    user: dict[str, Any] = (settings.get("users") or {}).get(who.user) or {}
+    accounts = user.get("accounts") or []
     account = spec.account
-    if account is None:
-        accounts = user.get("accounts") or []
+    if account is None or (accounts and account not in accounts):
         account = user.get("default_account") or (accounts[0] if accounts else None)
-    return account, spec.qos or user.get("default_qos") or "normal"
+    qos = spec.qos or user.get("default_qos") or "normal"
+    return account, qos if qos == "normal" or qos in (settings.get("qos") or {}) else ""
 
 
 def qos_priority(draft: Draft, qos: str | None) -> int:
