@@ -35,6 +35,8 @@ class Code(str, Enum):
     ALREADY_DONE = "already_done"
     DISABLED = "disabled"  # "Requested operation is presently disabled"
     JOB_PENDING = "job_pending"
+    JOB_HELD = "job_held"  # "Job is in held state, pending scheduler release"
+    INVALID_NODE_STATE = "invalid_node_state"  # "Invalid node state specified"
     NOT_PENDING = "not_pending"  # "Job is no longer pending execution"
     NOT_RUNNING = "not_running"
     JOB_FINISHED = "job_finished"

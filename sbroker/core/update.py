@@ -50,6 +50,8 @@ def update_job(draft: Draft, event: UpdateJob) -> None:
             raise Refused(Code.JOB_FINISHED, job=job.id)
         if job.state is not JobState.PENDING and set(event.changes) - _ANY_TIME:
             raise Refused(Code.NOT_PENDING, job=job.id)
+        if job.held and "priority" in event.changes:
+            raise Refused(Code.JOB_HELD, job=job.id)
         _allow(job, event.who, event.changes)
         for each in change.whole_or_tasks(draft, event.target, job) if job.state is JobState.PENDING else [job]:
             _update(draft, each, event)
@@ -68,7 +70,7 @@ def _allow(job: Job, who: Who, changes: dict[str, Any]) -> None:
         raise Refused(Code.ACCESS_DENIED, job=job.id)
     if ("priority" in changes and (changes["priority"] or 0) > job.priority) or "admin_comment" in changes:
         raise Refused(Code.ACCESS_DENIED, job=job.id)
-    if (changes.get("nice") or 0) < 0:
+    if (changes.get("nice") or 0) < 0 or {"deadline", "oversubscribe"} & set(changes):
         raise Refused(Code.ACCESS_DENIED, job=job.id)
 
 
@@ -83,10 +85,9 @@ def _update(draft: Draft, job: Job, event: UpdateJob) -> None:
             fields["partition"] = partitions[0].name
     if "time_limit" in changes:
         fields["time_limit"] = changes["time_limit"] if changes["time_limit"] is not None else INFINITE
-    if "account" in changes:
-        fields["account"] = changes["account"]
-    if "qos" in changes:
-        fields["qos"] = changes["qos"]
+    if "account" in changes or "qos" in changes:
+        owner = Who(uid=job.uid, user=job.user, gid=job.gid, group=job.group)
+        fields["account"], fields["qos"] = admit.account_qos(draft, spec, owner)
     if "priority" in changes and changes["priority"] is not None:
         fields["priority"] = changes["priority"] if not job.held else 0
         if changes["priority"] == 0:
@@ -136,6 +137,8 @@ def update_node(draft: Draft, event: UpdateNode) -> None:
     state = event.state
     if state in ("drain", "fail"):
         fields["drain"] = True
+    elif state == "resume" and not node.drain and node.state is NodeState.IDLE:
+        raise Refused(Code.INVALID_NODE_STATE, event.node)
     elif state in ("resume", "undrain", "idle"):
         fields["drain"] = False
         if node.state is NodeState.DOWN and state != "undrain":
