@@ -54,7 +54,7 @@ async def first_of(*waits: Awaitable[Any]) -> set[asyncio.Future[Any]]:
     futures = [asyncio.ensure_future(wait) for wait in waits]
     try:
         done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-        return done
+        return set(done)
     finally:
         for future, wait in zip(futures, waits, strict=True):
             if future is not wait and not future.done():

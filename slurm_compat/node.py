@@ -31,7 +31,7 @@ __all__ = [
 
 CAUGHT = talk.CAUGHT  # the signals that srun handles itself
 filename_items = filenames.items
-talk = talk.Talk
+talk = talk.Talk  # type: ignore[assignment]
 
 # what the zipapp needs, relative to slurm_compat/: this module and all that it imports
 FILES = (

@@ -92,10 +92,10 @@ def compile_short(form: str, table: Mapping[str, Column], *, trailing_bar: bool 
     """A -o format. A field with an unknown letter is printed as it was typed. ``%all``: every letter, with "|"."""
     if form == "%all":
         letters = sorted(table, key=lambda letter: (letter.isupper(), letter))
-        cells = [Cell(table[letter], 0, False, "|") for letter in letters]
+        every = [Cell(table[letter], 0, False, "|") for letter in letters]
         if not trailing_bar:
-            cells[-1].suffix = ""
-        return Layout(cells, [])
+            every[-1].suffix = ""
+        return Layout(every, [])
     cells: list[Cell] = []
     errors: list[str] = []
     first, *fields = form.split("%")

@@ -4,7 +4,6 @@ import os
 
 from .loop import peer_ids
 
-
 MIN_UID = 1000
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
@@ -161,7 +161,7 @@ def make_job(draft: Draft, spec: JobSpec, partitions: list[Partition], event: Su
         limit = first.default_time if first.default_time is not None else first.max_time
     tasks = tuple(sorted(set(spec.array_tasks)))
     step = _STEP.match(spec.array or "")
-    held = "user" if spec.hold or spec.priority == 0 else ""
+    held: Literal["", "user", "admin"] = "user" if spec.hold or spec.priority == 0 else ""
     if spec.priority == 0 and not spec.hold and not who.operator:
         held = ""  # only operators set priorities; the real one takes no notice
     begin = spec.begin if spec.begin is not None and spec.begin > draft.now else None

@@ -77,12 +77,12 @@ def next_due(draft: Draft) -> float | None:
             times.append(when)
             break
     for job in draft.jobs.values():
-        when = due(job, age) if job is not None else None
-        if when is not None:
-            times.append(when)
+        at = due(job, age) if job is not None else None
+        if at is not None:
+            times.append(at)
     for key in draft.state.delayed:
         job = draft.job(key)
-        when = dependency.after_due(draft, job) if job is not None else None
-        if when is not None:
-            times.append(when)
+        at = dependency.after_due(draft, job) if job is not None else None
+        if at is not None:
+            times.append(at)
     return min(times) if times else None

@@ -97,9 +97,10 @@ def schedule(draft: Draft) -> None:
     found = _Pass(draft)
     while heap:
         tier, entry, number, lane = heappop(heap)
-        job = draft.job(entry[1])
-        if job is None:
+        waiting = draft.job(entry[1])
+        if waiting is None:
             raise AssertionError("job %d waits but is not there" % entry[1])
+        job = waiting
         reason = start(found, job, lane.shape)
         if reason is None or reason is Reason.ARRAY_TASK_LIMIT:
             lane.pop(entry)

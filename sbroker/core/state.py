@@ -213,7 +213,7 @@ class State:
         entry = (-new.priority, key) if wait else None  # type: ignore[union-attr]
         if shape is not None:
             same = wait and old is not None and old.priority == new.priority and (  # type: ignore[union-attr]
-                old.spec is new.spec and old.time_limit == new.time_limit and old.partition == new.partition or shape_key(new) == shape.key  # type: ignore[union-attr]
+                old.spec is new.spec and old.time_limit == new.time_limit and old.partition == new.partition or shape_key(new) == shape.key  # type: ignore[union-attr, arg-type]
             )
             if same:
                 self._odd(shape, new)  # type: ignore[arg-type]
@@ -232,7 +232,7 @@ class State:
                 shape = self.shapes[at] = Shape(at, new)  # type: ignore[arg-type]
             if old is not None and shape.entries and entry < shape.entries[0]:  # type: ignore[operator]
                 self.version += 1
-            insort(shape.entries, entry)  # type: ignore[type-var]
+            insort(shape.entries, entry)  # type: ignore[type-var, arg-type]
             self.shape_of[key] = shape
             self._odd(shape, new)  # type: ignore[arg-type]
 

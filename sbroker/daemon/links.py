@@ -17,7 +17,7 @@ from sbroker.daemon.channels import Channel
 from sbroker.model import Report
 
 if TYPE_CHECKING:
-    from sbroker.daemon.main import Daemon
+    from sbroker.daemon.daemon import Daemon
 
 log = logging.getLogger("sbroker.links")
 

@@ -6,6 +6,8 @@ import asyncio
 import os
 import pwd
 import signal
+from collections.abc import Awaitable
+from typing import Any
 
 from sbroker.api import Api, Call, Client
 from slurm_compat import environ
@@ -106,7 +108,7 @@ async def _watch(allocation: Allocation, running: asyncio.Future[int], has_comma
     while not running.done():
         signals, gone = allocation.signals.next(), asyncio.ensure_future(client.gone())
         try:
-            waits = [running, signals, gone] if told else [running, signals, gone, allocation._changed()]
+            waits: list[Awaitable[Any]] = [running, signals, gone] if told else [running, signals, gone, allocation._changed()]
             await first_of(*waits)
             if gone.done():
                 raise ConnectionError("the user's side is gone")

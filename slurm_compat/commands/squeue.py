@@ -53,7 +53,8 @@ class Request(msgspec.Struct, kw_only=True):
 
 def parse(raw: Raw, uid: int, nodes: Mapping[str, object], cluster: str, uid_of: Callable[[str], int | None] = user_id) -> Request:
     """The request of a command line whose options are well-formed. Stop on what Slurm refuses."""
-    o, early = raw.options, []
+    o = raw.options
+    early: list[str] = []
     rest = list(raw.rest)
     for name in ("jobs", "steps"):  # their argument is optional, but a word after a bare -j is taken for it
         if o.get(name) is True and rest:

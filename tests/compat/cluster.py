@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from types import SimpleNamespace
 
-from sbroker.model import DepItem, Dependency, Gres, Job, JobSpec, Node, NodeShare, Partition, Step
+from sbroker.model import Dependency, DepItem, Gres, Job, JobSpec, Node, NodeShare, Partition, Step
 from sbroker.states import JobState, NodeState, Reason
 
 ENV = {"TZ": "UTC"}

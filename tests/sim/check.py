@@ -38,7 +38,7 @@ def decision(world: World, state: State, event: Any, decided: Decision) -> None:
 
 def new_run(world: World, state: State, run: Any, decided: Decision) -> None:
     """Invariant 1, by the record and by what is really there."""
-    parts = {key: part for key, part in state.parts.get(run.job, {}).items()}
+    parts = dict(state.parts.get(run.job, {}))
     for change in decided.changes:
         if isinstance(change, Put) and change.table == "part" and change.value.job == run.job:
             parts[change.key[1], change.key[2]] = change.value

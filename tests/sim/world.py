@@ -6,7 +6,7 @@ from typing import Any
 
 from sbroker.api import Target
 from sbroker.core.events import Cancel, Fence, Hold, Requeue, Submit, Suspend, Who
-from sbroker.model import DepItem, Dependency, JobSpec, Node, Partition
+from sbroker.model import Dependency, DepItem, JobSpec, Node, Partition
 from tests.sim import check
 from tests.sim.broker import Broker
 from tests.sim.clock import Clock
