@@ -28,6 +28,12 @@ class Over(Exception):
         self.code = code
 
 
+def _looked_at(task: asyncio.Task[int]) -> None:
+    """Nobody may wait any more when the user goes away: that is no error of the task."""
+    if not task.cancelled():
+        task.exception()
+
+
 class Signals:
     """The user's signals, one at a time, as a task that others can be waited for beside."""
 
@@ -37,24 +43,27 @@ class Signals:
 
     def next(self) -> asyncio.Task[int]:
         if self._next is None or self._next.done():
-            self._next = asyncio.ensure_future(anext(self._source))  # type: ignore[arg-type]
+            self._next = asyncio.ensure_future(self._one())
+            self._next.add_done_callback(_looked_at)
         return self._next
+
+    async def _one(self) -> int:
+        async for signum in self._source:
+            return signum
+        raise ConnectionError("the user's side is gone")
 
     async def close(self) -> None:
         """Stop listening: a signal that comes from now on is somebody else's."""
         if self._next is not None:
             self._next.cancel()
             await asyncio.gather(self._next, return_exceptions=True)
-        with contextlib.suppress(RuntimeError):  # asked for its next item at this moment: the cancel above ends it
-            await self._source.aclose()  # type: ignore[attr-defined]
 
 
-async def first_of(*waits: Awaitable[Any]) -> set[asyncio.Future[Any]]:
-    """Wait until one is done; those made here from coroutines are cancelled. The futures that are done, as passed or made."""
+async def first_of(*waits: Awaitable[Any]) -> None:
+    """Wait until one is done; those made here from coroutines are cancelled."""
     futures = [asyncio.ensure_future(wait) for wait in waits]
     try:
-        done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-        return set(done)
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for future, wait in zip(futures, waits, strict=True):
             if future is not wait and not future.done():
@@ -68,6 +77,7 @@ class Allocation:
         self.call, self.client, self.api, self.asked = call, client, api, asked
         self.command, self.quiet = call.name, bool(asked.other.get("quiet"))
         self.stop = "." if call.name == "salloc" else ""  # salloc ends its sentence about a revoked allocation with a full stop
+        self.lead = messages.LEADS[self.command]
         self.number = 0
         self.waited = 0.0
         self.signals = Signals(client)
@@ -78,10 +88,6 @@ class Allocation:
 
     async def error(self, line: str) -> None:
         await say(self.client, self.command, "error", line)
-
-    @property
-    def lead(self) -> str:
-        return "Job submit/allocate failed: " if self.command == "salloc" else "Unable to allocate resources: "
 
     def job(self) -> Job | None:
         return self.api.view.jobs.get(self.number)
@@ -99,7 +105,7 @@ class Allocation:
         except Refused as refused:
             if refused.code in messages.CONFIGURATION and self.command == "salloc":
                 await self._refused(refused)
-                raise Over(exit_error(self.call, 1)) from refused
+                raise Over(exit_error(self.call)) from refused
             raise
         self.number = job.id
         begun = self.api.now()
@@ -146,7 +152,7 @@ class Allocation:
             await self.error(self.lead + messages.unavailable_now(now.reason if now is not None else reason))
             if self.command == "salloc":
                 await self.revoked()
-            raise Over(immediate_code(self.call)) from None
+            raise Over(exit_error(self.call)) from None
 
     async def _allocated(self) -> None:
         """Wait until the job has nodes. Raises Over when it is withdrawn before."""
@@ -157,12 +163,21 @@ class Allocation:
                 return
             if job.state is not JobState.PENDING:
                 return
-            signals = self.signals.next()
-            await first_of(self._changed(), signals, self.client.gone())
-            if signals.done():
-                await self._interrupted(signals.result())
+            await self._something()
 
-    async def _changed(self, timeout: float | None = None) -> None:
+    async def _something(self, timeout: float | None = None) -> None:
+        """Wait until the job changes, or for so many seconds. Raises Over after a signal, ConnectionError when the user is gone."""
+        signals, gone = self.signals.next(), asyncio.ensure_future(self.client.gone())
+        try:
+            await first_of(self.changed(timeout), signals, gone)
+            if gone.done():
+                raise ConnectionError("the user's side is gone")
+        finally:
+            gone.cancel()
+        if signals.done():
+            await self._interrupted(signals.result())
+
+    async def changed(self, timeout: float | None = None) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
             await self.api.changed(self.number, timeout)
 
@@ -173,14 +188,14 @@ class Allocation:
             await self.info("Job aborted due to signal")
         elif signum != signal.SIGTERM:
             await self.info("Force Terminated JobId=%d" % self.number)
-        raise Over(exit_error(self.call, 1))
+        raise Over(exit_error(self.call))
 
     async def _withdrawn(self) -> None:
         if self.command == "salloc":
             await self.revoked()
         await self.info("Job has been cancelled")
         await self.error(self.lead + "Job/step already completing or completed")
-        raise Over(exit_error(self.call, 1))
+        raise Over(exit_error(self.call))
 
     async def ready(self) -> None:
         """Wait until every node is prepared and the head's supervisor has started. Raises Over if the job ends before.
@@ -194,10 +209,7 @@ class Allocation:
                 await self._withdrawn()
             if run is not None and run.state not in (RunState.PREPARING, RunState.HELD):
                 return
-            signals = self.signals.next()
-            await first_of(self._changed(pause), signals, self.client.gone())
-            if signals.done():
-                await self._interrupted(signals.result())
+            await self._something(pause)
             pause = min(pause * 2, _LAST_LOOK)
 
     # ---- giving it back
@@ -208,10 +220,4 @@ class Allocation:
             return
         with contextlib.suppress(Refused):  # it has ended by itself, or was purged
             await asyncio.shield(self.api.finish(self.number, code, signum))
-
-
-def immediate_code(call: Call) -> int:
-    """The exit code of a failed --immediate: salloc heeds SLURM_EXIT_IMMEDIATE, srun (22.05) does not."""
-    wanted = call.env.get("SLURM_EXIT_IMMEDIATE", "") if call.name == "salloc" else ""
-    return int(wanted) & 255 if wanted.isdigit() and int(wanted) else exit_error(call, 1)
 

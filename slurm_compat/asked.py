@@ -14,8 +14,7 @@ from slurm_compat.units import gres_counts, held_gres
 
 class Asked(NamedTuple):
     tasks: int
-    cpus: int  # CPUs=
-    min_cpus: int  # what TRES and MAX_CPUS count: for a range of node counts the tasks that were named
+    cpus: int  # of a range of node counts no more than its tasks need
     nodes: int  # NODES
     min_nodes: int  # TRES node=
     max_nodes: int
@@ -66,11 +65,9 @@ def asked(job: Job, sizes: Sizes) -> Asked:
     tasks = _tasks(spec, nodes_min)
     min_cpus = (tasks if not spec.overcommit else nodes_min) * per_task
     nodes = nodes_asked(job, sizes)
-    cpus = max(min_cpus, nodes) if not spec.overcommit else min_cpus
     return Asked(
         tasks=max(tasks, nodes_min),
-        cpus=cpus,
-        min_cpus=min_cpus,
+        cpus=min_cpus,
         nodes=nodes,
         min_nodes=nodes_min,
         max_nodes=max(spec.nodes_max or 0, nodes),

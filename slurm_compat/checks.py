@@ -45,7 +45,7 @@ def check_tasks(asked) -> None:
             fields["nodes_max"] = min(high, tasks) if high else tasks
     elif tasks is not None and high and high > tasks:
         fields["nodes_max"] = tasks
-    if fields.get("distribution", "").startswith("arbitrary") and not hosts and "SLURM_HOSTFILE" not in asked.call.env:
+    if fields.get("distribution", "").startswith("arbitrary") and not hosts:
         raise Invalid("With Arbitrary distribution you need to specify a nodelist or hostfile with the -w option", 1)
 
 

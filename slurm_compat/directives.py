@@ -168,13 +168,13 @@ def _pbs_nodes(text: str) -> list[tuple[str, str | None]]:
     nodes, tasks, names, gpus = 0, 0, [], ""
     for group in text.split("+"):
         first, *parts = group.split(":")
-        count = int(first) if first.isdigit() else 1
-        if first and not first.isdigit():
+        count = int(first) if first.isdecimal() else 1
+        if first and not first.isdecimal():
             names.append(first)
         nodes += count
         for part in parts:
             key, _, value = part.partition("=")
-            if key == "ppn" and value.isdigit():
+            if key == "ppn" and value.isdecimal():
                 tasks += count * int(value)
             elif key == "gpus":
                 gpus = value
@@ -202,7 +202,7 @@ def bsub_options(words: list[str]) -> list[tuple[str, str | None]]:
         elif letter == "m":
             options.append(("nodelist", ",".join(value.split())))
         elif letter == "M":
-            options.append(("mem-per-cpu", value + "K" if value.isdigit() else value))
+            options.append(("mem-per-cpu", value + "K" if value.isdecimal() else value))
         elif letter == "n":
             options.append(("ntasks", value.split(",")[-1]))
         elif letter == "x":

@@ -9,6 +9,7 @@ from slurm_compat import hostlist, layout
 # gres name → the variables that tell a program its devices; only gpu has any
 DEVICE_NAMES = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 _GPU_NAMES = ("SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS") + DEVICE_NAMES
+NO_PORT = 65535  # srun listens on no port here; scripts that print these variables want a number
 _SIMPLE = (  # field of the spec → variable, when the field is set
     ("ntasks_per_node", "SLURM_NTASKS_PER_NODE"),
     ("ntasks_per_socket", "SLURM_NTASKS_PER_SOCKET"),
@@ -136,8 +137,8 @@ def _job(info):
         env["SLURM_JOB_START_TIME"] = "%d" % info["start_time"]
         if info.get("time_limit", -1) >= 0:
             env["SLURM_JOB_END_TIME"] = "%d" % (info["start_time"] + info["time_limit"])
-    if spec.get("submit_dir"):
-        env["SLURM_SUBMIT_DIR"] = spec["submit_dir"]
+    if info.get("submit_dir"):  # where the user was, when --chdir named another folder to run in
+        env["SLURM_SUBMIT_DIR"] = info["submit_dir"]
     return env, user
 
 
@@ -298,7 +299,7 @@ def step_environ(info, step, node, base):
     for name in _GPU_NAMES + ("SLURMD_TRES_BIND",):
         env.pop(name, None)
     ntasks = str(step["ntasks"])
-    port = str(step.get("comm_port", 0))
+    port = str(step.get("comm_port", NO_PORT))
     per_step = layout.counts(per_node)
     env.update(
         {

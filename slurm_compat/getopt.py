@@ -35,7 +35,9 @@ def parse_argv(command, argv, permute=None):
         permute = command not in STOP_AT_OPERAND
     table = optable.options(command)
     letters = {row.short: row for row in table if row.short}
-    pairs, operands, at, words = [], [], 0, list(argv)
+    pairs: list = []
+    operands: list = []
+    at, words = 0, list(argv)
     while at < len(words):
         word = words[at]
         at += 1
@@ -124,7 +126,7 @@ def from_env(command, env):
         if value is None or (name == "SLURM_STEP_GRES" and "SLURM_JOB_ID" not in env):
             continue
         if row.canonical == "verbose":
-            if value.isdigit() and int(value):
+            if value.isdecimal() and int(value):
                 found.append((row.canonical, value, name))
         elif row.arg == NONE:
             if value.lower() not in ("0", "no"):

@@ -24,7 +24,7 @@ def expand(text):
     An unclosed bracket gives one name that no node can have ("a[1-" → "a]"), as Slurm does, so that the caller's own
     check of names refuses it.
     """
-    out = []
+    out = []  # type: list
     for item in _split(text):
         if "[" in item:
             out.extend(_expand_item(item, text, MAX_TOTAL - len(out)))
@@ -35,8 +35,9 @@ def expand(text):
 
 def compress(names):
     """Host list of names in the given order: neighbours that count up are joined ("node3,node1,node2" → "node[3,1-2]")."""
-    groups = []  # [prefix, [[low digits, high digits], …]]; prefix alone: ranges is None
-    prefix, ranges = None, None
+    groups = []  # type: list  # of (prefix, [[low digits, high digits], …]), or (name, None) for a name without a number
+    prefix = None
+    ranges = []  # type: list
     for name in names:
         base = name.rstrip("0123456789")
         digits = name[len(base) :]

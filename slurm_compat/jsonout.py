@@ -11,9 +11,10 @@ from sbroker.states import JobState
 from slurm_compat.hostlist import compress
 from slurm_compat.jobnumbers import min_cpus, min_memory, numbers, per_task, tres
 from slurm_compat.jobtext import dependency
-from slurm_compat.show.job import index_ranges, path
+from slurm_compat.show.job import path
 from slurm_compat.show.scene import Scene
 from slurm_compat.taskset import pending_text
+from slurm_compat.units import ranges as index_ranges
 
 PARSER = "openapi/v0.0.38"
 

@@ -46,6 +46,9 @@ SENTENCES: dict[Code, str] = {
     Code.SCRIPT_MISSING: "Job script not available",
 }
 
+# what stands before the sentence when a submission is refused
+LEADS = {"sbatch": "Batch job submission failed: ", "salloc": "Job submit/allocate failed: ", "srun": "Unable to allocate resources: "}
+
 # the error line before the sentence, where Slurm prints one
 _BEFORE: dict[Code, str] = {
     Code.TOO_MANY_CPUS: "CPU count per node can not be satisfied",

@@ -46,12 +46,13 @@ def _ranks(word, ntasks, number, name):
 
 
 def _words(text, rank, offset):
-    """Arguments: split at blanks, single quotes and double quotes group and stay out; %t and %o are replaced."""
+    """Arguments: split at blanks; single quotes group and go, double quotes are letters like others; %t and %o are replaced, any other
+    letter after % goes with it. So it is in 22.05."""
     words, word, quote, started, at = [], [], "", False, 0
     while at < len(text):
         letter = text[at]
         at += 1
-        if letter == "\\" and at < len(text) and quote != "'":
+        if letter == "\\" and at < len(text) and not quote:
             word.append(text[at])
             started = True
             at += 1
@@ -60,10 +61,10 @@ def _words(text, rank, offset):
                 quote = ""
             else:
                 word.append(letter)
-        elif letter in "'\"":
+        elif letter == "'":
             quote, started = letter, True
-        elif letter == "%" and text[at : at + 1] in ("t", "o"):
-            word.append(str(rank if text[at] == "t" else offset))
+        elif letter == "%" and at < len(text):
+            word.append({"t": str(rank), "o": str(offset)}.get(text[at], ""))
             started = True
             at += 1
         elif letter == " ":

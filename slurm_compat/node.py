@@ -27,11 +27,13 @@ __all__ = [
     "step_environ",
     "talk",
     "task_environ",
+    "tasks_text",
 ]
 
 CAUGHT = talk.CAUGHT  # the signals that srun handles itself
 filename_items = filenames.items
-talk = talk.Talk  # type: ignore[assignment]
+tasks_text = talk.tasks_text
+talk = talk.Talk
 
 # what the zipapp needs, relative to slurm_compat/: this module and all that it imports
 FILES = (

@@ -27,18 +27,21 @@ _WEIGHT = {"DRAIN": 0x200, "COMPLETING": 0x800, "NOT_RESPONDING": 0x400, "POWERE
 
 
 class NodeInfo:
-    """A node with what its jobs hold there. `base`: allocated, mixed, idle, down, unknown; `flags`: Slurm's names of flags."""
+    """A node with what its jobs hold there. `base`: allocated, mixed, idle, down, unknown; `flags`: Slurm's names of flags.
+
+    `planned`: a job that waits is to start there; only an idle node shows it.
+    """
 
     __slots__ = ("base", "cpus_used", "flags", "jobs", "mem_used", "node")
 
-    def __init__(self, view: View, node: Node) -> None:
+    def __init__(self, view: View, node: Node, planned: bool = False) -> None:
         self.node = node
         self.jobs: list[Job] = list(view.node_jobs(node.name))
         self.cpus_used, self.mem_used, _ = view.node_used(node.name)
         completing = any(job.completing for job in self.jobs)
         running = [job for job in self.jobs if not job.completing]
         self.base = self._base(bool(running))
-        self.flags = frozenset(self._flags(completing, running))
+        self.flags = frozenset(self._flags(completing, running) + ["PLANNED"] * (planned and self.base == "idle"))
 
     def _base(self, running: bool) -> str:
         node = self.node
@@ -107,7 +110,7 @@ class NodeInfo:
             return "draining" if self.busy else "drained"
         if "COMPLETING" in self.flags and self.base != "down":
             return "completing"
-        return "planned" if "PLANNED" in self.flags and self.base == "idle" else self.base
+        return "planned" if "PLANNED" in self.flags else self.base
 
 
 def gpus_in_use(info: NodeInfo) -> dict[str, set[int]]:

@@ -12,8 +12,8 @@ __all__ = ["HARMLESS", "HONOURED", "NONE", "OPTIONAL", "REFUSED", "REQUIRED", "R
 
 ROWS = _SUBMIT + _QUERY
 
-_options = {}  # command → tuple of its rows, in order
-_by_name = {}  # command → {canonical name: row}
+_options: dict = {}  # command → tuple of its rows, in order
+_by_name: dict = {}  # command → {canonical name: row}
 
 
 def options(command):

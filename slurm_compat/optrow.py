@@ -25,7 +25,7 @@ Option = namedtuple("Option", "name short arg commands variables field cls note 
 
 def _variables(text, letters):
     """The variables column as {command: (variable, …)}."""
-    found = {}
+    found: dict = {}
     for token in text.split():
         if "=" in token:
             where, name, whole = token.partition("=")[0], token.partition("=")[2], True

@@ -9,6 +9,8 @@ from slurm_compat import messages
 SENTENCES = {
     Code.ALREADY_DONE: "Job has already finished",
     Code.JOB_FINISHED: "Job has already finished",
+    Code.BATCH_ONLY: "Only batch jobs are accepted or processed",
+    Code.SCRIPT_MISSING: "Job script not specified",
     Code.INVALID_NICE: "Invalid nice value",
 }
 

@@ -8,6 +8,7 @@ knows (array, dependency, gres).
 from __future__ import annotations
 
 import calendar
+import re
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -131,7 +132,7 @@ class Asked:
             if text is None:
                 continue
             try:
-                self.fields[field] = tuple(hostlist.expand(text))
+                self.fields[field] = tuple(dict.fromkeys(hostlist.expand(text)))
             except hostlist.HostlistError as error:
                 raise Refused(Code.INVALID_NODE_NAME, text) from error
         self.fields.setdefault("nodelist", ())
@@ -155,7 +156,7 @@ class Asked:
         for key in ("stdin", "stdout", "stderr"):
             if key in made and self.command == "sbatch":
                 made[key] = self.path(made[key])
-        made.setdefault("umask", self.call.umask)
+        made.setdefault("umask", _umask(self.call))
         made.setdefault("limits", self._limits(words.RLIMITS))
         if self.extra:
             made["extra"] = dict(self.extra)
@@ -187,6 +188,12 @@ class Asked:
                 made["dependency"] = Dependency(
                     items=tuple(DepItem(kind=kind, job=job, task=task, delay=delay) for kind, job, task, delay in items), any=either)
         return made
+
+
+def _umask(call: Call) -> int:
+    """SLURM_UMASK, or that of the caller."""
+    text = call.env.get("SLURM_UMASK", "")
+    return int(text, 8) & 0o777 if re.match("[0-7]+$", text) else call.umask
 
 
 def submit_line(call: Call) -> str:

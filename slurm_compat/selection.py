@@ -11,6 +11,8 @@ from sbroker.model import Job, Step
 from sbroker.states import JobState
 from slurm_compat.jobtext import state
 
+BATCH = -5  # step id of the batch script
+
 
 class JobFilter(msgspec.Struct):
     jobs: list[tuple[int, int | None]] | None = None  # job id, task id
@@ -60,12 +62,22 @@ def pick_steps(view: View, chosen: JobFilter) -> list[tuple[Job, Step]]:
             continue
         if chosen.partitions is not None and job.partition not in chosen.partitions:
             continue
-        for step in view.steps.get(job.id, {}).values():
+        for step in running_steps(view, job):
             if step.end_time is not None or (chosen.nodes is not None and chosen.nodes.isdisjoint(step.nodes)):
                 continue
             if wanted is None or (job.id, None, step.step) in wanted or (job.array_id, job.array_task, step.step) in wanted:
                 rows.append((job, step))
     return rows
+
+
+def running_steps(view: View, job: Job) -> list[Step]:
+    """Steps on record, and the batch script's own, which runs as long as the job does but is nobody's report."""
+    known = view.steps.get(job.id, {})
+    found = list(known.values())
+    if job.spec.kind == "batch" and job.nodes and BATCH not in known and not job.completing and not job.configuring:
+        host = job.nodes[0].node
+        found.append(Step(job=job.id, run=job.run, step=BATCH, name="batch", nodes=(host,), start_time=job.start_time or 0))
+    return found
 
 
 def _candidates(view: View, chosen: JobFilter) -> Iterable[tuple[Job, frozenset[int] | None]]:
@@ -83,9 +95,9 @@ def _candidates(view: View, chosen: JobFilter) -> Iterable[tuple[Job, frozenset[
 def _by_id(view: View, ids: list[tuple[int, int | None]]) -> Iterable[tuple[Job, frozenset[int] | None]]:
     whole = {job for job, task in ids if task is None}
     tasks: dict[int, set[int]] = {}
-    for job, task in ids:
-        if task is not None and job not in whole:
-            tasks.setdefault(job, set()).add(task)
+    for number, task in ids:
+        if task is not None and number not in whole:
+            tasks.setdefault(number, set()).add(task)
     found: dict[int, tuple[Job, frozenset[int] | None]] = {}
     for number in whole:
         for record in view.array(number) or filter(None, [view.jobs.get(number)]):

@@ -12,6 +12,7 @@ from typing import Any
 
 from slurm_compat import usage
 from slurm_compat.grammar import Invalid, invalid, memory, numbers, signals, timelimit, when, words
+from slurm_compat.messages import LEADS
 
 Setter = Callable[[Any, "str | None"], str]
 _POSITIVE = ("cores-per-socket", "cpus-per-gpu", "cpus-per-task", "mincpus", "ntasks", "ntasks-per-core", "ntasks-per-gpu",
@@ -287,8 +288,9 @@ def _no_allocate(_asked, _value):
     raise Invalid("must specify a node list with -Z, --no-allocate.", 1)
 
 
-def _reboot(_asked, _value):
-    raise Invalid("rebooting of nodes is only allowed for admins", 1)
+def _reboot(asked, _value):
+    first = ("error", "rebooting of nodes is only allowed for admins")
+    raise Invalid(LEADS[asked.command] + "Access/permission denied", 1, before=(first,))
 
 
 def _hint(asked, value):

@@ -95,7 +95,9 @@ def _kill_on_bad_exit(call):
     value = call.options.get("kill-on-bad-exit")
     if value is None:
         return False
-    return value is True or numbers.leading(value) != 0
+    if value is True:
+        return True
+    return numbers.natural(value, "--kill-on-bad-exit") != 0 if call.typed("kill-on-bad-exit") else numbers.leading(value) != 0
 
 
 def _export(call):
@@ -177,7 +179,11 @@ def _defined(call, request):
     if request["label"]:
         rows["label"] = "set"
     rule = "-------------------- --------------------"
-    body = ["defined options", rule] + ["%-20s: %s" % row for row in sorted(rows.items())] + [rule, "end of defined options"]
+    body = (
+        ["defined options", rule]
+        + ["%-20s: %s" % row for row in sorted(rows.items(), key=lambda row: row[0].replace("-", ""))]
+        + [rule, "end of defined options"]
+    )
     nodes = call.info["nodes"]
     cpus = [node["cpus"] for node in nodes]
     runs, at = [], 0
@@ -265,6 +271,8 @@ def _parse(info, call_fields):
     _binding(call)
     if call.text("gpu-bind") is not None and call.typed("gpu-bind"):
         words.gpu_bind(call.text("gpu-bind"))
+    if call.text("mem-bind") is not None and call.typed("mem-bind"):
+        words.mem_bind(call.text("mem-bind"))
     wait = call.text("wait")
     request["wait"] = numbers.natural(wait, "--wait") if wait is not None else 0
     srunsize.distribution(call, request)
@@ -308,6 +316,8 @@ def _parse(info, call_fields):
 
 
 def _programs(call, request):
+    bcast = call.options.get("bcast")
+    request["bcast"] = None if bcast is None else "" if bcast is True else bcast
     request["name"] = call.text("job-name") if call.typed("job-name") else os.path.basename(call.command[0])
     request["argv"], request["programs"] = call.command, None
     if request["multi_prog"]:

@@ -20,21 +20,21 @@ async def say(client: Client, command: str, kind: str, line: str) -> None:
     await client.out(spoken(command, kind, line), 2)
 
 
-async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]], lead: str) -> int:
-    """`body`'s exit code; refusals become Slurm's words and code. `lead` stands before the sentence of a refused submission."""
-    command = call.name
+async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]]) -> int:
+    """`body`'s exit code; refusals become Slurm's words and code."""
+    command, lead = call.name, messages.LEADS[call.name]
     try:
         return await body()
     except BadOption as bad:
         await client.out(bad.text, 2)
-        return exit_error(call, bad.code)
+        return bad.code
     except Invalid as bad:
         if bad.out:
             await client.out(bad.out)
         text = bad.text(command)
         if text:
             await client.out(text, 2)
-        return exit_error(call, bad.code) if bad.code else 0
+        return bad.code if bad.fixed else exit_error(call)
     except Refused as refused:
         first = messages.before(refused)
         if first:
@@ -42,13 +42,13 @@ async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]]
         if refused.code is Code.INVALID_GRES:
             lead = ""
         await say(client, command, "error", lead + messages.sentence(refused))
-        return exit_error(call, 1)
+        return exit_error(call)
 
 
-def exit_error(call: Call, code: int) -> int:
-    """SLURM_EXIT_ERROR replaces the exit code of Slurm's own errors (not of a command line that cannot be parsed)."""
+def exit_error(call: Call) -> int:
+    """The exit code of Slurm's own errors: SLURM_EXIT_ERROR, or 1."""
     wanted = call.env.get("SLURM_EXIT_ERROR", "")
-    return int(wanted) & 255 if code == 1 and wanted.isdigit() and int(wanted) else code
+    return int(wanted) & 255 if wanted.isdecimal() and int(wanted) else 1
 
 
 def known_gres(api: Api) -> set[str]:
@@ -89,6 +89,28 @@ async def host_files(asked: Asked, client: Client) -> None:
         asked.other["nodelist" if option == "nodefile" else option] = ",".join(part for part in names.split(",") if part)
 
 
+async def arbitrary_hosts(asked: Asked, client: Client) -> None:
+    """SLURM_HOSTFILE names a host for each task; for srun it makes the distribution arbitrary, for the others that must be asked for.
+
+    Raises Invalid.
+    """
+    path = asked.call.env.get("SLURM_HOSTFILE")
+    wanted = asked.command == "srun" or asked.fields.get("distribution", "").startswith("arbitrary")
+    if not path or "nodelist" in asked.other or not wanted:
+        return
+    failure = "Failure getting NodeNames from hostfile"
+    try:
+        text = (await client.read(path)).decode("utf-8", "surrogateescape")
+        hosts = hostlist.expand(",".join(text.split()))
+    except (OSError, hostlist.HostlistError) as error:
+        raise Invalid(failure, 1) from error
+    tasks = asked.fields.get("ntasks") or len(hosts)
+    if tasks > len(hosts):
+        raise Invalid(failure, 1, before=(("error", "Too few NodeNames in Slurm Hostfile"),))
+    asked.other["nodelist"] = ",".join(hosts[:tasks])
+    asked.fields.update(ntasks=tasks, distribution="arbitrary")
+
+
 async def clusters(asked: Asked, client: Client, api: Api) -> str | None:
     """--clusters: the name to show if it was asked for by name. Raises Invalid if no name is ours."""
     wanted = asked.other.get("clusters")
@@ -121,11 +143,11 @@ async def test_only(call: Call, client: Client, api: Api, asked: Asked) -> int:
     except Refused as refused:
         if refused.code is Code.INVALID_GRES:
             await say(client, call.name, "error", messages.sentence(refused))
-            return exit_error(call, 1)
+            return 1
         if refused.code is Code.INVALID_PARTITION:
             await say(client, call.name, "error", messages.before(refused))
         await client.out("allocation failure: %s\n" % messages.sentence(refused), 2)
-        return exit_error(call, 1)
+        return 1
     await say(client, call.name, "info", "Job %d to start at %s using %d processors on nodes %s in partition %s" % (
         place.job, asked.spell_time(place.start), place.cpus, hostlist.compress_sorted(place.nodes), place.partition))
     return 0

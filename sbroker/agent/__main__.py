@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from . import kernel, users
+from . import kernel, limits, users
 from .calls import session_code
 from .loop import Loop
 from .namespaces import Names
@@ -23,8 +23,8 @@ def main(argv=None):
     serve_parser.add_argument("--node", required=True, help="the node's name")
     serve_parser.add_argument("--hostname", help="take this host name in a namespace of its own (root only)")
     serve_parser.add_argument("--front", default="", help="module with the NodeFront functions (else the broker names it)")
-    serve_parser.add_argument("--broker-uid", type=int, help="uid that may connect as broker, besides root (default: the agent's own)")
-    serve_parser.add_argument("--min-uid", type=int, default=users.MIN_UID, help="least uid whose jobs a broker that is not root may start")
+    serve_parser.add_argument("--broker-uid", type=int, help="uid that may connect as broker, besides root (default: our own)")
+    serve_parser.add_argument("--min-uid", type=int, default=users.MIN_UID, help="least uid that a broker which is not root may name")
     serve_parser.add_argument("--allow-root-jobs", action="store_true", help="root's jobs may run here")
     options = parser.parse_args(argv)
     if options.command != "serve":
@@ -53,8 +53,10 @@ def serve(options):
         except OSError as error:
             print(f"sbroker agent: no host name of our own: {error}", file=sys.stderr)
     kernel.become_subreaper()
+    limits.raise_own()
     loop = Loop()
-    Relay(loop, folder, options.node, hostname, names, options.front, options.broker_uid, users.Policy(options.min_uid, options.allow_root_jobs))
+    policy = users.Policy(options.min_uid, options.allow_root_jobs)
+    Relay(loop, folder, options.node, hostname, names, options.front, options.broker_uid, policy)
     session_code()  # loaded once here, shared by all supervisors
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(signum, loop.stop)

@@ -6,6 +6,7 @@ import shutil
 
 from . import tasks
 
+STEP = -5  # the batch script's number among the steps
 LAUNCH_SIGNAL = 53  # Slurm's exit code of a batch job whose files could not be opened: 0:53
 _LOGIN_TIMEOUT = 8.0
 
@@ -21,7 +22,7 @@ class Batch:
     def launch(self):
         """Start the script, or report why it cannot be."""
         sup = self.sup
-        environ = parse_environ(sup.rundir.record()[1])
+        environ = parse_environ(sup.rundir.record()[1] if sup.environ is None else sup.environ)
         if sup.info["spec"].get("get_user_env"):
             self._login_environ(environ)
         else:
@@ -30,33 +31,40 @@ class Batch:
     def _run(self, user_env):
         sup, spec = self.sup, self.sup.info["spec"]
         os.umask(spec.get("umask", 0o022))
+        share = sup.share
+        memory = share.get("mem", 0)
+        sup.report("step_start", {"step": STEP, "name": "batch", "nodes": [sup.node], "ntasks": 1, "cpus": share["cpus"], "mem": memory})
         try:
             files = self._files(spec)
         except OSError as error:
-            return sup.ending.script_ended(0, LAUNCH_SIGNAL, "launch", f"{error.filename}: {error.strerror}", {})
+            return self._over(0, LAUNCH_SIGNAL, "launch", f"{error.filename}: {error.strerror}", {})
         self._stderr = os.dup(files[2])
         node = sup.node
         script = sup.rundir.file("slurm_script")
         work_dir = spec.get("work_dir", "/")
-        plan = tasks.Plan(
-            [script] + list(spec.get("script_args", ())), self._environ(user_env), work_dir, files, session=True,
-            limits=spec.get("limits"), memory=sup.share.get("mem", 0), pid_names=("SLURM_TASK_PID",),
-            # Slurm says it twice: once for its own process, once for the task
-            chdir_failed=lambda error: 2 * sup.front.notice("chdir", {"node": node, "path": work_dir, "error": error.strerror}),
-            exec_failed=lambda error: sup.front.notice("execve", {"node": node, "path": _blamed(script, error), "error": error.strerror}),
-        )
         try:
+            plan = tasks.Plan(
+                [script] + list(spec.get("script_args", ())), self._environ(user_env), work_dir, files, session=True,
+                limits=spec.get("limits"), memory=share.get("mem", 0), pid_names=("SLURM_TASK_PID",),
+                # Slurm says it twice: once for its own process, once for the task
+                chdir_failed=lambda error: 2 * sup.front.notice("chdir", {"node": node, "path": work_dir, "error": error.strerror}),
+                exec_failed=lambda error: sup.front.notice("execve", {"node": node, "path": _blamed(script, error), "error": error.strerror}),
+            )
             self.process = sup.spawn(plan, self._ended)
         except OSError as error:
-            return sup.ending.script_ended(0, LAUNCH_SIGNAL, "launch", f"fork: {error.strerror}", {})
+            return self._over(0, LAUNCH_SIGNAL, "launch", f"{error.filename or 'fork'}: {error.strerror}", {})
         finally:
             for fd in files:
                 os.close(fd)
-        sup.ending.memory_limit(None, sup.share.get("mem", 0) << 20)
+        sup.ending.memory_limit(None, share.get("mem", 0) << 20)
 
     def _ended(self, process):
-        ending = self.sup.ending
-        ending.script_ended(process.code, process.signal, "signal" if process.signal else "exit", "", process.usage)
+        self._over(process.code, process.signal, "signal" if process.signal else "exit", "", process.usage)
+
+    def _over(self, code, signum, why, error, usage):
+        state = "CANCELLED" if signum else "FAILED" if code else "COMPLETED"
+        self.sup.report("step_end", {"step": STEP, "code": code, "signal": signum, "state": state, "usage": usage})
+        self.sup.ending.script_ended(code, signum, why, error, usage)
 
     def _files(self, spec):
         """Descriptors of 0, 1, 2 as the user opens them; OSError with the file's name."""
@@ -135,6 +143,12 @@ class Batch:
         finally:
             os.close(null)
         timer = sup.loop.call_later(_LOGIN_TIMEOUT, lambda: process.kill(9))
+
+    def close(self):
+        """The run is over: nothing more will be said."""
+        if self._stderr >= 0:
+            os.close(self._stderr)
+            self._stderr = -1
 
     def say(self, text):
         """Bytes into the script's standard error; nothing if it was never opened."""

@@ -103,6 +103,10 @@ class Ledger:
         if mem and node.mem and node.mem - node.mem_used < mem:
             return False
         if request.get("gres") is None:
+            if request.get("gpus_total") is not None:
+                return bool(node.free_gres("gpu", request.get("gpu_type"))) or not request["gpus_total"]
+            if request.get("gpus_per_task"):
+                return len(node.free_gres("gpu", None)) >= request["gpus_per_task"]
             return all(not used for used in node.gres_used.values())  # such a step takes all of the job's
         return all(len(node.free_gres(item["name"], item.get("type"))) >= item.get("count", 1) for item in request["gres"])
 
@@ -202,11 +206,14 @@ class Ledger:
 
     def _gres(self, node, request, tasks, gpus_left):
         asked = request.get("gres")
+        if asked is None and gpus_left is None and request.get("gpus_per_task") and tasks is not None:
+            asked = [{"name": "gpu", "type": None, "count": request["gpus_per_task"] * tasks}]
         if asked is None and gpus_left is None:
             return {name: list(ids) for name, ids in node.gres.items()}
         items = list(asked or ())
         if gpus_left is not None:
-            have = len(node.free_gres("gpu", None))
+            kind = request.get("gpu_type")
+            have = node.count_gres("gpu", kind) if request.get("overlap") else len(node.free_gres("gpu", kind))
             items = [{"name": "gpu", "type": request.get("gpu_type"), "count": min(have, max(gpus_left, 0))}]
         out = {}
         taken = set()

@@ -13,6 +13,7 @@ import sbroker
 from . import inventory, users, wire
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
+from .reserve import Reserve
 from .rundir import replace, sync_folder
 from .runs import Runs
 
@@ -31,6 +32,7 @@ class Relay:
         self.boot_id = inventory.boot_id()
         self.incarnation = f"{_identity(os.path.join(folder, 'id'))}:{self.boot_id}"
         self.epoch = Epoch(_read(os.path.join(folder, "epoch")))
+        self.reserve = Reserve(folder)
         self._journal_path = os.path.join(folder, "journal")
         self.journal = Journal(_read(self._journal_path), self.boot_id)
         self._journal_fd = -1
@@ -69,9 +71,8 @@ class Relay:
         fresh = self.journal.fresh
         data = self.journal.take()
         if data:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._journal_fd, view) :]
+            at = os.fstat(self._journal_fd).st_size
+            self.reserve.writing(lambda: self._append(at, data))
         if fresh:
             os.fsync(self._journal_fd)
             self.journal.durable()
@@ -81,6 +82,12 @@ class Relay:
         if self._link is not None:
             self._send(self._link.outgoing())
 
+    def _append(self, at, data):
+        os.ftruncate(self._journal_fd, at)  # what an attempt on a full disk left
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._journal_fd, view) :]
+
     def _acknowledged(self, seq):
         self.journal.ack(seq)
         if self.journal.size > _COMPACT and len(self.journal.reports) * 500 < self.journal.size // 2:
@@ -89,7 +96,8 @@ class Relay:
 
     def _write_journal_anew(self):
         """Compact the file; also the first one."""
-        replace(self._journal_path, self.journal.image(), 0o600)
+        data = self.journal.image()
+        self.reserve.writing(lambda: replace(self._journal_path, data, 0o600))
         sync_folder(self.folder)
         if self._journal_fd >= 0:
             os.close(self._journal_fd)
@@ -156,6 +164,7 @@ class Relay:
         if self.settings.get("front"):
             self.front = importlib.import_module(self.settings["front"])
         self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
+        self.runs.dismiss()
         self.names.add(self.settings.get("hosts") or {})
         self._broker, self._link = stream, link
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
@@ -213,11 +222,13 @@ class Relay:
     def from_supervisor(self, record, header, body):
         op = header.get("op")
         if op == "report":
-            self.report(header["kind"], record.key, header["data"], header["time"], header["n"])
+            self.report(str(header["kind"]), record.key, dict(header["data"]), float(header["time"]), int(header["n"]))
             self.runs.heard(record, header["kind"])
             record.to_ack = header["n"]
             self._touched.add(record)
             self._flush_soon()
+        elif op == "idle":
+            self.runs.idle(record)
         elif op == "hello":
             if header.get("state") == "ACTIVE" and record.state == "HELD":
                 record.state = "ACTIVE"

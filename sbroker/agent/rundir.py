@@ -82,7 +82,7 @@ class RunDir:
             os.rename(self.file("held"), self.file(name))
         except FileNotFoundError:
             return False
-        sync_file(self.file(name))
+        sync_folder(self.path)
         return True
 
     def leave(self, reports):

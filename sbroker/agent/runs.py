@@ -9,11 +9,12 @@ import traceback
 from . import kernel, procs, rundir, users
 from .loop import Stream, connect_unix, listen_unix
 from .rundir import ACTIVE, ENDED, HELD, NEW, REVOKED, RunDir
-from .supervisor import Supervisor
+from .warm import Warm
 from .wire import LinkReader, WireError, link_frame
 
 _SWEEP = 0.05  # seconds between rounds of SIGKILL on what a dead supervisor left
-_REFORK = 1.0
+_REFORK = 0.1  # seconds before a held run gets a new supervisor
+_SPARES = 16
 
 
 class Record:
@@ -23,7 +24,7 @@ class Record:
         self.dir, self.state = directory, state
         self.stream, self.pid, self.info = None, 0, None
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
-        self.clearing = False
+        self.clearing = self.to_start = False
 
     @property
     def key(self):
@@ -34,13 +35,21 @@ class Record:
             self.stream.write(link_frame(header, body))
 
 
+class Spare:
+    """A supervisor that waits for another run of its user (the description's user object)."""
+
+    def __init__(self, stream, pid, owner):
+        self.stream, self.pid, self.owner = stream, pid, owner
+
+
 class Runs:
-    """`relay` offers: loop, node, settings, policy, front, journal, report(kind, key, data, time, origin), from_supervisor(record, header, body),
-    supervisor_gone(record)."""
+    """`relay` offers: loop, node, settings, policy, reserve, front, journal, report(kind, key, data, time, origin),
+    from_supervisor(record, header, body), supervisor_gone(record)."""
 
     def __init__(self, relay, folder):
         self.relay, self.folder = relay, folder
         self.records = {}  # (job, run) → Record
+        self._spares = []  # supervisors without a run
 
     # --- after a start
 
@@ -70,7 +79,7 @@ class Runs:
         if record.info is None or not users.peer_is(sock, record.info["user"]["uid"]):
             sock.close()
             return False
-        self._attach(record, sock)
+        self._attach(record, Stream(self.relay.loop, sock))
         record.tell({"op": "agent"})
         return True
 
@@ -99,6 +108,8 @@ class Runs:
                 self.relay.report("refused", key, {"error": "the run was revoked first"})
             return
         refusal = self.relay.policy.refusal(info["user"])
+        if not refusal and not self.relay.reserve.refill():
+            refusal = f"the disk of {self.folder} is full"
         if refusal:
             return self.relay.report("refused", key, {"error": refusal})
         directory = RunDir(self.folder, *key)
@@ -111,7 +122,7 @@ class Runs:
         record = self.records[key] = Record(directory, HELD)
         record.info = info
         if info["head"] != self.relay.node:
-            self.fork(record)  # the head's supervisor will call it; the head's own is forked when it is to start
+            self.watch_over(record)  # the head's supervisor will call it; the head's own is forked when it is to start
         self.relay.report("held", key)
 
     def start(self, key):
@@ -120,8 +131,9 @@ class Runs:
             return self.relay.report("refused", key, {"error": "the run is not held here"})
         if record.state != HELD:
             return
+        record.to_start = True
         if record.stream is None:
-            self.fork(record)
+            self.watch_over(record)
         record.tell({"op": "start"})
 
     def revoke(self, key):
@@ -171,18 +183,65 @@ class Runs:
 
     # --- supervisors
 
-    def fork(self, record):
-        """A supervisor for a held run: a fork of this process, warm, without exec."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    def watch_over(self, record):
+        """A supervisor for a held run: one that is spare, or a fork of this process, warm, without exec. The run's socket listens before
+        there is anybody to answer: the next agent finds the supervisor whenever this one dies."""
         listening = listen_unix(record.dir.file("srun.sock"), 0o777 if os.geteuid() == 0 else 0o600)  # the folder is its owner's alone
+        if not self._reuse(record, listening):
+            self._fork(record, listening)
+        listening.close()
+
+    def _fork(self, record, listening):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         pid = os.fork()
         if pid == 0:
             self._supervise(record, theirs, listening)
         theirs.close()
-        listening.close()
         record.pid = pid
-        self._attach(record, ours)
-        self.relay.loop.on_child(pid, lambda status: self._exited(record))
+        self._attach(record, Stream(self.relay.loop, ours))
+        self.relay.loop.on_child(pid, lambda status: self._exited(pid))
+
+    def _reuse(self, record, listening):
+        """Hand the run to a spare supervisor of its user. False if there is none."""
+        for spare in self._spares:
+            if spare.owner == record.info["user"]:
+                break
+        else:
+            return False
+        self._spares.remove(spare)
+        header = {"op": "take", "runs": self.folder, "job": record.dir.job, "run": record.dir.run}
+        sock = socket.socket(fileno=os.dup(spare.stream.fd))
+        try:
+            sock.sendmsg([link_frame(header)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, listening.fileno().to_bytes(4, sys.byteorder))])
+        except OSError:
+            spare.stream.close()
+            return False
+        finally:
+            sock.close()
+        record.pid = spare.pid
+        self._attach(record, spare.stream)
+        return True
+
+    def idle(self, record):
+        """A supervisor is done with its run and offers itself for another."""
+        stream, pid = record.stream, record.pid
+        record.stream, record.pid = None, 0
+        if pid == 0 or len(self._spares) >= _SPARES:
+            return stream.close()
+        spare = Spare(stream, pid, record.info["user"])
+
+        def closed(_error):
+            if spare in self._spares:
+                self._spares.remove(spare)
+
+        stream.on_data, stream.on_close = lambda data: None, closed
+        self._spares.append(spare)
+
+    def dismiss(self):
+        """No use for spares: what they are made of may be outdated."""
+        spares, self._spares = self._spares, []
+        for spare in spares:
+            spare.stream.close()
 
     def _supervise(self, record, agent, listening):
         """In the child; never returns."""
@@ -197,7 +256,7 @@ class Runs:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             users.become(record.info["user"])
-            Supervisor(relay.loop, record.dir, record.info, relay.node, relay.front, relay.settings, agent, listening)
+            Warm(relay.loop, relay.node, relay.front, relay.settings).serve(record.dir, record.info, None, agent, listening)
             relay.loop.run()
             os._exit(0)
         except BaseException:
@@ -206,8 +265,8 @@ class Runs:
         finally:
             os._exit(1)
 
-    def _attach(self, record, sock):
-        stream, reader = Stream(self.relay.loop, sock), LinkReader()
+    def _attach(self, record, stream):
+        reader = LinkReader()
 
         def data(received):
             try:
@@ -215,8 +274,14 @@ class Runs:
             except WireError:
                 stream.close()
                 return closed(None)
-            for header, body in frames:
-                self.relay.from_supervisor(record, header, body)
+            try:
+                for header, body in frames:
+                    self.relay.from_supervisor(record, header, body)
+            except (KeyError, TypeError, ValueError) as error:
+                # it may be anything that the user put into its place: it must not end a root process
+                print(f"run {record.dir.job}.{record.dir.run}: not a supervisor's frame: {error!r}", file=sys.stderr)
+                stream.close()
+                closed(None)
 
         def closed(_error):
             if record.stream is stream:
@@ -228,8 +293,10 @@ class Runs:
         stream.on_data, stream.on_close = data, closed
         stream.resume()
 
-    def _exited(self, record):
-        record.pid = 0
+    def _exited(self, pid):
+        for record in self.records.values():
+            if record.pid == pid:
+                record.pid = 0
 
     def heard(self, record, kind):
         """A report of the run's supervisor was taken: what it means for the run's state here."""
@@ -249,7 +316,7 @@ class Runs:
         if record.state in (ENDED, REVOKED):
             return
         if record.dir.state() == HELD:
-            if record.info is not None and record.info["head"] != self.relay.node:
+            if record.to_start or (record.info is not None and record.info["head"] != self.relay.node):
                 self.relay.loop.call_later(_REFORK, lambda: self._refork(record))
             return
         record.state, record.clearing = ACTIVE, True
@@ -258,13 +325,15 @@ class Runs:
     def _refork(self, record):
         """A held run lost its supervisor before it started: nothing is lost."""
         if record.state == HELD and record.stream is None and self.relay.front is not None:
-            self.fork(record)
+            self.watch_over(record)
+            if record.to_start:
+                record.tell({"op": "start"})
 
     def _clear(self, record, ended):
         """SIGKILL whatever the run still has here, until there is nothing; then report. Orphans of a supervisor that we forked became our
         children; those of an older agent's are known by their environment."""
         entry = b"SBROKER_SOCKET=" + os.fsencode(record.dir.file("srun.sock"))
-        supervisors = {other.pid for other in self.records.values() if other is not record}
+        supervisors = {other.pid for other in self.records.values() if other is not record}.union(spare.pid for spare in self._spares)
         orphans = [pid for pid in procs.children(os.getpid()) if pid not in supervisors and procs.alive(pid)]
         pids = set(orphans + [pid for orphan in orphans for pid in procs.descendants(orphan)])
         pids.update(procs.by_environ(entry, os.stat(record.dir.path).st_uid))

@@ -45,7 +45,12 @@ class Sattach(Session):
             self.say(self.labels.mark(rank, fd, data) if self.labels else data, fd)
 
     def exited(self, node, ranks, status):
-        """srun tells of it."""
+        """srun tells of it in its way; this is sattach's."""
+        if self.ended or not status:
+            return
+        front = self.sup.front
+        code = "killed by signal %d" % (status & 0x7F) if status & 0x7F else "exited with exit code %d" % (status >> 8)
+        self.say("sattach: error: %s %s\n" % (front.tasks_text(ranks), code), 2)
 
     def room(self):
         return self.ended or self.has_room()

@@ -60,6 +60,7 @@ class Session:
         self.sup, self.id = sup, call["id"]
         self.call = decoded(call)
         self.caller = None
+        self.broadcast = None  # a file that is being sent to the nodes
         self.options = {}
         self.ended = False
         self._ops = collections.deque()  # (number, op, payload) not acknowledged
@@ -218,13 +219,10 @@ class Session:
             return
         self.ended = True
         self.send(wire.EXIT, code.to_bytes(4, "big", signed=True))
-        if self.caller is not None:
-            caller = self.caller
-            if getattr(caller, "stream", None) is not None:
-                self._forget()
-            else:
-                self._timer = self.sup.loop.call_later(KEEP, self._forget)
-            caller.close()
+        if self.caller is not None and getattr(self.caller, "stream", None) is None:
+            self._timer = self.sup.loop.call_later(KEEP, self._forget)
+            self.caller.close()
+        # at the socket in the job it is the client that closes, when it has carried out everything
 
     # --- what a kind of session makes of it
 

@@ -44,8 +44,8 @@ class Plan:
 
         self.stdin, self.stdout = mode(request.get("stdin")), mode(request.get("stdout"))
         self.stderr = mode(request.get("stderr"))
-        if request.get("stderr") is None and self.stdout.kind in (FILE, FILES):
-            self.stderr = self.stdout  # one file for both, as the manual says
+        if request.get("stderr") is None:
+            self.stderr = self.stdout  # one file for both, as the manual says; and none or one rank of both
         self.opens = []  # [(handle, flags, path, "stdin" | "stdout" | "stderr", ranks)]
         self._handles = {}
         written = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if request.get("open_mode") == "append" else os.O_TRUNC)

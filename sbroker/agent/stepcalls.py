@@ -4,7 +4,8 @@ import os
 import signal
 import time
 
-from . import bcast, sattach, stdio, stephooks, wire
+from . import bcast as bcasts
+from . import sattach, stdio, stephooks, stepnode, wire
 from .session import Session, limits_of
 from .steps import Busy
 
@@ -111,7 +112,7 @@ class Srun(Session):
     def _open(self, left):
         """Open the files of -i, -o and -e one after the other, then launch."""
         if not left:
-            return self._hook("prolog", self._launch)
+            return self._hook("prolog", self._send_program)
         handle, flags, path, name = left[0][:4]
 
         def opened(errno, _data):
@@ -120,8 +121,9 @@ class Srun(Session):
             if not errno:
                 return self._open(left[1:])
             self.sup.steps.abandon(self.step)
-            if name == "stdin" and self.plan.stdin.kind == stdio.FILES:
-                self.talk.launch_failed(sorted(self.plan.stdin.paths), "Slurmd could not connect IO")
+            mode = getattr(self.plan, name)
+            if mode.kind == stdio.FILES:
+                self.talk.launch_failed(sorted(mode.paths), "Slurmd could not connect IO")
                 self._act()
                 return self.exit(0)
             self.talk.say("open_failed", stream=name, error=os.strerror(errno))
@@ -130,7 +132,32 @@ class Srun(Session):
 
         self.open(handle, flags, path, opened)
 
-    def _launch(self):
+    def _send_program(self):
+        """--bcast: the program to every node of the step first."""
+        if self.ended:
+            return
+        argv, bcast = self.request["argv"], self.request.get("bcast")
+        if bcast is None or self.request.get("programs"):
+            return self._launch(lambda node: argv)
+        program = stepnode.resolve(argv[0], self.call["env"], self.call["cwd"])
+        folder = os.path.join(self.request["cwd"], bcast)
+        name = "slurm_bcast_%s.%s_" % (self.sup.info["job"], self.step.number) if bcast in ("", ".") or bcast.endswith("/") else None
+
+        def path(node):
+            return os.path.normpath(folder if name is None else os.path.join(folder, name + node))
+
+        def done(errno, said):
+            if self.ended:
+                return
+            if not errno:
+                return self._launch(lambda node: [path(node)] + argv[1:])
+            self.say(said.replace("sbcast: ", "srun: "), 2)
+            self.sup.steps.abandon(self.step)
+            self.exit(1)
+
+        self.broadcast = bcasts.Broadcast(self, program, path, self.step.layout["nodes"], True, False, done)
+
+    def _launch(self, argv):
         if self.ended:
             return
         request, step, meta = self.request, self.step, self.call["meta"]
@@ -166,6 +193,7 @@ class Srun(Session):
                 "umask": umask,
                 "limits": limits,
                 "pty": pty,
+                "argv": argv,
                 "host": meta.get("host", ""),
                 "pid": int(meta.get("pid") or 0),
             },
@@ -245,6 +273,8 @@ class Srun(Session):
     # --- from the client
 
     def input(self, handle, offset, data):
+        if handle == bcasts.HANDLE and self.broadcast is not None:
+            return self.broadcast.input(offset, data)
         known = self._received.get(handle)
         if known is None or handle in self._ends or self.step is None:
             return
@@ -327,4 +357,4 @@ def job_of(call):
     return value.decode("ascii", "replace") if value else None
 
 
-CLASSES = {"srun": Srun, "sattach": sattach.Sattach, "sbcast": bcast.Sbcast}
+CLASSES = {"srun": Srun, "sattach": sattach.Sattach, "sbcast": bcasts.Sbcast}

@@ -91,8 +91,8 @@ class Steps:
         sup, number = self.sup, header["id"]
         if header["op"] == "bcast_done":
             session = sup.sessions.get(number)
-            if session is not None:
-                session.node_done(node, header["errno"])
+            if session is not None and session.broadcast is not None:
+                session.broadcast.node_done(node, header["errno"])
             return
 
         def answer(errno):
@@ -208,7 +208,7 @@ class Steps:
                 "op": "step_launch",
                 "step": step.number,
                 "ranks": ranks,
-                "argv": request["argv"],
+                "argv": details["argv"](node),
                 "cwd": request["cwd"],
                 "programs": {str(rank): programs[rank] for rank in ranks} if programs else None,
                 "umask": details["umask"],

@@ -30,6 +30,8 @@ chdir, execve, memory, job_memory.
 """
 
 import os
+import socket
+import sys
 import time
 
 from . import procs, tasks, users
@@ -45,10 +47,15 @@ _PATIENCE = 10.0  # seconds that an ended run waits for an agent that is connect
 
 class Supervisor:
     """State and orders of one run on one node. `agent`: a connected socket; `listening`: the run's own socket, for commands
-    inside the job, later agents and peers."""
+    inside the job, later agents and peers. `environ`: the user's environment (bytes), None if it is yet to be read. `retire`, when set,
+    is called with the agent's socket instead of ending the process after a plain run."""
 
-    def __init__(self, loop, rundir, info, node, front, settings, agent, listening):
-        self.loop, self.rundir, self.info, self.node, self.front, self.settings = loop, rundir, info, node, front, settings
+    def __init__(self, loop, rundir, info, environ, node, front, settings, agent, listening):
+        self.loop, self.rundir, self.info, self.environ = loop, rundir, info, environ
+        self.node, self.front, self.settings = node, front, settings
+        self.retire = None
+        self.plain = len(info["nodes"]) == 1  # until somebody calls
+        self._patience = None
         self.dir = rundir.path
         self.is_head = info["head"] == node
         self.share = next(share for share in info["nodes"] if share["node"] == node)
@@ -56,7 +63,9 @@ class Supervisor:
         self.processes = set()
         self.derived = {"code": 0, "signal": 0}
         self._number = 0
+        self._word_left = False
         self._unacked = []  # [number, kind, time, data]
+        self._outgoing = []  # frames to the agent
         self._listeners = {}  # op → [fn]
         self._over_listeners = []
         self.agent = None
@@ -93,6 +102,7 @@ class Supervisor:
         if len(early) < 5:
             return
         if early[4] == CALL:
+            self.plain = False
             return self.calls.came(stream, bytes(early))
         reader = LinkReader()
         try:
@@ -110,7 +120,7 @@ class Supervisor:
     def _take_agent(self, stream, reader, frames):
         if self.agent is not None:
             self.agent.close()
-        self.agent = stream
+        self.agent, self._outgoing = stream, []
         stream.on_data = lambda data: self._agent_data(reader, data)
         stream.on_close = self._agent_gone
         stream.resume()
@@ -133,13 +143,20 @@ class Supervisor:
     def _agent_gone(self, _error):
         self.agent = None
         self.calls.agent_gone()
-        if self.empty:
+        if self.empty and self._word_left:
             self.loop.stop()  # all is in the run's last word; the next agent reads it
 
     def tell(self, header, body=b""):
-        """A frame to the agent; dropped when there is none (reports and calls are kept by their owners)."""
+        """A frame to the agent, with the others of this turn; dropped when there is none (reports and calls are kept by their owners)."""
         if self.agent is not None:
-            self.agent.write(link_frame(header, body))
+            if not self._outgoing:
+                self.loop.call_soon(self._send)
+            self._outgoing.append(link_frame(header, body))
+
+    def _send(self):
+        frames, self._outgoing = self._outgoing, []
+        if self.agent is not None:
+            self.agent.write(b"".join(frames))
 
     def report(self, kind, data=None):
         """Tell the broker, by way of the agent's journal; kept until it is there."""
@@ -153,7 +170,9 @@ class Supervisor:
         self._tell_report(entry)
 
     def _derive(self, data):
-        """Slurm's derived exit: the highest exit code of the steps, or a signal where no code says more."""
+        """Slurm's derived exit: the highest exit code of the steps that srun made, or a signal where no code says more."""
+        if data["step"] < 0:
+            return
         if data.get("code", 0) > self.derived["code"]:
             self.derived = {"code": data["code"], "signal": data.get("signal", 0)}
         elif not self.derived["code"] and data.get("signal"):
@@ -164,8 +183,14 @@ class Supervisor:
         self.tell({"op": "report", "n": number, "kind": kind, "time": when, "data": data})
 
     def leave_word(self, *kinds):
-        """Write all that is unacknowledged to the run's directory, durably, then tell the reports of these kinds."""
-        self.rundir.leave(self._unacked)
+        """Write all that is unacknowledged to the run's directory, durably, then tell the reports of these kinds. Where it cannot be
+        written (a full disk) this process stays until an agent has taken them."""
+        try:
+            self.rundir.leave(self._unacked)
+            self._word_left = True
+        except OSError as error:
+            self._word_left = False
+            print(f"run {self.info['job']}.{self.info['run']}: no last word: {error}", file=sys.stderr)
         for entry in self._unacked:
             if entry[1] in kinds:
                 self._tell_report(entry)
@@ -178,14 +203,16 @@ class Supervisor:
         if op == "ack":
             self._unacked = [entry for entry in self._unacked if entry[0] > header["n"]]
             if self.empty and not self._unacked:
-                self.loop.stop()
+                self._leave()
         elif op == "start":
-            self.start()
+            if not self.start():
+                self.loop.stop()  # revoked before: nothing will come of this run
         elif op == "drop":
             self.loop.stop()  # revoked before it started: the agent has decided it in the directory
         elif op == "attended":
             self.ending.attended()
         elif op.startswith("chan_"):
+            self.plain = False
             self.calls.frame(op, header, body)
         elif op in ("end", "signal", "freeze", "adjust"):
             getattr(self.ending, op)(header)
@@ -276,7 +303,22 @@ class Supervisor:
         self.empty = True
         self.report("empty", {})
         self.leave_word("ended", "empty")
+        if not self._word_left:
+            return
         if self.agent is None:
             self.loop.stop()
         else:
-            self.loop.call_later(_PATIENCE, self.loop.stop)
+            self._patience = self.loop.call_later(_PATIENCE, self.loop.stop)
+
+    def _leave(self):
+        """The agent has all: end this process, or be of use to another run."""
+        if not self.plain or self.retire is None or self._outgoing or self.agent.pending:
+            return self.loop.stop()
+        self.agent.write(link_frame({"op": "idle"}))
+        agent = socket.socket(fileno=self.agent.detach())
+        self.agent = None
+        self._patience.cancel()
+        self.loop.unwatch(self.listening.fileno())
+        self.listening.close()
+        self.batch.close()
+        self.retire(agent)

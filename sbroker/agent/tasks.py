@@ -67,13 +67,16 @@ class Plan:
 
 def launch(plan):
     """Fork and exec; the Process. The caller watches the pid."""
+    # all that can be done before the fork is: the child copies every page that it touches
+    path, argv = _bytes(plan.path or plan.argv[0]), [_bytes(word) for word in plan.argv]
+    env = {_bytes(key): _bytes(value) for key, value in plan.env.items()}
     pid = os.fork()
     if pid == 0:
-        _child(plan)
+        _child(plan, path, argv, env)
     return Process(pid, plan.step, plan.memory)
 
 
-def _child(plan):
+def _child(plan, path, argv, env):
     """Never returns."""
     code = 127
     try:
@@ -94,9 +97,9 @@ def _child(plan):
         if plan.nice:
             os.nice(plan.nice)
         _enter(plan)
-        env = {_bytes(key): _bytes(value) for key, value in plan.env.items()}
-        env.update((_bytes(name), b"%d" % os.getpid()) for name in plan.pid_names)
-        os.execve(_bytes(plan.path or plan.argv[0]), [_bytes(word) for word in plan.argv], env)
+        for name in plan.pid_names:
+            env[_bytes(name)] = b"%d" % os.getpid()
+        os.execve(path, argv, env)
     except OSError as error:
         code = error.errno or 127
         if plan.exec_failed is not None:

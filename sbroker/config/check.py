@@ -14,6 +14,8 @@ RELEASES = ("22.05",)  # of Slurm, that the front end can be
 _SECTIONS = ("partitions", "sites", "users", "accounts", "qos", "rules")
 _OVERSUBSCRIBE = re.compile(r"no|exclusive|(?:yes|force)(?::[1-9][0-9]*)?", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_BUDGET = re.compile(r"[0-9]+(?:\.[0-9]+)? [A-Z]{3}/(?:day|week|month|year)")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
 
 
@@ -121,6 +123,9 @@ def _check_partitions(doc: Document, config: Config) -> None:
 
 
 def _check_users(doc: Document, config: Config) -> None:
+    for name, account in config.accounts.items():
+        if account.budget is not None and not _BUDGET.fullmatch(account.budget):
+            raise doc.error(("accounts", name, "budget"), "%r is not a budget: write 5000 USD/month" % account.budget)
     for name, user in config.users.items():
         if user.default_account is not None and user.default_account not in user.accounts:
             raise doc.error(
@@ -140,6 +145,8 @@ def _check_nodes(doc: Document, config: Config) -> None:
     for node in config.nodes():
         if node.name in owner:
             raise doc.error(("sites", node.site), "its node %s is also a node of the site %s" % (node.name, owner[node.name]))
-        if not all(_LABEL.fullmatch(label) for label in node.name.split(".")):
-            raise doc.error(("sites", node.site, "nodes"), "%r cannot be the name of a node: letters, digits and dashes" % node.name)
+        if not _NODE.fullmatch(node.name):
+            raise doc.error(
+                ("sites", node.site, "nodes"), "%r cannot be the name of a node: letters, digits, dot, dash, underscore" % node.name
+            )
         owner[node.name] = node.site

@@ -20,7 +20,15 @@ from sbroker.errors import Code, Refused
 from sbroker.model import INFINITE, Job, JobSpec, Node, Partition
 from sbroker.states import JobState, Reason
 
-_MISSES = {Miss.CPUS: Code.TOO_MANY_CPUS, Miss.MEMORY: Code.MEMORY, Miss.TMP: Code.TMP_DISK, Miss.SOCKETS: Code.SOCKETS, Miss.NODES: Code.NODE_CONFIG}
+SHAPES_KEPT = 10_000  # of which is remembered whether they can ever run
+
+_MISSES = {
+    Miss.CPUS: Code.TOO_MANY_CPUS,
+    Miss.MEMORY: Code.MEMORY,
+    Miss.TMP: Code.TMP_DISK,
+    Miss.SOCKETS: Code.SOCKETS,
+    Miss.NODES: Code.NODE_CONFIG,
+}
 _STEP = re.compile(r"\[?\d+-\d+:(\d+)\]?$")
 
 
@@ -55,13 +63,13 @@ def submit(draft: Draft, event: Submit) -> None:
         draft.answer = rehearse(draft, job)
         return
     if job.held == "" and job.deps_left is None and job.begin is None:
-        check_feasible(draft, job, partitions)
+        check_feasible(draft, job)
     job = draft.put_job(job)
     draft.answer = [job.id]
     if spec.deadline is not None and purge.too_late(job, draft.now) and not job.held:
         finish.conclude(draft, job, JobState.DEADLINE, reason=Reason.DEADLINE)
         return
-    if job.held or job.begin is not None and job.deps_left is None:
+    if job.held or (job.begin is not None and job.deps_left is None):
         return
     if job.deps_left is not None:
         waiting = dependency.admit(draft, job)
@@ -127,10 +135,10 @@ def check_spec(draft: Draft, spec: JobSpec, partitions: list[Partition], who: Wh
             wanted = features.names(features.parse(spec.constraint))
         except features.FeatureError:
             raise Refused(Code.INVALID_FEATURE, spec.constraint) from None
-        known = {feature for node in nodes.values() for feature in node.features}
+        known = known_words(draft)[0]
         if wanted - known:
             raise Refused(Code.INVALID_FEATURE, ", ".join(sorted(wanted - known)))
-    names = gres.known_names(list(nodes.values()))
+    names = known_words(draft)[1]
     for item in (*spec.gres, *spec.gpus, *spec.gpus_per_node, *spec.gpus_per_socket, *spec.gpus_per_task):
         if item.name not in names:
             raise Refused(Code.INVALID_GRES, item.name)
@@ -151,6 +159,14 @@ def check_spec(draft: Draft, spec: JobSpec, partitions: list[Partition], who: Wh
         raise Refused(Code.DEADLINE_PASSED)
 
 
+def known_words(draft: Draft) -> tuple[set[str], set[str]]:
+    """All features and all names of generic resources that some node has."""
+    memo, nodes = draft.state.memo.configured, draft.state.nodes
+    if "words" not in memo:
+        memo["words"] = ({feature for node in nodes.values() for feature in node.features}, gres.known_names(list(nodes.values())))
+    return memo["words"]
+
+
 def make_job(draft: Draft, spec: JobSpec, partitions: list[Partition], event: Submit) -> Job:
     """The record, all defaults in it."""
     who = event.who
@@ -161,9 +177,8 @@ def make_job(draft: Draft, spec: JobSpec, partitions: list[Partition], event: Su
         limit = first.default_time if first.default_time is not None else first.max_time
     tasks = tuple(sorted(set(spec.array_tasks)))
     step = _STEP.match(spec.array or "")
-    held: Literal["", "user", "admin"] = "user" if spec.hold or spec.priority == 0 else ""
-    if spec.priority == 0 and not spec.hold and not who.operator:
-        held = ""  # only operators set priorities; the real one takes no notice
+    # only operators set priorities: of a user's --priority=0 the real one takes no notice
+    held: Literal["", "user"] = "user" if spec.hold or (spec.priority == 0 and who.operator) else ""
     begin = spec.begin if spec.begin is not None and spec.begin > draft.now else None
     if event.test:
         number, priority = draft.counter("job", int(draft.state.settings["first_job_id"])), 1
@@ -187,29 +202,55 @@ def make_job(draft: Draft, spec: JobSpec, partitions: list[Partition], event: Su
         reason = Reason.BEGIN_TIME
     waits = bool(held) or spec.dependency is not None
     return Job(
-        id=number, array_id=number if tasks else 0, array_pending=tasks, array_size=len(tasks),
+        id=number,
+        array_id=number if tasks else 0,
+        array_pending=tasks,
+        array_size=len(tasks),
         array_range=(tasks[0], tasks[-1], int(step.group(1)) if step else 1) if tasks else (0, 0, 1),
-        user=who.user, uid=who.uid, gid=who.gid, group=who.group, spec=kept, account=account, qos=qos,
-        partition=first.name, held=held, reason=reason, priority=max(priority, 1) if not held else 0, time_limit=limit,
-        submit_time=draft.now, eligible_time=None if waits else begin if begin is not None else draft.now, begin=begin,
-        deps_left=spec.dependency, request_id="" if event.test else event.request_id,
+        user=who.user,
+        uid=who.uid,
+        gid=who.gid,
+        group=who.group,
+        spec=kept,
+        account=account,
+        qos=qos,
+        partition=first.name,
+        held=held,
+        reason=reason,
+        priority=max(priority, 1) if not held else 0,
+        time_limit=limit,
+        submit_time=draft.now,
+        eligible_time=None if waits else begin if begin is not None else draft.now,
+        begin=begin,
+        deps_left=spec.dependency,
+        request_id="" if event.test else event.request_id,
     )
 
 
-def check_feasible(draft: Draft, job: Job, partitions: list[Partition]) -> None:
+def check_feasible(draft: Draft, job: Job) -> None:
     """Refuse what the configured machines could never run; limits of a partition only make a job wait."""
-    shape, pool, miss = Shape(shape_key(job), job), EmptyPool(draft), None
+    key, memo = shape_key(job), draft.state.memo.configured
+    if key not in memo:
+        if len(memo) > SHAPES_KEPT:
+            memo.clear()
+        memo[key] = _never(draft, Shape(key, job))
+    if memo[key] is not None:
+        raise Refused(_MISSES[memo[key]])
+
+
+def _never(draft: Draft, shape: Shape) -> Miss | None:
+    """What no configured machine could give to this shape; None if it may start some day."""
+    pool, miss = EmptyPool(draft), None
     for name in shape.partitions:
         partition = draft.partition(name)
         if partition is None:
             continue
         if queue.barred(draft, shape, partition) is not None:
-            return
-        found = place(shape.spec, shape.want(partition), partition, pool, job.uid)
-        if not isinstance(found, Miss):
-            return
+            return None
+        if not isinstance(place(shape.spec, shape.want(partition), partition, pool, shape.uid), Miss):
+            return None
         miss = miss or _cause(draft, shape, partition)
-    raise Refused(_MISSES[miss or Miss.NODES])
+    return miss or Miss.NODES
 
 
 def _cause(draft: Draft, shape: Shape, partition: Partition) -> Miss:
@@ -241,7 +282,13 @@ def rehearse(draft: Draft, job: Job) -> Placement:
                 continue
             shares, start = later.shares, max(start, later.start)
         if best is None or start < best.start:
-            best = Placement(start=start, cpus=sum(share.cpus for share in shares), nodes=tuple(share.node for share in shares), partition=name, job=job.id)
+            best = Placement(
+                start=start,
+                cpus=sum(share.cpus for share in shares),
+                nodes=tuple(share.node for share in shares),
+                partition=name,
+                job=job.id,
+            )
     if best is None:
         raise Refused(Code.NODE_CONFIG)
     return best

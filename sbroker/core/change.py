@@ -105,15 +105,12 @@ def _cancel(draft: Draft, target: Target, job: Job, event: Cancel) -> None:
 
 
 def _for_cancel(draft: Draft, target: Target, job: Job) -> list[Job]:
-    """Cancelled tasks of an array's rest stay together: one record, however many they are."""
+    """The record to cancel. Tasks of an array's rest that are cancelled alone just leave it, as in Slurm: no record is made of them."""
     if target.tasks is None or not job.array_pending or set(job.array_pending) <= set(target.tasks):
         return [job]
     gone = set(target.tasks)
-    taken = tuple(task for task in job.array_pending if task in gone)
     draft.put_job(replace(job, array_pending=tuple(task for task in job.array_pending if task not in gone)))
-    single = taken[0] if len(taken) == 1 else None
-    alone = replace(job, id=draft.next_job_id(), array_task=single, array_pending=() if single is not None else taken, request_id="")
-    return [draft.put_job(alone)]
+    return []
 
 
 def _signal(draft: Draft, target: Target, jobs: list[Job], event: Cancel) -> None:
@@ -131,8 +128,15 @@ def _signal(draft: Draft, target: Target, jobs: list[Job], event: Cancel) -> Non
             if event.batch and not event.full and part.node != run.head:
                 continue
             draft.effect(
-                Signal(job=job.id, run=run.run, node=part.node, signum=event.signal if event.signal is not None else 15, step=target.step,
-                       batch=event.batch, full=event.full)
+                Signal(
+                    job=job.id,
+                    run=run.run,
+                    node=part.node,
+                    signum=event.signal if event.signal is not None else 15,
+                    step=target.step,
+                    batch=event.batch,
+                    full=event.full,
+                )
             )
     if not reached and len(event.targets) == 1:
         raise Refused(Code.INVALID_JOB_ID if target.step is not None else Code.ALREADY_DONE, job=target.job)
@@ -180,7 +184,10 @@ def release(draft: Draft, job: Job) -> Job:
         priority = max(1, draft.next_priority() - job.spec.nice)
     reason = Reason.DEPENDENCY if job.deps_left is not None else Reason.BEGIN_TIME if begin is not None else Reason.NONE
     eligible = None if job.deps_left is not None else begin if begin is not None else draft.now
-    job = draft.change(job, held="", priority=priority, reason=reason, reason_text="", begin=begin, eligible_time=eligible, dep_failed=False)
+    draft.quiet.add(job.id)
+    job = draft.change(
+        job, held="", priority=priority, reason=reason, reason_text="", begin=begin, eligible_time=eligible, dep_failed=False
+    )
     if job.deps_left is None:
         return job
     return dependency.admit(draft, job)[0]

@@ -36,13 +36,20 @@ def decide(state: State, event: events.Event, now: float) -> Decision:
     """
     draft = Draft(state, now)
     _HANDLERS[type(event)](draft, event)
-    stale = type(event) is events.Tick and bool(state.shapes) and (
-        state.memo.version != state.version or now - state.memo.at >= queue.FRESH
+    stale = (
+        type(event) is events.Tick and bool(state.shapes) and (state.memo.version != state.version or now - state.memo.at >= queue.FRESH)
     )
     if draft.freed or stale:
         queue.schedule(draft)
     if draft.changes or type(event) is events.Tick:
-        at = purge.next_due(draft)
-        if at is not None:
-            draft.effect(Wake(at=at))
+        due = [time for time in (purge.next_due(draft), _next_pass(draft)) if time is not None]
+        if due:
+            draft.effect(Wake(at=min(due)))
     return draft.decision()
+
+
+def _next_pass(draft: Draft) -> float | None:
+    """When a pass should be made though nothing happens."""
+    if draft.quiet:
+        return draft.now + 1
+    return draft.now + queue.FRESH if draft.state.shapes or draft.waiting() else None

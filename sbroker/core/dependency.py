@@ -77,7 +77,7 @@ def _targets(draft: Draft, job: Job, item: DepItem) -> list[Job] | None:
                 return [record]
         return None
     found = draft.job(item.job)
-    if found is not None and not found.array_id or found is not None and found.array_id != found.id:
+    if (found is not None and not found.array_id) or (found is not None and found.array_id != found.id):
         return [found]
     live = draft.array_live(item.job)
     if live and item.kind == "afterany":
@@ -112,7 +112,9 @@ def after_due(draft: Draft, job: Job) -> float | None:
 def _same_name_before(draft: Draft, job: Job) -> bool:
     mine = job.array_id or job.id
     candidates = set(draft.state.names.get((job.uid, job.spec.name), ()))
-    candidates.update(key for key, other in draft.jobs.items() if other is not None and other.uid == job.uid and other.spec.name == job.spec.name)
+    candidates.update(
+        key for key, other in draft.jobs.items() if other is not None and other.uid == job.uid and other.spec.name == job.spec.name
+    )
     for key in candidates:
         other = draft.job(key)
         if other is None or other.id == job.id or not lives(other) or (other.array_id or other.id) == mine:
@@ -192,5 +194,3 @@ def admit(draft: Draft, job: Job) -> list[Job]:
     if by_task(job):
         records, _ = arrays.drop(draft, job, set(job.array_pending))
     return [check(draft, record) for record in records]
-
-

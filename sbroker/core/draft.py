@@ -26,6 +26,7 @@ class Draft:
         self.answer: Any = None
         self.jobs: dict[int, Job | None] = {}
         self.freed = False
+        self.quiet: set[int] = set()  # jobs that somebody touched: as in Slurm they have no reason until the next pass
         self._runs: dict[tuple[int, int], Run | None] = {}
         self._last_run: dict[int, Run | None] = {}
         self._parts: dict[int, dict[tuple[int, str], Part | None]] = {}

@@ -95,7 +95,10 @@ class Forget(Value, kw_only=True):
 
 class Mail(Value, kw_only=True):
     job: int
-    what: Literal["BEGIN", "END", "FAIL", "REQUEUE", "INVALID_DEPEND", "TIME_LIMIT", "TIME_LIMIT_50", "TIME_LIMIT_80", "TIME_LIMIT_90", "STAGE_OUT", "ARRAY_TASKS"]
+    what: Literal[
+        "BEGIN", "END", "FAIL", "REQUEUE", "INVALID_DEPEND", "TIME_LIMIT", "TIME_LIMIT_50", "TIME_LIMIT_80", "TIME_LIMIT_90", "STAGE_OUT",
+        "ARRAY_TASKS",
+    ]  # fmt: skip
 
 
 class Wake(Value, kw_only=True):

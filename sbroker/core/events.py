@@ -125,5 +125,6 @@ class Tick(Value, kw_only=True):
 
 
 Event = (
-    Submit | Cancel | Finish | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | Configure | Hello | Silent | Reports | Fence | Tick
+    Submit | Cancel | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | Configure
+    | Hello | Silent | Reports | Fence | Tick
 )

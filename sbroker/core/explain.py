@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import datetime
 
 from sbroker import hostlist
 from sbroker.core import features, gres, queue
@@ -23,8 +23,11 @@ _BARRIERS = {
     Reason.PARTITION_NODE_LIMIT: "it has, or allows, fewer nodes than the job asks for",
 }
 _SIZES = {
-    Miss.CPUS: "too few CPUs", Miss.MEMORY: "too little memory", Miss.TMP: "too little temporary disk",
-    Miss.SOCKETS: "other sockets, cores or threads than asked for", Miss.NODES: "too little memory for that many CPUs",
+    Miss.CPUS: "too few CPUs",
+    Miss.MEMORY: "too little memory",
+    Miss.TMP: "too little temporary disk",
+    Miss.SOCKETS: "other sockets, cores or threads than asked for",
+    Miss.NODES: "too little memory for that many CPUs",
 }
 
 
@@ -46,7 +49,7 @@ def explain(state: State, job: Job, now: float) -> list[str]:
         words = ["%s%s" % (item.kind, ":%d" % item.job if item.job else "") for item in job.deps_left.items]
         said.append("It waits for %s." % (" or " if job.deps_left.any else ", ").join(words))
     if job.begin is not None:
-        said.append("It may not begin before %s." % time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(job.begin)))
+        said.append("It may not begin before %s." % _when(job.begin))
     if job.reason is Reason.ARRAY_TASK_LIMIT:
         said.append("As many of its tasks run as its array allows.")
     if job.reason_text:
@@ -57,8 +60,12 @@ def explain(state: State, job: Job, now: float) -> list[str]:
         said += _partition(draft, shape, partition) if partition is not None else ["There is no partition %s." % name]
     start = state.estimate(job.id)
     if start is not None:
-        said.append("It is expected to start at %s." % time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(start)))
+        said.append("It is expected to start at %s." % _when(start))
     return said
+
+
+def _when(moment: float) -> str:
+    return datetime.fromtimestamp(moment).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _partition(draft: Draft, shape: Shape, partition: Partition) -> list[str]:
@@ -103,5 +110,9 @@ def _node(draft: Draft, shape: Shape, partition: Partition, node: Node) -> str:
         if wanted and not gres.free_count(node, EMPTY, wanted, want.types):
             return "has no such %s" % wanted[0].name
     if offer(want, node, draft.use(node.name), shape.uid, False) is None:
-        return "in use by %s" % ", ".join("job %d" % key for key in sorted(draft.use(node.name).holders)) if draft.use(node.name).holders else "too small"
+        return (
+            "in use by %s" % ", ".join("job %d" % key for key in sorted(draft.use(node.name).holders))
+            if draft.use(node.name).holders
+            else "too small"
+        )
     return ""

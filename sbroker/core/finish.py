@@ -63,7 +63,7 @@ def over(draft: Draft, job: Job) -> None:
     """The job has ended and nothing of it is left: tell those that wait for it."""
     failed = job.state is not JobState.COMPLETED
     kinds = set(job.spec.mail_type)
-    if "ALL" in kinds or "END" in kinds or failed and "FAIL" in kinds:
+    if "ALL" in kinds or "END" in kinds or (failed and "FAIL" in kinds):
         draft.effect(Mail(job=job.id, what="END" if not failed or "END" in kinds else "FAIL"))
     dependency.ended(draft, job)
 
@@ -79,10 +79,27 @@ def requeue(draft: Draft, job: Job, *, delay: float | None, hold: str = "", reas
     if reason is None:
         reason = Reason.BEGIN_TIME if begin is not None else Reason.NONE
     job = draft.change(
-        job, state=JobState.PENDING, completing=left, configuring=False, restarts=job.restarts + started, submit_time=draft.now, begin=begin,
-        eligible_time=None if hold else begin if begin is not None else draft.now, start_time=None, end_time=None, suspend_time=None, suspended_secs=0,
-        exit=Exit(), derived_exit=Exit(), killed_by=None, held=hold, priority=0 if hold else job.priority or draft.next_priority(),
-        reason=reason, reason_text=text, requeue_as="", nodes=job.nodes if left else (),
+        job,
+        state=JobState.PENDING,
+        completing=left,
+        configuring=False,
+        restarts=job.restarts + started,
+        submit_time=draft.now,
+        begin=begin,
+        eligible_time=None if hold else begin if begin is not None else draft.now,
+        start_time=None,
+        end_time=None,
+        suspend_time=None,
+        suspended_secs=0,
+        exit=Exit(),
+        derived_exit=Exit(),
+        killed_by=None,
+        held=hold,
+        priority=0 if hold else job.priority or draft.next_priority(),
+        reason=reason,
+        reason_text=text,
+        requeue_as="",
+        nodes=job.nodes if left else (),
     )
     if "REQUEUE" in job.spec.mail_type or "ALL" in job.spec.mail_type:
         draft.effect(Mail(job=job.id, what="REQUEUE"))
@@ -121,7 +138,9 @@ def settle(draft: Draft, job_id: int, number: int) -> None:
     elif job.state is JobState.PENDING:
         if job.completing:
             waits = job.reason is Reason.WAITING_FENCE
-            draft.change(job, completing=False, nodes=(), reason=Reason.NONE if waits else job.reason, reason_text="" if waits else job.reason_text)
+            draft.change(
+                job, completing=False, nodes=(), reason=Reason.NONE if waits else job.reason, reason_text="" if waits else job.reason_text
+            )
     elif job.completing:
         over(draft, draft.change(job, completing=False))
 
@@ -131,9 +150,13 @@ def forget(draft: Draft, job: int, run: int, node: str) -> None:
 
 
 _ENDS = {
-    "time_limit": (JobState.TIMEOUT, Reason.TIME_LIMIT), "oom": (JobState.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY),
-    "launch": (JobState.FAILED, Reason.FAIL_LAUNCH), "cancel": (JobState.CANCELLED, Reason.NONE), "deadline": (JobState.DEADLINE, Reason.DEADLINE),
-    "preempt": (JobState.PREEMPTED, Reason.NONE), "node_fail": (JobState.NODE_FAIL, Reason.NODE_DOWN),
+    "time_limit": (JobState.TIMEOUT, Reason.TIME_LIMIT),
+    "oom": (JobState.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY),
+    "launch": (JobState.FAILED, Reason.FAIL_LAUNCH),
+    "cancel": (JobState.CANCELLED, Reason.NONE),
+    "deadline": (JobState.DEADLINE, Reason.DEADLINE),
+    "preempt": (JobState.PREEMPTED, Reason.NONE),
+    "node_fail": (JobState.NODE_FAIL, Reason.NODE_DOWN),
 }
 
 

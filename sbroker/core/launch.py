@@ -18,9 +18,23 @@ def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...]
     number = job.run + 1
     booting = any(node is not None and node.state is NodeState.UNKNOWN for node in (draft.node(share.node) for share in shares))
     job = draft.change(
-        job, state=JobState.RUNNING, partition=partition, nodes=shares, run=number, start_time=draft.now, end_time=None, reason=Reason.NONE,
-        reason_text="", exit=Exit(), derived_exit=Exit(), killed_by=None, suspended_secs=0, suspend_time=None, configuring=booting,
-        last_eval=draft.now, eligible_time=job.eligible_time if job.eligible_time is not None else draft.now,
+        job,
+        state=JobState.RUNNING,
+        partition=partition,
+        nodes=shares,
+        run=number,
+        start_time=draft.now,
+        end_time=None,
+        reason=Reason.NONE,
+        reason_text="",
+        exit=Exit(),
+        derived_exit=Exit(),
+        killed_by=None,
+        suspended_secs=0,
+        suspend_time=None,
+        configuring=booting,
+        last_eval=draft.now,
+        eligible_time=job.eligible_time if job.eligible_time is not None else draft.now,
     )
     draft.put_run(Run(job=job.id, run=number, head=shares[0].node, created=draft.now))
     for share in shares:

@@ -12,7 +12,7 @@ from sbroker.core.usage import Use
 from sbroker.model import INFINITE, Job, Node, NodeShare, Partition
 from sbroker.states import NodeState
 
-TIMES = 24  # moments to look at, at most, for one start
+TIMES = 12  # moments to look at, at most, for one start
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ def usable(node: Node | None) -> Node | None:
     """The node if jobs may start there."""
     if node is None or node.drain:
         return None
-    return node if node.state is NodeState.IDLE or node.cloud and node.state is NodeState.UNKNOWN else None
+    return node if node.state is NodeState.IDLE or (node.cloud and node.state is NodeState.UNKNOWN) else None
 
 
 def expected_end(job: Job, now: float) -> float:
@@ -60,12 +60,13 @@ class LaterPool:
 
     def now_use(self, name: str) -> Use:
         """In use by jobs that will not have ended by then."""
-        use, node = self.draft.use(name), self.draft.node(name)
-        for key in list(use.holders):
-            job = self.draft.job(key)
-            if job is None or expected_end(job, self.draft.now) <= self.at:
-                use = usage.drop(use, node, key)
-        return use
+        use, draft = self.draft.use(name), self.draft
+        gone = set()
+        for key in use.holders:
+            job = draft.job(key)
+            if job is None or expected_end(job, draft.now) <= self.at:
+                gone.add(key)
+        return usage.drop_all(use, draft.node(name), gone) if gone else use
 
     def use(self, name: str) -> Use:
         found = self._uses.get(name)

@@ -77,12 +77,12 @@ def next_due(draft: Draft) -> float | None:
             times.append(when)
             break
     for job in draft.jobs.values():
-        at = due(job, age) if job is not None else None
-        if at is not None:
-            times.append(at)
+        again = due(job, age) if job is not None else None
+        if again is not None:
+            times.append(again)
     for key in draft.state.delayed:
         job = draft.job(key)
-        at = dependency.after_due(draft, job) if job is not None else None
-        if at is not None:
-            times.append(at)
+        later = dependency.after_due(draft, job) if job is not None else None
+        if later is not None:
+            times.append(later)
     return min(times) if times else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from itertools import islice
 
 from sbroker import hostlist
 from sbroker.core import arrays
@@ -20,7 +21,8 @@ from sbroker.core.state import natural
 from sbroker.model import INFINITE, Job, NodeShare, Partition
 from sbroker.states import Reason
 
-PLANNED = 20  # blocked shapes with a place in the plan; the others behind them may be overtaken
+PLANNED = 10  # blocked shapes with a place in the plan; the others behind them may be overtaken
+FOLLOWERS = 3  # of one shape that are planned behind its first, where the plan has room
 FRESH = 30.0  # seconds after which a pass is made again though nothing was heard: jobs may outlive their limits
 
 WAITS = (Reason.RESOURCES, Reason.PRIORITY)
@@ -73,6 +75,9 @@ class _Pass:
 
     def offer(self) -> None:
         draft = self.draft
+        if draft.quiet:
+            draft.state.memo.version = -1  # not all was told
+            return
         draft.state.memo.offered = (draft.changes, draft.now, self.blocked, self.plan, self.estimates)
 
 
@@ -95,13 +100,13 @@ def schedule(draft: Draft) -> None:
             heap.append((-_tier(draft, shape), head, number, lane))
     heapify(heap)
     found = _Pass(draft)
+    blocked: list[_Lane] = []
     while heap:
         tier, entry, number, lane = heappop(heap)
         waiting = draft.job(entry[1])
         if waiting is None:
             raise AssertionError("job %d waits but is not there" % entry[1])
-        job = waiting
-        reason = start(found, job, lane.shape)
+        reason = start(found, waiting, lane.shape)
         if reason is None or reason is Reason.ARRAY_TASK_LIMIT:
             lane.pop(entry)
             head = lane.head()
@@ -109,7 +114,23 @@ def schedule(draft: Draft) -> None:
                 heappush(heap, (tier, head, number, lane))
             continue
         _tell(draft, lane, entry[1], reason)
+        if reason in WAITS:
+            blocked.append(lane)
+    if draft.now - state.memo.wide >= 1.0:
+        state.memo.wide = draft.now
+        _plan_more(found, blocked)
+    else:
+        found.estimates = {**state.memo.estimates, **found.estimates}
     found.offer()
+
+
+def _plan_more(found: _Pass, blocked: list[_Lane]) -> None:
+    """Room that the plan has left goes to the next few of each lane, so that they have an expected start too."""
+    for lane in blocked:
+        for key in islice(lane.rest(), 1, 1 + FOLLOWERS):
+            job = found.draft.job(key)
+            if len(found.plan) < PLANNED and job is not None:
+                _plan(found, job, lane.shape)
 
 
 def _tier(draft: Draft, shape: Shape) -> int:
@@ -126,6 +147,8 @@ def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason) -> None:
     for key in keys:
         job = draft.job(key)
         right = reason if key == head else others
+        if key in draft.quiet:
+            continue
         text = unavailable(draft, job) if job is not None and right is Reason.REQ_NODE_NOT_AVAIL else ""
         if job is not None and (job.reason is not right or job.reason_text != text):
             draft.change(job, reason=right, reason_text=text, last_eval=draft.now)
@@ -161,7 +184,9 @@ def submitted(draft: Draft, job: Job) -> None:
 
 
 def _remark(draft: Draft, job: Job, reason: Reason) -> None:
-    draft.change(job, reason=reason, reason_text=unavailable(draft, job) if reason is Reason.REQ_NODE_NOT_AVAIL else "", last_eval=draft.now)
+    draft.change(
+        job, reason=reason, reason_text=unavailable(draft, job) if reason is Reason.REQ_NODE_NOT_AVAIL else "", last_eval=draft.now
+    )
 
 
 def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
@@ -172,8 +197,9 @@ def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
         return reason
     while True:
         limit = job.spec.array_limit
-        if job.array_pending and limit and draft.array_active(job.array_id) >= limit:
-            draft.change(job, reason=Reason.ARRAY_TASK_LIMIT, reason_text="", last_eval=draft.now)
+        if job.array_id and limit and draft.array_active(job.array_id) >= limit:
+            if job.id not in draft.quiet:
+                draft.change(job, reason=Reason.ARRAY_TASK_LIMIT, reason_text="", last_eval=draft.now)
             return Reason.ARRAY_TASK_LIMIT
         where = find(found, shape)
         if isinstance(where, Reason):

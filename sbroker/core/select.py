@@ -57,9 +57,11 @@ def fits_config(want: Want, node: Node) -> Miss | None:
     """Whether the empty node is big enough for its part."""
     per_core = usable_threads(want, node)
     cores = node.cpus // node.threads_per_core
-    if want.threads is not None and want.threads > node.threads_per_core or (want.sockets or 0) > node.sockets or (
-        want.cores or 0
-    ) > node.cores_per_socket:
+    if (
+        (want.threads is not None and want.threads > node.threads_per_core)
+        or (want.sockets or 0) > node.sockets
+        or (want.cores or 0) > node.cores_per_socket
+    ):
         return Miss.SOCKETS
     if want.node_cpus > cores * per_core:
         return Miss.CPUS
@@ -127,10 +129,7 @@ def offer(want: Want, node: Node, use: Use, uid: int, required: bool) -> Offer |
 def _may_join(want: Want, use: Use, uid: int) -> bool:
     if want.whole and use.holders:
         return False
-    for _, other, mode in use.holders.values():
-        if mode == "node" or (mode == "user" or want.user_only) and other != uid:
-            return False
-    return True
+    return all(not (mode == "node" or ((mode == "user" or want.user_only) and other != uid)) for _, other, mode in use.holders.values())
 
 
 def _crowded(use: Use, share: int, node: Node) -> int:
@@ -174,7 +173,14 @@ def place(spec: JobSpec, want: Want, partition: Partition, pool: Pool, uid: int)
         if required and sum(found.required for found in offers) < len(required):
             continue
         near = [pool.order(name) for name in required]
-        offers.sort(key=lambda found: (not found.required, found.node.weight, _distance(pool.order(found.node.name), near), pool.order(found.node.name)))
+        offers.sort(
+            key=lambda found: (
+                not found.required,
+                found.node.weight,
+                _distance(pool.order(found.node.name), near),
+                pool.order(found.node.name),
+            )
+        )
         for group in _runs(offers, pool) if spec.contiguous else (offers,):
             chosen = choose(want, group, way, spec)
             if chosen is not None:
@@ -207,9 +213,9 @@ def _runs(offers: list[Offer], pool: Pool) -> Iterable[list[Offer]]:
 def _enough(want: Want, chosen: list[Offer]) -> bool:
     if len(chosen) < want.nodes_min:
         return False
-    if want.tasks is not None and not want.overcommit:
-        if sum(found.tasks for found in chosen) < want.tasks or sum(found.cpus for found in chosen) < want.tasks * want.cpt:
-            return False
+    tasks = want.tasks if want.tasks is not None and not want.overcommit else 0
+    if sum(found.tasks for found in chosen) < tasks or sum(found.cpus for found in chosen) < tasks * want.cpt:
+        return False
     return not want.gpus or sum(found.gpus for found in chosen) >= count(want.gpus)
 
 
@@ -278,7 +284,7 @@ def _by_counts(want: Want, offers: list[Offer], way: features.Alternative) -> li
             break
         if found not in chosen:
             chosen.append(found)
-    if not _enough(want, chosen) or want.nodes_max is not None and len(chosen) > want.nodes_max:
+    if not _enough(want, chosen) or (want.nodes_max is not None and len(chosen) > want.nodes_max):
         return None
     return chosen
 
@@ -318,7 +324,7 @@ def share_out(want: Want, offers: list[Offer], spec: JobSpec) -> tuple[NodeShare
         cpus = spread_cpus(want, offers)
     gpus = gres.spread(count(want.gpus), [found.gpus for found in offers]) if want.gpus else [0] * len(offers)
     shares = []
-    for found, number, job_gpus in zip(offers, cpus, gpus):
+    for found, number, job_gpus in zip(offers, cpus, gpus, strict=False):
         tasks = max(1, number // want.cpt)
         if want.task_gpus:
             tasks = min(tasks, found.gpus // count(want.task_gpus))
@@ -340,7 +346,13 @@ def share_out(want: Want, offers: list[Offer], spec: JobSpec) -> tuple[NodeShare
             bits = pick_cores(found, -(-number // found.per_core), -(-want.cpt // found.per_core), spec)
         total = bits.bit_count() * threads
         shares.append(
-            NodeShare(node=found.node.name, cpus=total, cpu_ids=ids(cpus_of(bits, threads)), mem=memory(want, found.node, total, cards), gres=devices)
+            NodeShare(
+                node=found.node.name,
+                cpus=total,
+                cpu_ids=ids(cpus_of(bits, threads)),
+                mem=memory(want, found.node, total, cards),
+                gres=devices,
+            )
         )
     return tuple(shares)
 

@@ -13,12 +13,45 @@ from sbroker.model import INFINITE, Gres, Job, JobSpec, Partition
 
 YEAR = 365 * 86400  # what an unlimited job is thought to take
 
-_FIELDS = (
-    "reservation ntasks nodes_min nodes_max use_min_nodes spread cpus_per_task ntasks_per_node ntasks_per_socket ntasks_per_core "
-    "ntasks_per_gpu mincpus sockets_per_node cores_per_socket threads_per_core core_spec overcommit mem_per_node mem_per_cpu "
-    "mem_per_gpu tmp gres gpus gpus_per_node gpus_per_socket gpus_per_task cpus_per_gpu gres_flags licenses constraint nodelist "
-    "exclude contiguous exclusive oversubscribe hint switches"
-).split()
+_FIELDS = [
+    "reservation",
+    "ntasks",
+    "nodes_min",
+    "nodes_max",
+    "use_min_nodes",
+    "spread",
+    "cpus_per_task",
+    "ntasks_per_node",
+    "ntasks_per_socket",
+    "ntasks_per_core",
+    "ntasks_per_gpu",
+    "mincpus",
+    "sockets_per_node",
+    "cores_per_socket",
+    "threads_per_core",
+    "core_spec",
+    "overcommit",
+    "mem_per_node",
+    "mem_per_cpu",
+    "mem_per_gpu",
+    "tmp",
+    "gres",
+    "gpus",
+    "gpus_per_node",
+    "gpus_per_socket",
+    "gpus_per_task",
+    "cpus_per_gpu",
+    "gres_flags",
+    "licenses",
+    "constraint",
+    "nodelist",
+    "exclude",
+    "contiguous",
+    "exclusive",
+    "oversubscribe",
+    "hint",
+    "switches",
+]
 _spec_key = attrgetter(*_FIELDS)
 
 
@@ -130,14 +163,31 @@ def want(spec: JobSpec, partition: Partition) -> Want:
     cpus = max(low * (node_cpus if not spec.overcommit else 1), (tasks or low) * (cpt if not spec.overcommit else 0))
     one_thread = spec.hint in ("nomultithread", "compute_bound")
     return Want(
-        tasks=tasks, cpt=cpt, nodes_min=low, nodes_max=high, exact_nodes=not spec.use_min_nodes, cpus=cpus, node_cpus=node_cpus,
-        tasks_per_node=spec.ntasks_per_node, tasks_per_socket=spec.ntasks_per_socket,
+        tasks=tasks,
+        cpt=cpt,
+        nodes_min=low,
+        nodes_max=high,
+        exact_nodes=not spec.use_min_nodes,
+        cpus=cpus,
+        node_cpus=node_cpus,
+        tasks_per_node=spec.ntasks_per_node,
+        tasks_per_socket=spec.ntasks_per_socket,
         threads=1 if one_thread or spec.ntasks_per_core == 1 else spec.threads_per_core,
-        sockets=spec.sockets_per_node, cores=spec.cores_per_socket, overcommit=spec.overcommit,
-        mem_node=mem[0], mem_cpu=mem[1], mem_gpu=mem[2], tmp=spec.tmp or 0,
-        gres=node_gres, gpus=gpus, task_gpus=spec.gpus_per_task,
+        sockets=spec.sockets_per_node,
+        cores=spec.cores_per_socket,
+        overcommit=spec.overcommit,
+        mem_node=mem[0],
+        mem_cpu=mem[1],
+        mem_gpu=mem[2],
+        tmp=spec.tmp or 0,
+        gres=node_gres,
+        gpus=gpus,
+        task_gpus=spec.gpus_per_task,
         cpus_per_gpu=spec.cpus_per_gpu or (partition.def_cpus_per_gpu if has_gpus else None),
-        whole=whole, user_only=spec.exclusive == "user", share=share, types=partition.gpu_types,
+        whole=whole,
+        user_only=spec.exclusive == "user",
+        share=share,
+        types=partition.gpu_types,
     )
 
 

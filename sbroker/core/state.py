@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +20,14 @@ from sbroker.states import JobState, PartState, Reason
 
 HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE})
 DEFAULTS: dict[str, Any] = {
-    "kill_wait": 30, "min_job_age": 300, "max_array_size": 1001, "first_job_id": 1, "lost_after": 300, "accounts": {}, "users": {}, "qos": {},
+    "kill_wait": 30,
+    "min_job_age": 300,
+    "max_array_size": 100_001,
+    "first_job_id": 1,
+    "lost_after": 300,
+    "accounts": {},
+    "users": {},
+    "qos": {},
 }
 # fields of a node that change all the time and matter to no pass
 _PULSE = frozenset({"last_heard", "load", "free_mem", "agent_time"})
@@ -29,8 +36,13 @@ _PULSE = frozenset({"last_heard", "load", "free_mem", "agent_time"})
 def queued(job: Job) -> bool:
     """Whether the job waits for nothing but its turn."""
     return (
-        job.state is JobState.PENDING and not job.held and job.deps_left is None and not job.dep_failed and job.begin is None
-        and job.priority > 0 and not job.completing
+        job.state is JobState.PENDING
+        and not job.held
+        and job.deps_left is None
+        and not job.dep_failed
+        and job.begin is None
+        and job.priority > 0
+        and not job.completing
     )
 
 
@@ -55,15 +67,17 @@ def due(job: Job, min_job_age: float) -> float | None:
 class Memo:
     """What the last full pass found: valid while `State.version` is `version`."""
 
-    __slots__ = ("at", "blocked", "estimates", "offered", "plan", "version")
+    __slots__ = ("at", "blocked", "configured", "estimates", "offered", "plan", "version", "wide")
 
     def __init__(self) -> None:
         self.version = -1
         self.at = 0.0
+        self.wide = -1e9  # when more was planned than the first of each shape
         self.blocked: dict[tuple, Any] = {}
         self.plan: list[Any] = []
         self.estimates: dict[int, Any] = {}  # job id → its reservation in the plan
         self.offered: tuple | None = None
+        self.configured: dict[Any, Any] = {}  # what follows from nodes and partitions alone; emptied when they change
 
 
 class State:
@@ -138,9 +152,11 @@ class State:
             del self.jobs[key]
         else:
             self.jobs[key] = new
-        if old is None or new is None:
-            self._whose(old or new, new is not None)  # type: ignore[arg-type]
-        self._live(key, old, new)
+        if old is None and new is not None:
+            self._whose(new, True)
+        elif old is not None and new is None:
+            self._whose(old, False)
+        self._live(old, new)
         if old is not None and new is not None and (old.state is JobState.SUSPENDED) != (new.state is JobState.SUSPENDED):
             self._freeze(new)
         self._depends(key, old, new)
@@ -150,42 +166,34 @@ class State:
             self._set_due(key, when)
 
     def _whose(self, job: Job, there: bool) -> None:
-        indexes: list[tuple[dict, Any]] = [(self.users, job.uid)]
+        """The indexes that a job is in from its first record to its last."""
+        _member(self.users, job.uid, job.id, there)
         if job.array_id:
-            indexes.append((self.arrays, job.array_id))
-        for index, key in indexes:
-            if there:
-                index.setdefault(key, {})[job.id] = None
-            elif job.id in index.get(key, ()):
-                del index[key][job.id]
-                if not index[key]:
-                    del index[key]
+            _member(self.arrays, job.array_id, job.id, there)
         if job.request_id and job.array_id in (0, job.id):
             if there:
                 self.requests.setdefault((job.uid, job.request_id), job.id)
             elif self.requests.get((job.uid, job.request_id)) == job.id:
                 del self.requests[job.uid, job.request_id]
 
-    def _live(self, key: int, old: Job | None, new: Job | None) -> None:
-        was, is_ = old is not None and lives(old), new is not None and lives(new)
-        if was and (not is_ or old.spec.name != new.spec.name):  # type: ignore[union-attr]
-            names = self.names[old.uid, old.spec.name]  # type: ignore[union-attr]
-            del names[key]
-            if not names:
-                del self.names[old.uid, old.spec.name]  # type: ignore[union-attr]
-        if is_:
-            self.names.setdefault((new.uid, new.spec.name), {})[key] = None  # type: ignore[union-attr]
+    def _live(self, old: Job | None, new: Job | None) -> None:
+        """What is counted of jobs that have not ended, or hold resources."""
         for job, sign in ((old, -1), (new, 1)):
-            if job is not None and job.array_id:
-                if lives(job):
+            if job is None:
+                continue
+            if lives(job):
+                _member(self.names, (job.uid, job.spec.name), job.id, sign > 0)
+                if job.array_id:
                     _count(self.array_live, job.array_id, sign)
-                if active(job):
-                    _count(self.array_active, job.array_id, sign)
+            if job.array_id and active(job):
+                _count(self.array_active, job.array_id, sign)
 
     def _freeze(self, job: Job) -> None:
         for share in job.nodes:
             if share.node in self.use:
-                self.use[share.node] = usage.freeze(self.use[share.node], self.nodes.get(share.node), job.id, job.state is JobState.SUSPENDED)
+                self.use[share.node] = usage.freeze(
+                    self.use[share.node], self.nodes.get(share.node), job.id, job.state is JobState.SUSPENDED
+                )
         self.version += 1
 
     def _depends(self, key: int, old: Job | None, new: Job | None) -> None:
@@ -206,35 +214,30 @@ class State:
                 self.delayed[key] = None
 
     def _queue(self, key: int, old: Job | None, new: Job | None) -> None:
+        """Keep the queues: a job is in the one of its shape while it waits for nothing but its turn."""
         shape = self.shape_of.get(key)
-        wait = new is not None and queued(new)
-        if shape is None and not wait:
-            return
-        entry = (-new.priority, key) if wait else None  # type: ignore[union-attr]
-        if shape is not None:
-            same = wait and old is not None and old.priority == new.priority and (  # type: ignore[union-attr]
-                old.spec is new.spec and old.time_limit == new.time_limit and old.partition == new.partition or shape_key(new) == shape.key  # type: ignore[union-attr, arg-type]
-            )
-            if same:
-                self._odd(shape, new)  # type: ignore[arg-type]
+        waiting = new if new is not None and queued(new) else None
+        if shape is not None and old is not None:
+            if waiting is not None and _same_place(shape, old, waiting):
+                self._odd(shape, waiting)
                 return
-            del shape.entries[bisect_left(shape.entries, (-old.priority, key))]  # type: ignore[union-attr]
+            del shape.entries[bisect_left(shape.entries, (-old.priority, key))]
             shape.odd.discard(key)
             del self.shape_of[key]
             if not shape.entries:
                 del self.shapes[shape.key]
             if new is None or new.state is not JobState.RUNNING:
                 self.version += 1  # it no longer stands before others
-        if wait:
-            at = shape_key(new)  # type: ignore[arg-type]
+        if waiting is not None:
+            at, entry = shape_key(waiting), (-waiting.priority, key)
             shape = self.shapes.get(at)
             if shape is None:
-                shape = self.shapes[at] = Shape(at, new)  # type: ignore[arg-type]
-            if old is not None and shape.entries and entry < shape.entries[0]:  # type: ignore[operator]
+                shape = self.shapes[at] = Shape(at, waiting)
+            if old is not None and shape.entries and entry < shape.entries[0]:
                 self.version += 1
-            insort(shape.entries, entry)  # type: ignore[type-var, arg-type]
+            insort(shape.entries, entry)
             self.shape_of[key] = shape
-            self._odd(shape, new)  # type: ignore[arg-type]
+            self._odd(shape, waiting)
 
     @staticmethod
     def _odd(shape: Shape, job: Job) -> None:
@@ -282,7 +285,12 @@ class State:
                 if share is not None:
                     record = self.jobs[job]
                     self.use[node] = usage.add(
-                        self.use.get(node, usage.EMPTY), self.nodes.get(node), job, share, record.uid, sharing_mode(self, record),
+                        self.use.get(node, usage.EMPTY),
+                        self.nodes.get(node),
+                        job,
+                        share,
+                        record.uid,
+                        sharing_mode(self, record),
                         record.state is JobState.SUSPENDED,
                     )
         elif (job, run) in held:
@@ -307,12 +315,14 @@ class State:
         old = self.nodes.get(key)
         if node is None:
             self.nodes.pop(key, None)
+            self.memo.configured = {}
             self.version += 1
             return
         self.nodes[key] = node
         if old is None:
             self.order = {name: index for index, name in enumerate(sorted(self.nodes, key=natural))}
         if old is None or any(getattr(old, name) != getattr(node, name) for name in Node.__struct_fields__ if name not in _PULSE):
+            self.memo.configured = {}
             self.version += 1
 
     def _partition(self, key: str, partition: Partition | None) -> None:
@@ -325,19 +335,20 @@ class State:
             for node in each.nodes:
                 member.setdefault(node, []).append(each.name)
         self.member = {node: tuple(names) for node, names in member.items()}
+        self.memo.configured = {}
         self.version += 1
 
-    def _plain(table: str) -> Any:  # type: ignore[misc]
-        def put(self: State, key: Any, value: Any) -> None:
-            rows = getattr(self, table)
-            if value is None:
-                rows.pop(key, None)
-            else:
-                rows[key] = value
+    def _group(self, key: str, group: Group | None) -> None:
+        _plain(self.groups, key, group)
 
-        return put
+    def _machine(self, key: tuple[str, int], machine: Machine | None) -> None:
+        _plain(self.machines, key, machine)
 
-    _groups, _machines, _seen, _counters = _plain("groups"), _plain("machines"), _plain("seen"), _plain("counters")
+    def _seen(self, key: tuple[str, str], seq: int | None) -> None:
+        _plain(self.seen, key, seq)
+
+    def _counter(self, key: str, value: int | None) -> None:
+        _plain(self.counters, key, value)
 
     # -- View
 
@@ -403,6 +414,31 @@ def share_of(job: Job | None, node: str) -> NodeShare | None:
     return None
 
 
+def _plain(rows: dict[Any, Any], key: Any, value: Any) -> None:
+    if value is None:
+        rows.pop(key, None)
+    else:
+        rows[key] = value
+
+
+def _same_place(shape: Shape, old: Job, new: Job) -> bool:
+    """Whether the job stays where it stands in its queue."""
+    if old.priority != new.priority:
+        return False
+    return (old.spec is new.spec and old.time_limit == new.time_limit and old.partition == new.partition) or shape_key(new) == shape.key
+
+
+def _member(index: dict[Any, dict[int, None]], key: Any, job: int, there: bool) -> None:
+    if there:
+        index.setdefault(key, {})[job] = None
+        return
+    jobs = index.get(key)
+    if jobs is not None:
+        jobs.pop(job, None)
+        if not jobs:
+            del index[key]
+
+
 def _count(counts: dict[int, int], key: int, by: int) -> None:
     left = counts.get(key, 0) + by
     if left:
@@ -411,7 +447,15 @@ def _count(counts: dict[int, int], key: int, by: int) -> None:
         del counts[key]
 
 
-_APPLY = {
-    "job": State._job, "run": State._run, "part": State._part, "step": State._step, "node": State._node, "partition": State._partition,
-    "group": State._groups, "machine": State._machines, "seen": State._seen, "counter": State._counters,
+_APPLY: dict[str, Callable[[State, Any, Any], None]] = {
+    "job": State._job,
+    "run": State._run,
+    "part": State._part,
+    "step": State._step,
+    "node": State._node,
+    "partition": State._partition,
+    "group": State._group,
+    "machine": State._machine,
+    "seen": State._seen,
+    "counter": State._counter,
 }

@@ -16,7 +16,24 @@ from sbroker.states import JobState, NodeState, Reason
 
 # fields of JobSpec that may change while the job runs; the others need a pending job
 _ANY_TIME = frozenset(
-    "name comment admin_comment time_limit nice priority deadline mail_type mail_user wckey extra array_limit requeue account qos signal".split()
+    [
+        "name",
+        "comment",
+        "admin_comment",
+        "time_limit",
+        "nice",
+        "priority",
+        "deadline",
+        "mail_type",
+        "mail_user",
+        "wckey",
+        "extra",
+        "array_limit",
+        "requeue",
+        "account",
+        "qos",
+        "signal",
+    ]
 )
 
 
@@ -25,7 +42,9 @@ def update_job(draft: Draft, event: UpdateJob) -> None:
     unknown = set(event.changes) - set(JobSpec.__struct_fields__)
     if unknown:
         raise Refused(Code.INVALID_UPDATE, ", ".join(sorted(unknown)))
-    for job in change.records(draft, event.target):
+    jobs = change.records(draft, event.target)
+    alive = [job for job in jobs if not job.state.ended]
+    for job in alive or jobs:
         change.permit(job, event.who)
         if job.state.ended and set(event.changes) - {"comment", "admin_comment", "extra"}:
             raise Refused(Code.JOB_FINISHED, job=job.id)
@@ -41,9 +60,13 @@ def _allow(job: Job, who: Who, changes: dict[str, Any]) -> None:
     if who.operator:
         return
     limit = changes.get("time_limit")
-    if limit is not None and job.state is not JobState.PENDING and (limit == INFINITE or job.time_limit != INFINITE and limit > job.time_limit):
+    if (
+        limit is not None
+        and job.state is not JobState.PENDING
+        and (limit == INFINITE or (job.time_limit != INFINITE and limit > job.time_limit))
+    ):
         raise Refused(Code.ACCESS_DENIED, job=job.id)
-    if "priority" in changes and (changes["priority"] or 0) > job.priority or "admin_comment" in changes:
+    if ("priority" in changes and (changes["priority"] or 0) > job.priority) or "admin_comment" in changes:
         raise Refused(Code.ACCESS_DENIED, job=job.id)
     if (changes.get("nice") or 0) < 0:
         raise Refused(Code.ACCESS_DENIED, job=job.id)
@@ -75,7 +98,9 @@ def _update(draft: Draft, job: Job, event: UpdateJob) -> None:
         begin = changes["begin"] if changes["begin"] is not None and changes["begin"] > draft.now else None
         fields["begin"] = begin
         if not job.held and job.deps_left is None:
-            fields.update(eligible_time=begin if begin is not None else draft.now, reason=Reason.BEGIN_TIME if begin is not None else Reason.NONE)
+            fields.update(
+                eligible_time=begin if begin is not None else draft.now, reason=Reason.BEGIN_TIME if begin is not None else Reason.NONE
+            )
     if "dependency" in changes:
         fields.update(deps_left=changes["dependency"], dep_failed=False)
         if not job.held:
@@ -85,6 +110,9 @@ def _update(draft: Draft, job: Job, event: UpdateJob) -> None:
         for other in draft.array(job.array_id):
             if other.id != job.id:
                 draft.change(other, spec=replace(other.spec, array_limit=changes["array_limit"]))
+        if job.reason is Reason.ARRAY_TASK_LIMIT:
+            draft.quiet.add(job.id)
+            job = draft.change(job, reason=Reason.NONE)
         draft.freed = True
     if job.state is JobState.PENDING and not job.held and job.deps_left is not None:
         dependency.admit(draft, job)
@@ -136,8 +164,21 @@ def update_partition(draft: Draft, event: UpdatePartition) -> None:
 
 
 # what the configuration does not say of a node
-_LEARNT = tuple(
-    "state drain reason reason_uid reason_time hostname incarnation boot_time agent_time last_heard load free_mem os version".split()
+_LEARNT = (
+    "state",
+    "drain",
+    "reason",
+    "reason_uid",
+    "reason_time",
+    "hostname",
+    "incarnation",
+    "boot_time",
+    "agent_time",
+    "last_heard",
+    "load",
+    "free_mem",
+    "os",
+    "version",
 )
 
 
@@ -168,5 +209,3 @@ def configure(draft: Draft, event: Configure) -> None:
         if name not in names:
             draft.del_partition(name)
     draft.freed = True
-
-

@@ -26,7 +26,7 @@ EMPTY = Use()
 
 @lru_cache(maxsize=8192)
 def mask(ids: str) -> int:
-    """"0-3,8" as a bit mask."""
+    """ "0-3,8" as a bit mask."""
     bits = 0
     for part in ids.split(",") if ids else ():
         low, _, high = part.partition("-")
@@ -101,15 +101,25 @@ def add(use: Use, node: Node | None, job: int, share: NodeShare, uid: int, mode:
 
 def drop(use: Use, node: Node | None, job: int) -> Use:
     """`use` without what `job` holds."""
-    if job not in use.holders:
-        return use
-    if len(use.holders) == 1:
+    return drop_all(use, node, {job}) if job in use.holders else use
+
+
+def drop_all(use: Use, node: Node | None, jobs: set[int]) -> Use:
+    """`use` without what these jobs hold."""
+    left = {job: held for job, held in use.holders.items() if job not in jobs}
+    if not left:
         return EMPTY
-    left = EMPTY
-    for other, (share, uid, mode) in use.holders.items():
-        if other != job:
-            left = add(left, node, other, share, uid, mode, other in use.frozen)
-    return left
+    threads = node.threads_per_core if node else 1
+    cores = mem = 0
+    gres: dict[str, int] = {}
+    for job, (share, _, _) in left.items():
+        mem += share.mem
+        if job not in use.frozen:
+            cores |= cores_of(share.cpu_ids, threads)
+        if share.gres:
+            for name, bits in gres_masks(share).items():
+                gres[name] = gres.get(name, 0) | bits
+    return Use(cores, mem, gres, left, use.frozen - jobs if use.frozen else use.frozen)
 
 
 def freeze(use: Use, node: Node | None, job: int, frozen: bool) -> Use:

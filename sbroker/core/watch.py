@@ -31,8 +31,13 @@ def hello(draft: Draft, event: Hello) -> None:
             part = draft.part(job, run, node.name)
             if part is not None and part.state in HOLDING and _surely_gone(part, event):
                 _gone(draft, part, PartState.FENCED)
-    back = node.state is NodeState.UNKNOWN or node.state is NodeState.DOWN and node.reason in (NO_ANSWER, _REBOOTED)
-    fields: dict[str, Any] = {"incarnation": event.incarnation, "last_heard": draft.now, "agent_time": draft.now, **_inventory(node, event.inventory)}
+    back = node.state is NodeState.UNKNOWN or (node.state is NodeState.DOWN and node.reason in (NO_ANSWER, _REBOOTED))
+    fields: dict[str, Any] = {
+        "incarnation": event.incarnation,
+        "last_heard": draft.now,
+        "agent_time": draft.now,
+        **_inventory(node, event.inventory),
+    }
     if back:
         fields.update(state=NodeState.IDLE)
         if node.reason == NO_ANSWER and not node.drain:
@@ -235,10 +240,20 @@ def _step_start(draft: Draft, report: Report) -> None:
     data = report.data
     draft.put_step(
         Step(
-            job=report.job, run=report.run, step=int(data["step"]), name=data.get("name") or "", nodes=tuple(data.get("nodes") or ()),
-            ntasks=int(data.get("ntasks") or 1), cpus=int(data.get("cpus") or 0), mem=int(data.get("mem") or 0),
-            gres={key: int(value) if not isinstance(value, (list, tuple)) else len(value) for key, value in (data.get("gres") or {}).items()},
-            start_time=_when(draft, report, run.created), submit_line=data.get("submit_line") or "", srun_host=data.get("srun_host") or "",
+            job=report.job,
+            run=report.run,
+            step=int(data["step"]),
+            name=data.get("name") or "",
+            nodes=tuple(data.get("nodes") or ()),
+            ntasks=int(data.get("ntasks") or 1),
+            cpus=int(data.get("cpus") or 0),
+            mem=int(data.get("mem") or 0),
+            gres={
+                key: int(value) if not isinstance(value, (list, tuple)) else len(value) for key, value in (data.get("gres") or {}).items()
+            },
+            start_time=_when(draft, report, run.created),
+            submit_line=data.get("submit_line") or "",
+            srun_host=data.get("srun_host") or "",
             srun_pid=int(data.get("srun_pid") or 0),
         )
     )
@@ -252,8 +267,13 @@ def _step_end(draft: Draft, report: Report) -> None:
     code, signal = int(data.get("code") or 0), int(data.get("signal") or 0)
     word = data.get("state") or ("FAILED" if code or signal else "COMPLETED")
     draft.put_step(
-        replace(step, state=JobState(word), end_time=_when(draft, report, step.start_time), exit=Exit(code=code, signal=signal),
-                usage={key: int(value) for key, value in (data.get("usage") or {}).items()})
+        replace(
+            step,
+            state=JobState(word),
+            end_time=_when(draft, report, step.start_time),
+            exit=Exit(code=code, signal=signal),
+            usage={key: int(value) for key, value in (data.get("usage") or {}).items()},
+        )
     )
 
 
@@ -287,7 +307,9 @@ def _ended(draft: Draft, report: Report) -> None:
             finish.fail_node(draft, job, run.head, fence=False)
         elif job.state in RUNNING:
             state, reason = finish.by_report(data)
-            finish.conclude(draft, job, state, reason=reason, reason_text="", exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0))
+            finish.conclude(
+                draft, job, state, reason=reason, reason_text="", exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0)
+            )
         elif job.state is not JobState.PENDING:
             # How an allocation ended is what its owner said, not what was killed when it was given back.
             told = job.exit if job.spec.kind == "alloc" and run.why == "exit" else exit
@@ -325,6 +347,16 @@ def _notice(draft: Draft, report: Report) -> None:
 
 
 _HANDLERS = {
-    "held": _held, "refused": _refused, "started": _started, "step_start": _step_start, "step_end": _step_end, "ending": _ending,
-    "ended": _ended, "empty": _empty, "lost": _lost, "suspended": _suspended, "resumed": _suspended, "notice": _notice,
+    "held": _held,
+    "refused": _refused,
+    "started": _started,
+    "step_start": _step_start,
+    "step_end": _step_end,
+    "ending": _ending,
+    "ended": _ended,
+    "empty": _empty,
+    "lost": _lost,
+    "suspended": _suspended,
+    "resumed": _suspended,
+    "notice": _notice,
 }

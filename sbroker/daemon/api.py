@@ -119,6 +119,10 @@ class BrokerApi:
             raise Refused(Code.SCRIPT_MISSING, job=job)
         return self._daemon.launcher.blob(record.spec.script_hash)
 
+    async def environ(self, job: int) -> bytes:
+        record = self._mine(job)
+        return self._daemon.launcher.blob(record.spec.environ_hash) if record.spec.environ_hash else b""
+
     async def describe(self, job: int) -> dict[str, Any]:
         return self._daemon.launcher.describe(self._mine(job), self.view.runs[job])
 

@@ -66,6 +66,7 @@ class Connection:
         self._exits: dict[int, asyncio.Future[int]] = {}
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._stdin = bytearray()
+        self._more = asyncio.Event()  # set whenever input or its end has come
         self._stdin_end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.passthrough: Callable[[bytes], None] | None = None  # set while a session has the client
@@ -95,8 +96,10 @@ class Connection:
         if len(payload) == 12:
             if not self._stdin_end.done():
                 self._stdin_end.set_result(None)
+            self._more.set()
             return
         self._stdin += payload[12:]
+        self._more.set()
         self._op(wire.GRANT, struct.pack(">IQQ", 0, len(self._stdin), len(self._stdin) + WINDOW))
 
     def lost(self) -> None:
@@ -109,6 +112,7 @@ class Connection:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # it may be that nobody waits
+        self._more.set()
 
     # ---- to the client
 
@@ -151,6 +155,21 @@ class Connection:
         self._op(wire.GRANT, struct.pack(">IQQ", 0, len(self._stdin), len(self._stdin) + WINDOW))
         await self._stdin_end
         return bytes(self._stdin)
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        self._op(wire.GRANT, struct.pack(">IQQ", 0, len(self._stdin), len(self._stdin) + WINDOW))
+        at = 0
+        while True:
+            self._more.clear()
+            while (end := self._stdin.find(b"\n", at)) >= 0:
+                yield bytes(self._stdin[at:end])
+                at = end + 1
+            if self._stdin_end.done():
+                self._stdin_end.result()  # ConnectionError when the user went away
+                if at < len(self._stdin):
+                    yield bytes(self._stdin[at:])
+                return
+            await self._more.wait()
 
     async def spawn(self, argv: list[str], env: Mapping[str, str]) -> int:
         args = b"".join(os.fsencode(arg) + b"\0" for arg in argv)

@@ -97,8 +97,16 @@ class Launcher:
             "kill_wait": config.kill_wait, "start_time": job.start_time, "priority": job.priority, "nodes": nodes,
             "batch_host": job.nodes[0].node if job.nodes else "", "bin": self.daemon.bin_dir, "client": None,
             "end_time": None if job.time_limit == INFINITE or job.start_time is None else job.start_time + job.time_limit,
-            "settings": {"mpi_default": config.mpi_default, "home": self.daemon.home_for_jobs},
+            "settings": {"mpi_default": config.mpi_default, "home": self.daemon.home_for_jobs, **self._default_memory(job)},
         }  # fmt: skip
+
+    def _default_memory(self, job: Job) -> dict[str, int]:
+        """What the partition gives a job that asks for no memory: batch scripts are told of it."""
+        partition = self.daemon.broker.state.partitions.get(job.partition)
+        if partition is None:
+            return {}
+        values = {"def_mem_per_cpu": partition.def_mem_per_cpu, "def_mem_per_node": partition.def_mem_per_node}
+        return {name: value for name, value in values.items() if value is not None}
 
     def prepare(self, effect: Prepare) -> None:
         """Send one Prepare. A record that moved on meanwhile makes it void: decide will have ordered something else."""

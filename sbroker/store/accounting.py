@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from sbroker.api import HistoryQuery, Record
+from sbroker.errors import StoreError
 from sbroker.model import Run, Step
 from sbroker.store import codec, schema
+from sbroker.store.database import Database
 from sbroker.store.live import build_job
 
 _CHUNK = 500  # ids in one query
 
 
-def history(connection: Connection, query: HistoryQuery, now: float) -> list[Record]:
+def history(database: Database, query: HistoryQuery, now: float) -> list[Record]:
     """Records that `query` selects, in the order in which they began. An open period reaches from the beginning to `now`.
 
-    What a requeued job was before has a state that has not ended, and an end time; its run says why.
+    What a requeued job was before has a state that has not ended, and an end time; its run says why. StoreError if they cannot be read.
     """
+    try:
+        with database.engine.connect() as connection:
+            return _records(connection, query, now)
+    except SQLAlchemyError as error:
+        raise StoreError(database.sentence(error)) from error
+
+
+def _records(connection: Connection, query: HistoryQuery, now: float) -> list[Record]:
     job = schema.job
     chosen = select(job.c.id, job.c.run, job.c.spec, job.c.rest, job.c.doc).where(*_conditions(query, now))
     rows = connection.execute(chosen.order_by(job.c.record)).all()

@@ -3,51 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, func, select
 
 from sbroker.core.effects import Put
 from sbroker.model import Job, JobSpec
-from sbroker.store import codec, schema
+from sbroker.store import codec
 from sbroker.store.rows import Ledger
+from sbroker.store.statements import Statements
+
+_NUMBERS = ("counter", "seen")  # what others refer to comes first
+_VALUES = ("node", "partition", "group", "machine")
+_OF_JOBS = ("run", "part", "step")
 
 
-def rows(connection: Connection, ledger: Ledger) -> Iterator[Put]:
+def rows(cursor: Any, statements: Statements, ledger: Ledger) -> Iterator[Put]:
     """All live rows; `ledger` learns the jobs."""
-    for table in (schema.counter, schema.seen):
-        for row in connection.execute(select(table)):
-            yield Put(table.name, row[0] if len(row) == 2 else tuple(row[:-1]), row[-1])
-    for table in (schema.node, schema.partition, schema.group, schema.machine):
-        yield from _values(connection, table)
-    yield from _jobs(connection, ledger)
-    for table in (schema.run, schema.part, schema.step):
-        yield from _values(connection, table)
+    for table in _NUMBERS:
+        yield from (Put(table, key, value) for key, value in _read(cursor, statements.live[table]))
+    for table in _VALUES:
+        yield from (Put(table, key, codec.parse(table, doc)) for key, doc in _read(cursor, statements.live[table]))
+    yield from _jobs(cursor, statements, ledger)
+    for table in _OF_JOBS:
+        yield from (Put(table, key, codec.parse(table, doc)) for key, doc in _read(cursor, statements.live[table]))
 
 
-def _values(connection: Connection, table: Table) -> Iterator[Put]:
-    keys = list(table.primary_key)
-    query = select(*keys, table.c.doc).order_by(*keys)
-    if "live" in table.c:
-        query = query.where(table.c.live)
-    for row in connection.execute(query):
-        yield Put(table.name, row[0] if len(keys) == 1 else tuple(row[:-1]), codec.parse(table.name, row[-1]))
+def _read(cursor: Any, query: str) -> Iterator[tuple[Any, Any]]:
+    """(key, last column) of each row; a key of several columns is a tuple."""
+    cursor.execute(query)
+    for row in cursor:
+        yield row[0] if len(row) == 2 else tuple(row[:-1]), row[-1]
 
 
-def _jobs(connection: Connection, ledger: Ledger) -> Iterator[Put]:
-    job, spec = schema.job, schema.spec
-    specs = {
-        row.hash: codec.parse("spec", row.doc)
-        for row in connection.execute(select(spec.c.hash, spec.c.doc).where(spec.c.hash.in_(select(job.c.spec).where(job.c.live))))
-    }
-    ledger.begin(connection.execute(select(func.coalesce(func.max(job.c.record), 0))).scalar_one())
+def _jobs(cursor: Any, statements: Statements, ledger: Ledger) -> Iterator[Put]:
+    specs = {digest: codec.parse("spec", doc) for digest, doc in _read(cursor, statements.live["spec"])}
+    cursor.execute(statements.other["last_record"])
+    ledger.begin(cursor.fetchone()[0] or 0)
+    cursor.execute(statements.live["job"])
     # Of a job that was requeued only the row of the last attempt is live.
-    for row in connection.execute(
-        select(job.c.id, job.c.attempt, job.c.record, job.c.run, job.c.spec, job.c.rest, job.c.doc).where(job.c.live).order_by(job.c.id)
-    ):
-        value = build_job(row.doc, row.rest, specs[row.spec])
-        ledger.learn(value, row.attempt, row.record, row.run, row.spec)
-        yield Put("job", row.id, value)
+    for number, attempt, record, run, digest, rest, doc in cursor:
+        value = build_job(doc, rest, specs[digest])
+        ledger.learn(value, attempt, record, run, digest)
+        yield Put("job", number, value)
 
 
 def build_job(doc: str, rest: str, spec: JobSpec) -> Job:

@@ -8,26 +8,33 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
 
 from sbroker.errors import StoreError
-from sbroker.store import schema
+from sbroker.store.database import Database
 
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
-def upgrade(engine: Engine, found: str, *, head: str = schema.HEAD, scripts: str | os.PathLike = SCRIPTS) -> None:
-    """Bring `engine` from revision `found` to `head`, all in one transaction; a SQLite file is copied to FILE.FOUND.bak before."""
-    if engine.dialect.name == "sqlite":
-        back_up(engine.url.database or "", found)
+def upgrade(database: Database, found: str, head: str, *, scripts: str | os.PathLike = SCRIPTS) -> None:
+    """Bring the tables from revision `found` to `head`, all in one transaction; a SQLite file is copied to FILE.FOUND.bak before.
+
+    StoreError if that fails: then nothing has changed.
+    """
+    if database.kind == "sqlite":
+        back_up(database.where, found)
     config = Config()
     config.set_main_option("script_location", os.fspath(scripts).replace("%", "%%"))
-    with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        config.attributes["connection"] = connection
-        command.upgrade(config, head)
-        connection.commit()
+    try:
+        with database.engine.connect() as connection:
+            if database.kind == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            config.attributes["connection"] = connection
+            command.upgrade(config, head)
+            connection.commit()
+    except (SQLAlchemyError, CommandError) as error:
+        raise StoreError(database.sentence(error)) from error
 
 
 def back_up(path: str, found: str) -> str:
@@ -45,6 +52,6 @@ def back_up(path: str, found: str) -> str:
         os.replace(partial, target)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(
-            "the database is older than this release and was left as it is, because no backup could be made: %s" % error
+            "the database is older than this release and stays as it is, because no backup could be made: %s" % error
         ) from error
     return target

@@ -33,8 +33,9 @@ class Batch:
 
     def put(self, table: str, key: Any, row: tuple) -> None:
         self.puts.setdefault(table, {})[key] = row
-        if table in self.dels:
-            self.dels[table].pop(key, None)
+        for gone in (self.dels, self.retired):
+            if table in gone:
+                gone[table].pop(key, None)
 
     def delete(self, table: str, key: Any) -> None:
         if table in self.puts:

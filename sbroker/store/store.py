@@ -7,14 +7,12 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Engine, select
-from sqlalchemy.exc import SQLAlchemyError
-
 from sbroker.api import HistoryQuery, Record
 from sbroker.clock import Clock
 from sbroker.core.effects import Del, Put
 from sbroker.errors import StoreError
-from sbroker.store import accounting, codec, database, live, schema
+from sbroker.store import codec, database, live
+from sbroker.store.database import Database
 from sbroker.store.rows import Ledger
 from sbroker.store.writer import Item, Writer
 
@@ -25,10 +23,10 @@ class Store:
     Order of use: `open`, `on_durable` and `on_failure`, `load`, then `write` as often as needed, `close`.
     """
 
-    def __init__(self, engine: Engine, clock: Clock, store_id: str, epoch: int) -> None:
+    def __init__(self, found: Database, clock: Clock, store_id: str, epoch: int) -> None:
         self.store_id, self.epoch = store_id, epoch
-        self._engine, self._clock = engine, clock
-        self._writer = Writer(engine, clock, epoch)
+        self._database, self._clock = found, clock
+        self._writer = Writer(found, epoch)
 
     @classmethod
     def open(cls, address: str | os.PathLike, clock: Clock) -> Store:
@@ -36,11 +34,11 @@ class Store:
 
         StoreError, with a sentence, if it cannot be used: a network file system, a newer schema, another program's tables, no access.
         """
-        engine = database.connect(address)
+        found = database.connect(address)
         try:
-            return cls(engine, clock, *database.take(engine, clock.now()))
+            return cls(found, clock, *database.take(found, clock.now()))
         except BaseException:
-            engine.dispose()
+            found.close()
             raise
 
     # the live state
@@ -53,11 +51,8 @@ class Store:
         """
         with self._writer.still():
             ledger = Ledger()
-            try:
-                with self._engine.connect() as connection:
-                    rows = list(live.rows(connection, ledger))
-            except SQLAlchemyError as error:
-                raise StoreError(database.sentence(self._engine, error)) from error
+            with self._database.reading() as cursor:
+                rows = list(live.rows(cursor, self._database.statements, ledger))
             self._writer.restart(ledger)
             return rows
 
@@ -76,6 +71,11 @@ class Store:
     def durable(self) -> int:
         """Number of the last change that is committed: all smaller ones are, but those that a failure was told of."""
         return self._writer.durable
+
+    @property
+    def full(self) -> bool:
+        """The disk is full, and the reserve for what must be recorded is in use: take in nothing new."""
+        return self._writer.reserve is not None and not self._writer.reserve.kept
 
     def on_durable(self, callback: Callable[[int], None]) -> None:
         """`callback(number)` after each commit, from the writer thread."""
@@ -100,42 +100,35 @@ class Store:
         queued = self._writer.queued_blob(digest)
         if queued is not None:
             return queued
-        data = self._scalar(select(schema.blob.c.data).where(schema.blob.c.hash == digest))
-        if data is None:
+        row = self._row("blob", digest)
+        if row is None:
             raise StoreError("the database has no data for the hash %s" % digest)
-        return zlib.decompress(data)
+        return zlib.decompress(row[0])
 
     def request(self, uid: int, request_id: str) -> int | None:
         """The job that this request of this user made, if it is on record."""
-        request = schema.request
-        return self._scalar(select(request.c.job).where(request.c.uid == uid, request.c.id == codec.plain(request_id)))
+        row = self._row("request", uid, codec.plain(request_id))
+        return None if row is None else row[0]
 
     def events(self, after: int = 0, limit: int = 1000) -> list[tuple[int, float, str, int | None, str]]:
         """Log entries with a number above `after`, oldest first: (number, time, kind, job, text)."""
-        event = schema.event
-        query = select(event.c.seq, event.c.time, event.c.kind, event.c.job, event.c.text)
-        return self._read(
-            lambda connection: [
-                tuple(row) for row in connection.execute(query.where(event.c.seq > after).order_by(event.c.seq).limit(limit))
-            ]
-        )
+        with self._database.reading() as cursor:
+            cursor.execute(self._database.statements.other["events"], (after,))
+            return [tuple(row) for row in cursor.fetchmany(limit)]
 
     def history(self, query: HistoryQuery) -> list[Record]:
         """Accounting records in the order in which they began, a requeued job with one for each run: an earlier one has a state that has
         not ended, and an end time. Takes time: call it in a thread."""
-        return self._read(lambda connection: accounting.history(connection, query, self._clock.now()))
+        from sbroker.store import accounting
 
-    def _scalar(self, query: Any) -> Any:
-        return self._read(lambda connection: connection.execute(query).scalar())
+        return accounting.history(self._database, query, self._clock.now())
 
-    def _read(self, work: Callable[[Any], Any]) -> Any:
-        try:
-            with self._engine.connect() as connection:
-                return work(connection)
-        except SQLAlchemyError as error:
-            raise StoreError(database.sentence(self._engine, error)) from error
+    def _row(self, name: str, *parameters: Any) -> Any:
+        with self._database.reading() as cursor:
+            cursor.execute(self._database.statements.other[name], parameters)
+            return cursor.fetchone()
 
     def close(self) -> None:
         """Commit what is queued, end the writer thread, close the database."""
         self._writer.close()
-        self._engine.dispose()
+        self._database.close()

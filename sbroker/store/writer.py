@@ -6,24 +6,18 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import SQLAlchemyError
 
-from sbroker.clock import Clock
 from sbroker.core.effects import Del, Put
 from sbroker.errors import StoreError
 from sbroker.store import codec
-from sbroker.store.database import StaleEpoch, begin, sentence
+from sbroker.store.database import Database, StaleEpoch, is_full
+from sbroker.store.reserve import Reserve
 from sbroker.store.rows import Batch, Ledger
-from sbroker.store.statements import Statements
 
 SWEEP_AFTER = 2000  # jobs that left the live state since the last look for blobs that nobody needs
-_SWEEP = text(
-    "DELETE FROM blob WHERE hash NOT IN (SELECT script FROM spec WHERE hash IN (SELECT spec FROM job WHERE live)"
-    " UNION SELECT environ FROM spec WHERE hash IN (SELECT spec FROM job WHERE live))"
-)
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -36,12 +30,11 @@ class Item(msgspec.Struct, frozen=True):
 class Writer:
     """`durable` and the callbacks are as `Store` says."""
 
-    def __init__(self, engine: Engine, clock: Clock, epoch: int) -> None:
+    def __init__(self, database: Database, epoch: int) -> None:
         self.durable = 0
         self.durable_callback: Callable[[int], None] = lambda number: None
         self.failure_callback: Callable[[int, int, StoreError], None] = lambda first, last, error: None
-        self._engine, self._clock, self._epoch = engine, clock, epoch
-        self._statements = Statements(engine.dialect)
+        self._database, self._epoch = database, epoch
         self._ledger: Ledger | None = None  # None: `load` comes first
         self._queue: deque[Item] = deque()
         self._last = 0  # number of the last item queued
@@ -49,6 +42,7 @@ class Writer:
         self._error: StoreError | None = None
         self._closing = False
         self._sweep_due = SWEEP_AFTER  # look once at the start
+        self.reserve = Reserve(database.where + "-reserve") if database.kind == "sqlite" else None
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._started = False
@@ -110,8 +104,6 @@ class Writer:
             error: StoreError | None = None
             try:
                 self._commit(ledger, items, last)
-            except SQLAlchemyError as failure:
-                error = StoreError(sentence(self._engine, failure))
             except StoreError as failure:
                 error = failure
             except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, msgspec.MsgspecError) as failure:
@@ -129,7 +121,11 @@ class Writer:
                 self._wake.notify_all()
             if error is None:
                 self.durable_callback(last)
+                if self.reserve is not None:
+                    self.reserve.keep(items[-1].time)
             else:
+                if self.reserve is not None and is_full(error):
+                    self.reserve.give_up()
                 self.failure_callback(first, last, error)
 
     def _commit(self, ledger: Ledger, items: tuple[Item, ...], last: int) -> None:
@@ -138,31 +134,31 @@ class Writer:
             ledger.add_blobs(batch, item.blobs)
             ledger.add(batch, item.changes, item.time)
             batch.events.extend((item.time, kind, job, codec.plain(words)) for kind, job, words in item.events)
-        with self._engine.connect() as connection:
-            begin(connection)
-            if connection.exec_driver_sql(self._statements.guard, (last, self._epoch)).rowcount != 1:
+        self._sweep_due += len(batch.retired.get("job", ()))
+        sweep = self._sweep_due >= SWEEP_AFTER
+        other = self._database.statements.other
+        with self._database.writing() as cursor:
+            cursor.execute(other["guard"], (last, self._epoch))
+            if cursor.rowcount != 1:
                 raise StaleEpoch("another broker has taken over this database: this one stops")
-            self._write(connection, batch)
-            self._sweep_due += len(batch.retired.get("job", ()))
-            sweep = self._sweep_due >= SWEEP_AFTER
+            self._write(cursor, batch)
             if sweep:
-                self._sweep_due = 0
-                connection.execute(_SWEEP)
-            connection.commit()
+                cursor.execute(other["sweep"])
         if sweep:
+            self._sweep_due = 0
             ledger.forget_blobs()
 
-    def _write(self, connection: Connection, batch: Batch) -> None:
-        execute, statements = connection.exec_driver_sql, self._statements
+    def _write(self, cursor: Any, batch: Batch) -> None:
+        statements = self._database.statements
         for table, rows in batch.puts.items():
             if rows:
-                execute(statements.put(table), list(rows.values()))
+                cursor.executemany(statements.put[table], list(rows.values()))
         for table, keys in batch.retired.items():
             given = [key if isinstance(key, tuple) else (key,) for key in keys]
-            for statement in statements.retire(table):
-                execute(statement, given)
+            for statement in statements.retire[table]:
+                cursor.executemany(statement, given)
         for table, keys in batch.dels.items():
             if keys:
-                execute(statements.delete(table), [key if isinstance(key, tuple) else (key,) for key in keys])
+                cursor.executemany(statements.delete[table], [key if isinstance(key, tuple) else (key,) for key in keys])
         if batch.events:
-            execute(statements.put("event"), batch.events)
+            cursor.executemany(statements.put["event"], batch.events)

@@ -12,7 +12,7 @@ from sbroker.providers.base import Endpoint
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Unreachable(SbrokerError):
+class Unreachable(SbrokerError, ConnectionError):
     """The agent of a node does not answer; the text says why. Try again later: it proves nothing about its runs."""
 
 

@@ -55,7 +55,7 @@ def tres_alloc(j: Job, c: Context) -> str:
         cpus, mem, gres = held(j)
         return tres_text(cpus, mem, len(j.nodes), gres, convert=c.convert)
     a = asked(j, c.sizes)
-    return tres_text(a.min_cpus, a.mem, a.min_nodes, a.gres, convert=c.convert)
+    return tres_text(a.cpus, a.mem, a.min_nodes, a.gres, convert=c.convert)
 
 
 def start(j: Job, c: Context) -> float | None:
@@ -81,6 +81,10 @@ def batch_host(j: Job, c: Context) -> str:
     if j.spec.kind == "alloc":
         return j.spec.submit_host or "n/a"
     return j.nodes[0].node if j.nodes and j.state is not _PENDING else "n/a"
+
+
+def planned_nodes(j: Job, c: Context) -> str:
+    return (compress_sorted(c.view.planned(j.id)) if j.state is _PENDING else "") or NULL
 
 
 def geometry(j: Job, c: Context) -> str:
@@ -204,7 +208,7 @@ _ROWS: tuple[tuple, ...] = (
     ("x", "", "EXC_NODES", lambda j, c: compress_sorted(j.spec.exclude)),
     ("X", "corespec", "CORE_SPEC", _spec("core_spec", NA)),
     ("y", "nice", "NICE", lambda j, c: str(j.spec.nice)),
-    ("Y", "schednodes", "SCHEDNODES", _fixed(NULL)),
+    ("Y", "schednodes", "SCHEDNODES", planned_nodes),
     ("z", "sct", "S:C:T", geometry),
     ("Z", "workdir", "WORK_DIR", lambda j, c: j.spec.work_dir),
     ("", "accruetime", "ACCRUE_TIME", accrue),
@@ -224,13 +228,13 @@ _ROWS: tuple[tuple, ...] = (
     ("", "deadline", "DEADLINE", lambda j, c: c.times.at(j.spec.deadline)),
     ("", "delayboot", "DELAY_BOOT", lambda j, c: duration(j.spec.delay_boot or 0)),
     ("", "derivedec", "DERIVED_EC", lambda j, c: str(j.derived_exit.code)),
-    ("", "eligibletime", "ELIGIBLE_TIME", lambda j, c: c.times.at(j.eligible_time)),
+    ("", "eligibletime", "ELIGIBLE_TIME", lambda j, c: c.times.at(j.eligible_time or j.begin)),
     ("", "exit_code", "EXIT_CODE", lambda j, c: str(j.exit.code)),
     ("", "hetjobid", "HET_JOB_ID", _fixed(NA)),
     ("", "hetjobidset", "HET_JOB_ID_SET", _fixed(NA)),
     ("", "hetjoboffset", "HET_JOB_OFFSET", _fixed(NA)),
     ("", "lastschedeval", "LAST_SCHED_EVAL", lambda j, c: c.times.at(j.last_eval)),
-    ("", "maxcpus", "MAX_CPUS", lambda j, c: str(asked(j, c.sizes).min_cpus)),
+    ("", "maxcpus", "MAX_CPUS", lambda j, c: str(asked(j, c.sizes).cpus)),
     ("", "maxnodes", "MAX_NODES", lambda j, c: str(len(j.nodes) if j.nodes and j.state is not _PENDING else asked(j, c.sizes).max_nodes)),
     ("", "mcslabel", "MCSLABEL", _fixed(NULL)),
     ("", "mem-per-tres", "MEM_PER_TRES", lambda j, c: f"gres:gpu:{j.spec.mem_per_gpu}" if j.spec.mem_per_gpu else NA),

@@ -89,7 +89,9 @@ def _keep_star(text: str, width: int) -> str:
     return text[: width - 1] + "*" if len(text) > width and text.endswith("*") else text
 
 
-def _node(header: str, text: Callable[[NodeInfo, Context], str], none: str = "", order: Callable[[NodeInfo, Context], Any] | None = None) -> NodeColumn:
+def _node(
+    header: str, text: Callable[[NodeInfo, Context], str], none: str = "", order: Callable[[NodeInfo, Context], Any] | None = None
+) -> NodeColumn:
     def shown(g: Group, c: Context) -> str:
         info = _first(g)
         return none if info is None else text(info, c)

@@ -6,22 +6,23 @@ import asyncio
 import os
 import pwd
 import signal
-from collections.abc import Awaitable
-from typing import Any
 
 from sbroker.api import Api, Call, Client
 from slurm_compat import environ
 from slurm_compat.allocation import REVOKING, Allocation, Over, first_of
 from slurm_compat.grammar import Invalid
 from slurm_compat.request import Asked
-from slurm_compat.submission import asked_of, clusters, exit_error, from_variables, guarded, host_files, parsed, tell
+from slurm_compat.submission import arbitrary_hosts, asked_of, clusters, exit_error, from_variables, guarded, host_files, parsed, tell
 
 BELL_AFTER = 10.0  # seconds of waiting after which the bell rings without being asked
+# --chdir: a shell changes the folder, for the client cannot; it says itself what salloc says of a command that is not there
+_ELSEWHERE = """cd -- "$0" && if command -v -- "$1" >/dev/null 2>&1; then exec "$@"; fi
+printf 'salloc: error: _fork_command: Unable to find command "%s"\\n' "$1" >&2; exit 1"""
 _QUIET_DEATHS = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT)  # a command that died of these counts as ended well
 
 
 async def run(call: Call, client: Client, api: Api) -> int:
-    return await guarded(call, client, lambda: _run(call, client, api), "Job submit/allocate failed: ")
+    return await guarded(call, client, lambda: _run(call, client, api))
 
 
 async def _run(call: Call, client: Client, api: Api) -> int:
@@ -30,6 +31,7 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     asked.take(from_variables(call), "env")
     asked.take(line.pairs, "cli")
     await host_files(asked, client)
+    await arbitrary_hosts(asked, client)
     asked.check()
     await tell(asked, client)
     await clusters(asked, client, api)
@@ -52,6 +54,7 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     except Over as over:
         return over.code
     finally:
+        await allocation.signals.close()
         if allocation.number:
             await allocation.release(1, 0)
 
@@ -85,7 +88,7 @@ async def _serve(allocation: Allocation, command: list[str]) -> int:
     variables = {**call.env, **environ.alloc_environ(await api.describe(allocation.number))}
     argv = list(command) or [_shell(call)]
     if asked.chdir is not None:
-        argv = ["/bin/sh", "-c", 'cd -- "$0" && exec "$@"', asked.chdir, *argv]
+        argv = ["/bin/sh", "-c", _ELSEWHERE, asked.chdir, *argv]
     await client.catch(REVOKING)
     running = asyncio.ensure_future(client.spawn(argv, variables))
     try:
@@ -96,7 +99,7 @@ async def _serve(allocation: Allocation, command: list[str]) -> int:
             status = running.result()
         except OSError:
             await allocation.error('_fork_command: Unable to find command "%s"' % argv[0])
-            return await _relinquish(allocation, 1, 0, exit_error(call, 1))
+            return await _relinquish(allocation, 1, 0, exit_error(call))
         return await _ended(allocation, status)
     finally:
         running.cancel()
@@ -108,8 +111,10 @@ async def _watch(allocation: Allocation, running: asyncio.Future[int], has_comma
     while not running.done():
         signals, gone = allocation.signals.next(), asyncio.ensure_future(client.gone())
         try:
-            waits: list[Awaitable[Any]] = [running, signals, gone] if told else [running, signals, gone, allocation._changed()]
-            await first_of(*waits)
+            if told:
+                await first_of(running, signals, gone)
+            else:
+                await first_of(running, signals, gone, allocation.changed())
             if gone.done():
                 raise ConnectionError("the user's side is gone")
         finally:
@@ -117,7 +122,7 @@ async def _watch(allocation: Allocation, running: asyncio.Future[int], has_comma
         if signals.done():
             signum = signals.result()
             if signum == signal.SIGHUP:
-                return await _relinquish(allocation, 0, signum, exit_error(allocation.call, 1))
+                return await _relinquish(allocation, 0, signum, exit_error(allocation.call))
             if signum == signal.SIGTERM:
                 await client.kill(signum)
         job = allocation.job()

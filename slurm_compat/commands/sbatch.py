@@ -10,7 +10,7 @@ from slurm_compat import directives, exporting
 from slurm_compat.getopt import parse_argv
 from slurm_compat.grammar import Invalid
 from slurm_compat.request import Asked
-from slurm_compat.submission import asked_of, clusters, from_variables, guarded, host_files, parsed, tell, test_only
+from slurm_compat.submission import arbitrary_hosts, asked_of, clusters, from_variables, guarded, host_files, parsed, tell, test_only
 
 _LOOKS = ("This does not look like a batch script.  The first", "line must start with #! followed by the path to an interpreter.",
           "For instance: #!/bin/sh")
@@ -20,7 +20,7 @@ LOOK_AGAIN = 30.0  # seconds between looks at an array that --wait waits for, so
 
 
 async def run(call: Call, client: Client, api: Api) -> int:
-    return await guarded(call, client, lambda: _run(call, client, api), "Batch job submission failed: ")
+    return await guarded(call, client, lambda: _run(call, client, api))
 
 
 async def _run(call: Call, client: Client, api: Api) -> int:
@@ -34,6 +34,7 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     asked.take(from_variables(call), "env")
     asked.take(line.pairs, "cli")
     await host_files(asked, client)
+    await arbitrary_hosts(asked, client)
     asked.check()
     await tell(asked, client)
     cluster = await clusters(asked, client, api)
@@ -129,7 +130,7 @@ async def _environ(asked: Asked, client: Client) -> tuple[dict[str, str], bool]:
     if path is None:
         return exporting.exported(asked.call.env, asked.other.get("export"))
     try:
-        return exporting.from_file(await client.read("/dev/fd/" + path if path.isdigit() and int(path) > 2 else path)), False
+        return exporting.from_file(await client.read("/dev/fd/" + path if path.isdecimal() and int(path) > 2 else path)), False
     except OSError as error:
         raise Invalid("Could not open user environment file %s" % path, 1) from error
 

@@ -6,6 +6,7 @@ confirmation the jobs that are not over are gone through here, and an id that is
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping
 
@@ -39,8 +40,9 @@ SAID = {
 }
 """Refusal → scancel's words and exit code."""
 _QUIET = frozenset({Code.INVALID_JOB_ID, Code.ALREADY_DONE, Code.JOB_FINISHED})  # no failure for plain ids, told with -v
+TRIES = 10  # how often it signals a job that has not started
 _ID = re.compile(r" *(?P<job>[0-9]+)(?:\+[0-9]*)?(?:_(?P<task>[0-9]*|\[[0-9,:-]*\]))?(?:\.(?P<step>[0-9]+))?$")
-_FLAGS = ("batch", "full", "interactive", "hurry", "verbose", "ctld")  # "true" or "false" in their variables
+_FLAGS = ("batch", "full", "interactive", "verbose")  # "true" or "false" in their variables
 _FILTERS = (  # option, what Slurm calls it where nothing matches
     ("account", "account"), ("name", "job_name"), ("nodelist", "nodelist"), ("partition", "partition"), ("qos", "qos"),
     ("reservation", "reservation"), ("state", "state"), ("user", "user_name"), ("wckey", "wckey"),
@@ -79,19 +81,15 @@ class Request(msgspec.Struct, kw_only=True):
         return not (self.filters or self.signal is not None or self.ask or any(one.step is not None for one in self.ids))
 
 
-def parse(raw: Raw, uid: int, cluster: str, uid_of: Callable[[str], int | None] = user_id) -> Request:
+def parse(
+    raw: Raw, uid: int, cluster: str, env: Mapping[str, str] | None = None, uid_of: Callable[[str], int | None] = user_id
+) -> Request:
     """The request of a command line whose options are well-formed. Stop on what Slurm refuses."""
-    o, early = dict(raw.options), []
+    o = dict(raw.options)
+    complaints = _flags(o, raw.sources, env or {})
     refuse("scancel", o)
     if "clusters" in o:
         own_cluster("scancel", o["clusters"], cluster)
-    for name in _FLAGS:
-        if raw.sources.get(name) == "env":
-            value = str(raw.options[name])
-            if value[:1].lower() not in ("t", "f"):
-                early.append(f"scancel: error: Unrecognized SCANCEL_{name.upper()} value: {value}\n")
-            if value[:1].lower() != "t":
-                del o[name]
     signum = None
     if "signal" in o:
         signum = signals.number(o["signal"])
@@ -114,8 +112,23 @@ def parse(raw: Raw, uid: int, cluster: str, uid_of: Callable[[str], int | None] 
         full="full" in o,
         ask="interactive" in o,
         verbose=bool(o.get("verbose")) and "quiet" not in o,
-        early="".join(early),
+        early=complaints,
     )
+
+
+def _flags(o: dict[str, object], sources: Mapping[str, str], env: Mapping[str, str]) -> str:
+    """Settle in `o` the flags that variables set; what scancel says of values that are neither true nor false."""
+    said = ""
+    for name in _FLAGS:
+        value = env.get(f"SCANCEL_{name.upper()}")
+        if value is None or sources.get(name) == "cli":
+            continue
+        o.pop(name, None)
+        if value[:1].lower() == "t":
+            o[name] = True
+        elif value[:1].lower() != "f":
+            said += f"scancel: error: Unrecognized SCANCEL_{name.upper()} value: {value}\n"
+    return said
 
 
 def _state(word: str, from_env: bool) -> str:
@@ -207,6 +220,16 @@ class Act:
         elif request.signal == signals.NUMBERS["KILL"] and not request.batch:
             self.how = {"signal": None, "batch": False, "full": False}  # KILL ends the job, as no signal does
 
+    async def pause(self, seconds: float) -> None:
+        """Wait, unless the user goes away."""
+        gone = asyncio.ensure_future(self.client.gone())
+        try:
+            done, _ = await asyncio.wait({gone}, timeout=seconds)
+        finally:
+            gone.cancel()
+        if done:
+            raise ConnectionError("the user is gone")
+
     async def err(self, text: str) -> None:
         await self.client.out(f"scancel: {text}\n", 2)
 
@@ -244,7 +267,7 @@ class Act:
             elif not self.request.ask:
                 return await self._all(found)
             for job in found:
-                await self._one(job, jobtext.job_id(job), Target(job=job.id))
+                await self._one(job, jobtext.job_id(job), record(job))
             return self.code
         acted = False
         for one in self.request.ids:
@@ -267,7 +290,7 @@ class Act:
             tasks = tuple(task for task in job.array_pending if task in set(one.tasks))
             await self._one(job, one.text, Target(job=job.array_id, tasks=tasks))
         else:
-            await self._one(job, jobtext.job_id(job), Target(job=job.id))
+            await self._one(job, jobtext.job_id(job), record(job))
 
     async def _none(self) -> None:
         if self.request.verbose:
@@ -285,8 +308,12 @@ class Act:
             if job.id not in ids:
                 words_, self.code = SAID[Code.ACCESS_DENIED]
                 await self.err(f"error: Kill job error on job id {jobtext.job_id(job)}: {words_}")
-        if mine:
-            await self.api.cancel_many([job.id for job in mine], **self.how)  # type: ignore[arg-type]
+        whole = {job.id for job in mine if job.id != job.array_id or all(one.id in ids or over(one) for one in self.api.view.array(job.id))}
+        if whole:
+            await self.api.cancel_many([job.id for job in mine if job.id in whole], **self.how)  # type: ignore[arg-type]
+        for job in mine:
+            if job.id not in whole:
+                await self._send(record(job), f"job id {jobtext.job_id(job)}")
         return self.code
 
     async def _one(self, job: Job, text: str, target: Target) -> None:
@@ -307,7 +334,16 @@ class Act:
 
     async def _send(self, target: Target, what: str) -> None:
         try:
-            await self.api.cancel(target, **self.how)  # type: ignore[arg-type]
+            for tries in range(TRIES):
+                try:
+                    await self.api.cancel(target, **self.how)  # type: ignore[arg-type]
+                    return
+                except Refused as refused:
+                    if refused.code is not Code.JOB_PENDING or tries == TRIES - 1:
+                        raise
+                if self.request.verbose:
+                    await self.err("Job is in transitional state, retrying")
+                await self.pause(5 + tries)
         except Refused as refused:
             if refused.code in (Code.ALREADY_DONE, Code.JOB_FINISHED) and not self.request.verbose:
                 return
@@ -328,6 +364,13 @@ class Act:
                 return answer[:1].lower() == b"y"
 
 
+def record(job: Job) -> Target:
+    """This record and no other: an array's id means all of its tasks."""
+    if job.array_task is not None:
+        return Target(job=job.array_id, tasks=(job.array_task,))
+    return Target(job=job.array_id, tasks=job.array_pending) if job.array_pending else Target(job=job.id)
+
+
 def _hit(job: Job, one: Named) -> bool:
     if one.tasks is None:
         return True
@@ -340,7 +383,7 @@ async def run(call: Call, client: Client, api: Api) -> int:
     if isinstance(raw, int):
         return raw
     try:
-        request = parse(raw, call.uid, getattr(api.config, "cluster", ""))
+        request = parse(raw, call.uid, getattr(api.config, "cluster", ""), call.env)
     except Stop as stop:
         await say(client, stop.out, stop.err)
         return stop.code

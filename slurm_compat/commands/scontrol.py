@@ -132,23 +132,29 @@ async def _do(session: Session, words: list[str]) -> None:
 
 async def _interact(session: Session) -> None:
     """Commands from standard input, echoed behind the prompt where that is no terminal (a terminal has echoed them already)."""
-    lines = (await session.client.stdin()).decode("utf-8", "surrogateescape").split("\n")
-    at_end = lines.pop() if lines[-1] == "" else None
     echo = 0 not in session.call.ttys
     before: list[str] = []
-    for line in lines:
-        await session.out(f"scontrol: {line}\n" if echo else "scontrol: ")
-        try:
-            words = split(line)
-        except BadQuotes:
-            await session.fail("unbalanced quotes", always=True)
-            continue
-        if words == ["!!"]:
-            words = before
-        if not words:
-            continue
-        before = words
-        await _do(session, words)
+    await session.out("scontrol: ")
+    async for raw in session.client.lines():
+        line = raw.decode("utf-8", "surrogateescape")
+        if echo:
+            await session.out(line + "\n")
+        await _typed(session, line, before)
         if session.done:
             return
-    await session.out("scontrol: \n" if at_end is not None or not lines else "\n")
+        await session.out("scontrol: ")
+    await session.out("\n")
+
+
+async def _typed(session: Session, line: str, before: list[str]) -> None:
+    """One line; `before` keeps the words of the last command."""
+    try:
+        words = split(line)
+    except BadQuotes:
+        await session.fail("unbalanced quotes", always=True)
+        return
+    if words == ["!!"]:
+        words = list(before)
+    if words:
+        before[:] = words
+        await _do(session, words)

@@ -146,7 +146,7 @@ def _long(form: str) -> Layout:
     cells: list[Cell] = []
     errors: list[str] = []
     for field in form.split(","):
-        part = _everything() if field.lower() == "all" else compile_long(field, NAMES)
+        part = _everything() if field.partition(":")[0].lower() == "all" else compile_long(field, NAMES)
         cells += part.cells
         errors += part.errors
     return Layout(cells, errors)
@@ -177,6 +177,7 @@ def groups(request: Request, view: View, context: Context) -> list[Group]:
     keyed = [column for column in columns if column.key is not None and (column.kind != "range" or request.exact)]
     names_partition = request.layout.uses(LETTERS["P"]) or request.layout.uses(LETTERS["R"])
     infos: dict[str, NodeInfo] = {}
+    planned = view.planned()
     found: dict[tuple, Group] = {}
     for rank, part in enumerate(_partitions(request, view)):
         before = len(found)
@@ -187,7 +188,7 @@ def groups(request: Request, view: View, context: Context) -> list[Group]:
                 continue
             info = infos.get(name)
             if info is None:
-                info = infos[name] = NodeInfo(view, node)
+                info = infos[name] = NodeInfo(view, node, name in planned)
             if not _passes(info, request):
                 continue
             touched = True

@@ -76,9 +76,9 @@ def parse(raw: Raw, uid: int, nodes: Mapping[str, object], cluster: str, uid_of:
     chosen.uids = _users(raw, uid, uid_of, early)
     if "nodelist" in o:
         chosen.nodes = _nodes(o["nodelist"], nodes)
-    for name, field in (("partitions", "partitions"), ("name", "names"), ("accounts", "accounts"), ("qos", "qos"), ("licenses", "licenses")):
+    for name in ("partitions", "name", "accounts", "qos", "licenses"):
         if name in o:
-            setattr(chosen, field, frozenset(words(o[name])))
+            setattr(chosen, "names" if name == "name" else name, frozenset(words(o[name])))
     if "reservation" in o:
         chosen.reservation = o["reservation"]
     chosen.hidden = "all" in o or "jobs" in o

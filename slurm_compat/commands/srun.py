@@ -13,6 +13,7 @@ from slurm_compat.grammar import Invalid
 from slurm_compat.request import Asked
 from slurm_compat.submission import (
     HET,
+    arbitrary_hosts,
     asked_of,
     clusters,
     exit_error,
@@ -29,7 +30,7 @@ _STEP_ONLY = ("stdin", "stdout", "stderr", "open_mode")  # of the step, not of t
 
 
 async def run(call: Call, client: Client, api: Api) -> int:
-    return await guarded(call, client, lambda: _run(call, client, api), "Unable to allocate resources: ")
+    return await guarded(call, client, lambda: _run(call, client, api))
 
 
 async def _run(call: Call, client: Client, api: Api) -> int:
@@ -69,12 +70,12 @@ async def _step(call: Call, client: Client, api: Api, number: int) -> int:
     if why:
         await say(client, "srun", "error", why)
         await say(client, "srun", "info", "Check SLURM_JOB_ID environment variable. Expired or invalid job %d" % number)
-        return exit_error(call, 1)
+        return exit_error(call)
     try:
         return await api.session(call, client, number, {})
     except Refused as refused:
         await say(client, "srun", "error", "Unable to create step for job %d: %s" % (number, messages.sentence(refused)))
-        return exit_error(call, 1)
+        return exit_error(call)
 
 
 async def _alone(call: Call, client: Client, api: Api, asked: Asked, command: list[str]) -> int:
@@ -88,6 +89,7 @@ async def _alone(call: Call, client: Client, api: Api, asked: Asked, command: li
     if not command:
         raise Invalid("No command given to execute.", 1, "fatal")
     await host_files(asked, client)
+    await arbitrary_hosts(asked, client)
     asked.check()
     for name in _STEP_ONLY:
         asked.fields.pop(name, None)
@@ -108,6 +110,7 @@ async def _alone(call: Call, client: Client, api: Api, asked: Asked, command: li
     except Over as over:
         return over.code
     finally:
+        await allocation.signals.close()
         await allocation.release(*_as_status(code))
 
 

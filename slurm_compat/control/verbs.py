@@ -12,6 +12,7 @@ from slurm_compat.jobrefs import JobRef
 
 INVALID_ID = "Invalid job id specified"
 INCOMPLETE = "incomplete"
+_OVER = "Job/step already completing or completed"
 _NAMES = ("jobname", "name")
 
 
@@ -102,11 +103,11 @@ async def suspend(session: Session, word: str, args: list[str]) -> None:
             return  # it is already; Slurm says nothing
         await session.api.suspend(ref.target(), True)
 
-    await _each(session, args, act)
+    await _each(session, args, act, {Code.JOB_FINISHED: _OVER})
 
 
 async def resume(session: Session, word: str, args: list[str]) -> None:
-    await _each(session, args, lambda ref: session.api.suspend(ref.target(), False), {Code.DISABLED: "Job is not suspended"})
+    await _each(session, args, lambda ref: session.api.suspend(ref.target(), False), {Code.DISABLED: "Job is not suspended", Code.JOB_FINISHED: _OVER})
 
 
 async def top(session: Session, word: str, args: list[str]) -> None:

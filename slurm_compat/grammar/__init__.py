@@ -8,12 +8,13 @@ class Invalid(ValueError):
     """A value that Slurm refuses.
 
     `lines`: what Slurm prints, in order, each a pair (kind, text): "error" and "fatal" lines begin with "COMMAND: error: " and
-    "COMMAND: fatal: ", "info" with "COMMAND: ", "raw" with nothing. `code`: the exit code.
+    "COMMAND: fatal: ", "info" with "COMMAND: ", "raw" with nothing. `code`: the exit code; `fixed`: SLURM_EXIT_ERROR does not change it.
     """
 
-    def __init__(self, text, code=255, kind="error", before=(), out=""):
+    def __init__(self, text, code=255, kind="error", before=(), out="", fixed=False):
         self.lines = tuple(before) + (((kind, text),) if text else ())
         self.code = code
+        self.fixed = fixed or code != 1 or kind == "fatal"
         self.out = out  # for standard output (help texts)
         super().__init__(text)
 

@@ -20,7 +20,7 @@ def parse(text):
     plain = plain.strip("[]")
     if not plain and percent:
         return (0,), limit
-    found = set()
+    found: set = set()
     for part in plain.split(","):
         if not part:
             continue

@@ -41,7 +41,9 @@ def _one(part):
 
 def _job(kind, text):
     match = _JOB.match(text)
-    number = int(match.group(1)) & 0xFFFFFFFF if match else 0
+    if match is None:
+        raise BadDependency(text)
+    number = int(match.group(1)) & 0xFFFFFFFF
     if not number or (match.group(3) is not None and not int(match.group(3))):
         raise BadDependency(text)
     task = int(match.group(2)) if match.group(2) not in (None, "*") else None

@@ -65,7 +65,7 @@ def _rest(rest):
     number = count(first)
     if number is not None:
         return None, number
-    if first[0].isdigit():  # "1x"
+    if first[0].isdecimal():  # "1x"
         raise BadTres(rest)
     return first, 1
 
@@ -85,7 +85,7 @@ def parse_gpus(text):
         else:
             number, kind = count(first), None
             if number is None:
-                if not first or (first[0].isdigit()):
+                if not first or (first[0].isdecimal()):
                     raise bad_gres()
                 number, kind = 1, first
         if number:

@@ -15,7 +15,7 @@ def int32(value):
 
 
 def _refuse(text, what):
-    return Invalid('Invalid numeric value "%s" for %s.' % (text, what), 1)
+    return Invalid('Invalid numeric value "%s" for %s.' % (text, what), 1, fixed=True)
 
 
 def positive(text, what):
@@ -73,7 +73,7 @@ def nodes(text):
 
 def sockets(text):
     """--extra-node-info=S[:C[:T]] → (sockets, cores, threads), None for "*" or what is not given. Raises Invalid."""
-    result = [None, None, None]
+    result: list = [None, None, None]
     if text:
         for place, part in enumerate(text.split(":")[:3]):
             name = ("first", "second", "third")[place]

@@ -18,6 +18,7 @@ _ISO = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _AMPM = re.compile(r"[ \t]*([aApP])\.?[mM]\.?")
 _DATE = re.compile(r"([0-9]{1,2})([/.])([0-9]{1,2})(?:[/.]([0-9]{2}))?")
+_LEAD = re.compile(r"[0-9]{1,2}")
 _DIGITS = re.compile(r"([0-9]{2})([0-9]{2})([0-9]{2})?")
 _NOON = {"noon": (12, 0, 0), "midnight": (0, 0, 0), "fika": (15, 0, 0)}
 
@@ -39,10 +40,11 @@ def parse(text, option, now, local=time.localtime, mktime=time.mktime):
 
 def _parse(text, now, local, mktime):
     today = local(now)
-    clock = date = None
+    clock: tuple = ()
+    date: tuple = ()
     at = 0
     while at < len(text):
-        space = _SPACE.match(text, at) or (re.compile("T").match(text, at) if date and clock is None else None)
+        space = _SPACE.match(text, at) or (re.compile("T").match(text, at) if date and not clock else None)
         if space:
             at = space.end()
             continue
@@ -50,13 +52,13 @@ def _parse(text, now, local, mktime):
             if clock or date:
                 raise _Bad(at)
             return _now(text, at + 3, now)
-        if text[at].isdigit():
+        if text[at] in "0123456789":
             at, clock, date = _digits(text, at, clock, date, today)
         else:
             at, clock, date = _word(text, at, clock, date, today)
-    if clock is None and date is None:
+    if not clock and not date:
         raise _Bad(0)
-    if date is None:
+    if not date:
         moment = mktime((today.tm_year, today.tm_mon, today.tm_mday, *clock, 0, 0, -1))
         if moment < now:
             moment = mktime((today.tm_year, today.tm_mon, today.tm_mday + 1, *clock, 0, 0, -1))
@@ -102,6 +104,12 @@ def _word(text, at, clock, date, today):
     raise _Bad(at)
 
 
+def _lead(text, at):
+    """The one or two digits at `at`."""
+    match = _LEAD.match(text, at)
+    return match.group() if match else ""
+
+
 def _digits(text, at, clock, date, today):
     iso = _ISO.match(text, at)
     if iso:
@@ -112,34 +120,34 @@ def _digits(text, at, clock, date, today):
             raise _Bad(at + 8)
         return iso.end(), clock, (year, month, day)
     time_of_day = _CLOCK.match(text, at)
-    if time_of_day or (clock is None and date and not _DATE.match(text, at)):
+    if time_of_day or (not clock and date and not _DATE.match(text, at)):
         return _clock(text, at, time_of_day, clock, date)
     match = _DATE.match(text, at) or _DIGITS.match(text, at)
-    lead = re.compile("[0-9]{1,2}").match(text, at)
-    month = int(lead.group())
+    lead = _lead(text, at)
+    month = int(lead)
     if not 1 <= month <= 12 or date:
-        raise _Bad(at - 1 if month == 0 and len(lead.group()) == 1 else at)
+        raise _Bad(at - 1 if lead == "0" else at)
     if not match:
-        raise _Bad(lead.end())
+        raise _Bad(at + len(lead))
     groups = match.groups()
-    day, year = int(groups[2] if len(groups) == 4 else groups[1]), groups[-1]
+    day, short_year = int(groups[2] if len(groups) == 4 else groups[1]), groups[-1]
     if not 1 <= day <= 31:
         raise _Bad(match.start(3 if len(groups) == 4 else 2))
-    if year is not None:
-        return match.end(), clock, (2000 + int(year), month, day)
+    if short_year is not None:
+        return match.end(), clock, (2000 + int(short_year), month, day)
     passed = (month, day) < (today.tm_mon, today.tm_mday)
     return match.end(), clock, (today.tm_year + passed, month, day)
 
 
 def _clock(text, at, match, clock, date):
-    hour_digits = re.compile("[0-9]{1,2}").match(text, at)
+    lead = _lead(text, at)
     if clock:
         raise _Bad(at)
-    hour = int(hour_digits.group())
+    hour = int(lead)
     if hour > 23:
         raise _Bad(at)
     if not match:
-        raise _Bad(hour_digits.end())
+        raise _Bad(at + len(lead))
     minute, second = int(match.group(2)), int(match.group(3) or 0)
     if minute > 59:
         raise _Bad(match.start(2))

@@ -51,7 +51,7 @@ MAIL_ALL = ("INVALID_DEPEND", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT")
 
 def mail_types(text):
     """--mail-type → tuple of MAIL_TYPES in their order; () for NONE. A list may hold unknown words if one is known. Raises Invalid."""
-    chosen = set()
+    chosen: set = set()
     for word in text.split(","):
         word = word.upper()
         if word == "NONE":

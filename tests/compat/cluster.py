@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 from sbroker.model import Dependency, DepItem, Gres, Job, JobSpec, Node, NodeShare, Partition, Step
 from sbroker.states import JobState, NodeState, Reason
+from slurm_compat.hostlist import expand
 
 ENV = {"TZ": "UTC"}
 CONFIG = SimpleNamespace(cluster="oracle", imitate="22.05")
@@ -25,8 +26,14 @@ NOW = at("09:22:30")
 class FakeView:
     """A `View` over plain mappings."""
 
-    def __init__(self, jobs: Iterable[Job] = (), steps: Iterable[Step] = (), nodes: Iterable[Node] = (), partitions: Iterable[Partition] = (),
-                 estimates: dict[int, float] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        jobs: Iterable[Job] = (),
+        steps: Iterable[Step] = (),
+        nodes: Iterable[Node] = (),
+        partitions: Iterable[Partition] = (),
+        plans: dict[int, tuple[float, str]] | None = None,
+    ) -> None:
         self.jobs = {job.id: job for job in jobs}
         self.runs: dict = {}
         self.steps: dict[int, dict[int, Step]] = {}
@@ -34,7 +41,7 @@ class FakeView:
             self.steps.setdefault(step.job, {})[step.step] = step
         self.nodes = {node.name: node for node in nodes}
         self.partitions = {part.name: part for part in partitions}
-        self.estimates = estimates or {}
+        self.plans = plans or {}  # job → when and where the last pass means to start it
 
     def array(self, array_id: int) -> list[Job]:
         found = [job for job in self.jobs.values() if job.array_id == array_id]
@@ -56,7 +63,11 @@ class FakeView:
         return sum(s.cpus for s in shares), sum(s.mem for s in shares), gres
 
     def estimate(self, job: int) -> float | None:
-        return self.estimates.get(job)
+        return self.plans[job][0] if job in self.plans else None
+
+    def planned(self, job: int | None = None) -> frozenset[str]:
+        found = self.plans.values() if job is None else [self.plans[job]] if job in self.plans else []
+        return frozenset(name for _, nodes in found for name in expand(nodes))
 
 
 def node(number: int, **fields: object) -> Node:
@@ -77,12 +88,17 @@ PARTITIONS = (
 )
 
 
+PRIORITIES = {790: 4294901100, 791: 4294901099, 792: 4294901098, 793: 4294901097, 794: 4294901096, 796: 4294901095, 797: 4294901094,
+              798: 4294901093, 799: 4294901092, 800: 4294901094, 801: 4294901094}  # fmt: skip
+
+
 def job(number: int, name: str = "wrap", *, priority: int | None = None, spec: dict | None = None, **fields: object) -> Job:
     """A job of alice's, pending unless it has nodes."""
     asked = {"name": name, "work_dir": "/home/alice/w", "stdout": "/dev/null", "submit_host": "localhost", "sid": 2506, **(spec or {})}
     values: dict = {
-        "id": number, "user": "alice", "uid": ALICE, "gid": ALICE, "group": "alice", "account": "lab", "qos": "normal", "partition": "debug",
-        "priority": 4294901890 - number if priority is None else priority, "submit_time": at("09:22:27"), "last_eval": at("09:22:27"),
+        "id": number, "user": "alice", "uid": ALICE, "gid": ALICE, "group": "alice", "account": "lab", "qos": "normal",
+        "partition": "debug",
+        "priority": PRIORITIES.get(number, 1) if priority is None else priority, "submit_time": at("09:22:27"), "last_eval": at("09:22:27"),
     }  # fmt: skip
     return Job(spec=JobSpec(**asked), **{**values, **fields})
 
@@ -101,7 +117,8 @@ def queue() -> list[Job]:
     return [
         running(790, "run", (NodeShare(node="node1", cpus=3, mem=3000), NodeShare(node="node2", cpus=1, mem=1000)), "09:22:26",
                 time_limit=1800, submit_time=at("09:22:26"), spec={"nodes_min": 2, "nodes_max": 2, "ntasks": 4, "comment": "hi"}),
-        running(791, "gpujob", shares("node3", cpus=2, mem=2048, gpu=(0, 1)), "09:22:26", partition="gpu", time_limit=3600, submit_time=at("09:22:26"),
+        running(791, "gpujob", shares("node3", cpus=2, mem=2048, gpu=(0, 1)), "09:22:26", partition="gpu", time_limit=3600,
+                submit_time=at("09:22:26"),
                 spec={"partitions": ("gpu",), "cpus_per_task": 2, "mem_per_node": 2048, "gres": (Gres(name="gpu", count=2),)}),
         job(792, "fill", reason=Reason.RESOURCES, time_limit=3600, spec={"nodes_min": 4, "nodes_max": 4, "exclusive": "node"}),
         job(793, "prio", reason=Reason.PRIORITY, time_limit=3600, spec={"ntasks": 30}),
@@ -111,8 +128,8 @@ def queue() -> list[Job]:
         job(797, "arr", reason=Reason.ARRAY_TASK_LIMIT, array_pending=tuple(range(3, 11)), spec={"array_limit": 2, "ntasks": 1}, **array),
         job(798, "averyveryverylongjobname", account="other", reason=Reason.PRIORITY, spec={"nodelist": ("node1",), "exclusive": "node"}),
         job(799, "limit", reason=Reason.PARTITION_TIME_LIMIT, partition="gpu", time_limit=259200, spec={"partitions": ("gpu",)}),
-        running(800, "arr", shares("node1"), "09:22:28", priority=4294901093, array_task=1, spec={"array_limit": 2}, **array),
-        running(801, "arr", shares("node1"), "09:22:28", priority=4294901093, array_task=2, spec={"array_limit": 2}, **array),
+        running(800, "arr", shares("node1"), "09:22:28", array_task=1, spec={"array_limit": 2}, **array),
+        running(801, "arr", shares("node1"), "09:22:28", array_task=2, spec={"array_limit": 2}, **array),
     ]  # fmt: skip
 
 
@@ -122,8 +139,11 @@ def steps() -> list[Step]:
     return [*batch, Step(job=790, run=0, step=0, name="sleep", nodes=("node1", "node2"), ntasks=4, cpus=4, start_time=at("09:22:26"))]
 
 
+PLANS = {792: (at("10:22:26"), "node[1-4]"), 793: (at("11:22:00"), "node[1-4]"), 798: (at("12:22:00"), "node1")}
+
+
 def busy() -> FakeView:
-    return FakeView(queue(), steps(), NODES, PARTITIONS, {792: at("10:22:26"), 793: at("11:22:00")})
+    return FakeView(queue(), steps(), NODES, PARTITIONS, PLANS)
 
 
 def idle() -> FakeView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -160,6 +161,11 @@ class User:
 
     async def stdin(self) -> bytes:
         return self._stdin.encode()
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        *whole, rest = self._stdin.encode().split(b"\n")
+        for line in [*whole, rest] if rest else whole:
+            yield line
 
     async def read(self, path: str, limit: int = 64 << 20) -> bytes:
         if path not in self.files:

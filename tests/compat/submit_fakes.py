@@ -31,8 +31,11 @@ class FakeClient:
         self.pending_signals: asyncio.Queue[int] = asyncio.Queue()
         self.release = asyncio.Event()  # a spawned command runs until this is set
         self.release.set()
+        self.left = asyncio.Event()  # the user went away
+        self.began, self.spoke = asyncio.Event(), asyncio.Event()  # a command was spawned; something was printed
 
     async def out(self, data, fd=1):
+        self.spoke.set()
         self.texts[fd] += data if isinstance(data, str) else data.decode()
 
     async def read(self, path, limit=64 << 20):
@@ -49,6 +52,7 @@ class FakeClient:
 
     async def spawn(self, argv, env):
         self.spawned.append((argv, dict(env)))
+        self.began.set()
         status = self.exits.pop(0)
         if isinstance(status, OSError):
             raise status
@@ -67,7 +71,7 @@ class FakeClient:
             yield await self.pending_signals.get()
 
     async def gone(self):
-        await asyncio.Event().wait()
+        await self.left.wait()
 
 
 class FakeApi:
@@ -130,7 +134,8 @@ class FakeApi:
         node = {"node": "node1", "address": "127.0.0.1", "cpus": 1, "cpu_ids": "0", "mem": 1000, "gres": {}, "node_cpus": 8, "sockets": 2,
                 "cores_per_socket": 4, "threads_per_core": 1, "features": []}
         return {"cluster": "oracle", "imitate": "22.05", "job": job, "run": 0, "restart_count": 0, "kind": "alloc", "name": "interactive",
-                "head": "node1", "submit_host": "login", "array": None, "user": user, "spec": json.loads(msgspec.json.encode(self.specs[-1])),
+                "head": "node1", "submit_host": "login", "array": None, "user": user,
+                "spec": json.loads(msgspec.json.encode(self.specs[-1])),
                 "partition": "debug", "account": "lab", "qos": "normal", "reservation": None, "time_limit": -1, "nodes": [node],
                 "batch_host": "node1", "settings": {}}
 

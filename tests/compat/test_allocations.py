@@ -36,7 +36,8 @@ class Case:
 def run(case):
     words = shlex.split(case.line)
     call = call_of(words[0], words[1:], case.env)
-    client, api = FakeClient(case.files, exits=case.exits), FakeApi(call, refuse=refusal(case.refused) if case.refused else None, **case.api)
+    client = FakeClient(case.files, exits=case.exits)
+    api = FakeApi(call, refuse=refusal(case.refused) if case.refused else None, **case.api)
     for signum in case.signals:
         client.pending_signals.put_nowait(signum)
     code = asyncio.run(MODULES[words[0]].run(call, client, api))
@@ -65,7 +66,8 @@ CASES = [
          api=WAITS, signals=(signal.SIGTERM,)),
     Case("salloc --begin=now+2 true", "salloc: Pending job allocation 7\nsalloc: job 7 queued and waiting for resources\n"
          "salloc: job 7 has been allocated resources\n" + GRANTED + GIVEN_BACK, api=STARTS),
-    Case("srun --begin=now+2 hostname", "srun: job 7 queued and waiting for resources\nsrun: job 7 has been allocated resources\n", api=STARTS),
+    Case("srun --begin=now+2 hostname", "srun: job 7 queued and waiting for resources\nsrun: job 7 has been allocated resources\n",
+         api=STARTS),
     Case("srun -H -t1 hostname", "srun: Job is in held state, pending scheduler release\nsrun: job 7 queued and waiting for resources\n"
          "srun: Job has been cancelled\nsrun: error: Unable to allocate resources: Job/step already completing or completed\n", 1,
          api={"start": False, "reason": Reason.HELD_USER, "moves": [CANCELLED]}),
@@ -73,19 +75,23 @@ CASES = [
          "salloc: job 7 queued and waiting for resources\nsalloc: Job allocation 7 has been revoked.\nsalloc: Job has been cancelled\n"
          "salloc: error: Job submit/allocate failed: Job/step already completing or completed\n", 1,
          api={"start": False, "reason": Reason.HELD_USER, "moves": [CANCELLED]}),
-    Case("salloc -I -n33 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 1, api=WAITS),
+    Case("salloc -I -n33 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 1,
+         api=WAITS),
     Case("srun -I -N99 true", "srun: error: Unable to allocate resources: %s\n" % BUSY, 1, api=WAITS),
     Case("srun -I -n1 true", "srun: error: Unable to allocate resources: Immediate execution impossible, insufficient priority\n", 1,
          api={"start": False, "reason": Reason.PRIORITY}),
-    Case("salloc -I -N99 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 43, api=WAITS,
-         env={"SLURM_EXIT_IMMEDIATE": "43"}),
+    Case("salloc -I -N99 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 42,
+         api=WAITS, env={"SLURM_EXIT_ERROR": "42"}),
+    Case("srun -t abc true", "srun: error: Invalid --time specification\n", 255, env={"SLURM_EXIT_ERROR": "42"}),
+    Case("srun -n abc true", 'srun: error: Invalid numeric value "abc" for --ntasks.\n', 1, env={"SLURM_EXIT_ERROR": "42"}),
     Case("salloc --mem=1T true", "salloc: error: Memory specification can not be satisfied\nsalloc: Job allocation 1 has been revoked.\n"
          "salloc: error: Job submit/allocate failed: Requested node configuration is not available\n", 1, refused="MEMORY"),
     Case("srun --mem=1T true", "srun: error: Memory specification can not be satisfied\n"
          "srun: error: Unable to allocate resources: Requested node configuration is not available\n", 1, refused="MEMORY"),
     Case("srun --gres=gpu:99 true", "srun: error: Unable to allocate resources: Requested node configuration is not available\n", 1,
          refused="NODE_CONFIG"),
-    Case("salloc -C nosuch true", "salloc: error: Job submit/allocate failed: Invalid feature specification\n", 1, refused="INVALID_FEATURE"),
+    Case("salloc -C nosuch true", "salloc: error: Job submit/allocate failed: Invalid feature specification\n", 1,
+         refused="INVALID_FEATURE"),
     Case("srun -p nosuch hostname", "srun: error: invalid partition specified: nosuch\n"
          "srun: error: Unable to allocate resources: Invalid partition name specified\n", 1, refused="INVALID_PARTITION nosuch"),
     Case("srun", "srun: fatal: No command given to execute.\n", 1),
@@ -96,13 +102,16 @@ CASES = [
     Case("srun -n abc hostname", 'srun: error: Invalid numeric value "abc" for --ntasks.\n', 1),
     Case("srun -r1 -N1 hostname", "srun: fatal: --relative option invalid for job allocation request\n", 1),
     Case("srun -N2 -n1 hostname", "srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1\n"),
-    Case("srun --test-only -N2 hostname", "srun: Job 7 to start at 2026-11-24T09:24:12 using 2 processors on nodes node[1-2] in partition debug\n"),
+    Case("srun --test-only -N2 hostname",
+         "srun: Job 7 to start at 2026-11-24T09:24:12 using 2 processors on nodes node[1-2] in partition debug\n"),
     Case("srun --jobid=999999 hostname", "srun: error: Unable to confirm allocation for job 999999: Invalid job id specified\n"
          "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 999999\n", 1),
     Case("srun hostname", "srun: error: Unable to confirm allocation for job 999999: Invalid job id specified\n"
          "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 999999\n", 1, env={"SLURM_JOB_ID": "999999"}),
     Case("srun -V", out="slurm 22.05.8\n"),
     Case("salloc -V", out="slurm 22.05.8\n"),
+    Case("srun -n5 true", "srun: error: Too few NodeNames in Slurm Hostfile\nsrun: error: Failure getting NodeNames from hostfile\n", 1,
+         env={"SLURM_HOSTFILE": "hosts"}, files={"hosts": b"node2\nnode1\nnode2\n"}),
     Case("srun a : b", 'srun: error: heterogeneous jobs (components separated by ":") are not supported\n', 1),
     Case("salloc -n1 : -n1 true", 'salloc: error: heterogeneous jobs (components separated by ":") are not supported\n', 1),
     Case("salloc -D /nosuch pwd", "salloc: error: chdir(/nosuch): No such file or directory\n", 1),
@@ -128,6 +137,12 @@ def test_srun_makes_a_job_of_its_own_and_ends_it_with_the_step():
     assert (api.specs[0].kind, api.specs[0].name, api.specs[0].command, api.specs[0].ntasks) == ("alloc", "sleep", "/bin/sleep", 2)
     assert [job for job, _ in api.sessions] == [7]
     assert api.done == [("finish", 7, 3, 0)]
+
+
+def test_a_host_file_says_where_the_tasks_of_srun_go():
+    _code, _client, api = run(Case("srun true", env={"SLURM_HOSTFILE": "hosts"}, files={"hosts": b"node2\nnode1\nnode2\n"}))
+    spec = api.specs[0]
+    assert (spec.nodelist, spec.ntasks, spec.distribution) == (("node2", "node1"), 3, "arbitrary")
 
 
 def test_srun_killed_by_a_signal_ends_its_job_with_that_signal():
@@ -157,7 +172,10 @@ def _revoked(line, ttys=()):
     return asyncio.run(play())
 
 
-@pytest.mark.parametrize(("line", "ttys", "signum"), [("salloc -K sleep 9", (), signal.SIGTERM), ("salloc -K9 sleep 9", (), 9), ("salloc", (0, 1), 1)])
+KILLS = [("salloc -K sleep 9", (), signal.SIGTERM), ("salloc -K9 sleep 9", (), 9), ("salloc", (0, 1), 1)]
+
+
+@pytest.mark.parametrize(("line", "ttys", "signum"), KILLS)
 def test_a_revoked_allocation_is_told_and_the_command_signalled(line, ttys, signum):
     client, _api, code = _revoked(line, ttys)
     assert client.texts[2] == GRANTED + "salloc: Job allocation 7 has been revoked.\n"
@@ -172,8 +190,7 @@ def test_hangup_ends_salloc_at_once():
         client.release.clear()
         api = FakeApi(call)
         task = asyncio.ensure_future(salloc.run(call, client, api))
-        while not client.spawned:
-            await asyncio.sleep(0)
+        await client.began.wait()
         client.pending_signals.put_nowait(signal.SIGHUP)
         return client, api, await task
 
@@ -182,14 +199,15 @@ def test_hangup_ends_salloc_at_once():
     assert api.done == [("finish", 7, 0, 1)]
 
 
-def test_an_allocation_is_given_back_when_its_user_goes_away():
+@pytest.mark.parametrize("name", ["srun", "salloc"])
+@pytest.mark.parametrize("how", [lambda task, _client: task.cancel(), lambda _task, client: client.left.set()], ids=["cancelled", "gone"])
+def test_an_allocation_is_given_back_when_its_user_goes_away(name, how):
     async def play():
-        call = call_of("srun", ["true"])
+        call = call_of(name, ["true"])
         client, api = FakeClient(), FakeApi(call, start=False)
-        task = asyncio.ensure_future(srun.run(call, client, api))
-        while not client.texts[2]:
-            await asyncio.sleep(0)
-        task.cancel()
+        task = asyncio.ensure_future(MODULES[name].run(call, client, api))
+        await client.spoke.wait()
+        how(task, client)
         await asyncio.gather(task, return_exceptions=True)
         return api
 

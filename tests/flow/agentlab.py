@@ -44,6 +44,21 @@ class Lab:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             self.process.wait()
+        while self._kill_what_is_left():
+            continue
+
+    def _kill_what_is_left(self):
+        """Supervisors go on without an agent, and so do their tasks: both are known by the folder. The number that was there."""
+        found, folder = 0, os.fsencode(self.folder)
+        for path in Path("/proc").iterdir():
+            try:
+                of_agent = folder in (path / "cmdline").read_bytes().split(b"\0")
+                if of_agent or b"SBROKER_SOCKET=" + folder + b"/" in (path / "environ").read_bytes():
+                    os.kill(int(path.name), signal.SIGKILL)
+                    found += 1
+            except (OSError, ValueError):
+                continue  # not a process, or gone
+        return found
 
     # --- the connection
 

@@ -47,6 +47,8 @@ class Cluster:
 
     def end(self, job=1):
         ended = self.head.wait("ended", job)["data"]
+        for lab in self.labs[1:]:  # as the broker does when the head has ended
+            lab.order("end", job, why="exit", uid=None)
         for lab in self.labs:
             lab.wait("empty", job)
         return ended

@@ -58,7 +58,7 @@ def test_a_cut_connection_loses_no_report(lab):
     (lab.folder.parent / "go").touch()
     lab.connect()
     lab.wait("empty")
-    assert lab.kinds() == ["held", "started", "ended", "empty"]
+    assert lab.kinds() == ["held", "started", "step_start", "step_end", "ended", "empty"]
 
 
 def test_reports_the_broker_did_not_acknowledge_come_again_from_a_new_agent(lab):
@@ -70,11 +70,11 @@ def test_reports_the_broker_did_not_acknowledge_come_again_from_a_new_agent(lab)
     restart(lab)
     assert states(lab) == {(1, 0): "ACTIVE"}  # for a broker that has not heard of its end it is not over
     lab.wait("empty")
-    assert lab.kinds() == ["held", "started", "ended", "empty"]
+    assert lab.kinds() == ["held", "started", "step_start", "step_end", "ended", "empty"]
     lab.settle()
     restart(lab)
     assert states(lab) == {}
-    assert lab.kinds() == ["held", "started", "ended", "empty"]
+    assert lab.kinds() == ["held", "started", "step_start", "step_end", "ended", "empty"]
 
 
 def test_a_killed_supervisor_means_lost_and_nothing_goes_on(lab):
@@ -82,7 +82,7 @@ def test_a_killed_supervisor_means_lost_and_nothing_goes_on(lab):
     wait_for(lambda: lab.output() == "ready\n")
     lab.kill_supervisor()
     lab.wait("empty")
-    assert lab.kinds() == ["held", "started", "lost", "empty"]
+    assert lab.kinds() == ["held", "started", "step_start", "lost", "empty"]
     assert all(gone(pid) for pid in (lab.folder.parent / "pids").read_text().split())
 
 
@@ -95,7 +95,7 @@ def test_a_supervisor_killed_while_the_agent_is_away_is_lost_too(lab):
     wait_for(lambda: gone(pid))
     lab.start()
     lab.wait("empty")
-    assert lab.kinds() == ["held", "started", "lost", "empty"]
+    assert lab.kinds() == ["held", "started", "step_start", "lost", "empty"]
     assert all(gone(pid) for pid in (lab.folder.parent / "pids").read_text().split())
 
 

@@ -44,7 +44,7 @@ def test_the_other_node_is_started_by_the_head_and_empty_after_it(labs):
     (head.folder.parent / "go").touch()
     head.wait("empty")
     other.wait("empty")
-    assert head.kinds() == ["held", "started", "ended", "empty"]
+    assert head.kinds() == ["held", "started", "step_start", "step_end", "ended", "empty"]
     assert other.kinds() == ["held", "empty"]
 
 

@@ -1,6 +1,7 @@
 """What only root's agent does: become the user, keep users apart, give a virtual node its own name."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -99,7 +100,7 @@ def test_files_are_opened_as_the_user(lab):
 def test_a_user_who_kills_the_supervisor_loses_the_run_and_nothing_is_left(lab):
     lab.run("setsid sleep 1000 & kill -9 -1", **users_job(lab))
     lab.wait("empty")
-    assert lab.kinds() == ["held", "started", "lost", "empty"]
+    assert lab.kinds() == ["held", "started", "step_start", "lost", "empty"]
 
 
 def test_a_run_survives_roots_agent(lab):
@@ -125,3 +126,45 @@ def test_a_virtual_node_has_its_own_name_and_knows_the_others(lab):
     assert output(lab) == "node1\n127.0.0.12 node2\n"
     assert Path("/etc/hosts").read_text() == before
     assert os.uname().nodename != "node1"
+
+
+def test_a_supervisor_never_serves_another_user(lab):
+    lab.run("exit 0", **users_job(lab))
+    lab.wait("empty")
+    lab.settle()
+    (lab.folder.parent / "home").chmod(0o777)
+    lab.run("id -u", job=2, **users_job(lab, OTHER))
+    lab.wait("empty", 2)
+    assert output(lab, 2) == f"{OTHER}\n"
+    assert lab.supervisor(1) != lab.supervisor(2)
+
+
+def fill(fd):
+    while True:
+        os.write(fd, b"x" * 4096)
+
+
+def test_a_full_disk_still_takes_endings_and_no_new_run(lab):
+    place = lab.folder.parent / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], check=True)
+    small = Lab(place / "agent")
+    small.folder.mkdir()
+    try:
+        small.start()
+        small.run("while [ ! -e go ]; do sleep 0.05; done; exit 3", spec={"stdout": "/dev/null"})
+        filler = os.open(str(place / "filler"), os.O_CREAT | os.O_WRONLY)
+        with pytest.raises(OSError, match="No space"):
+            fill(filler)
+        os.close(filler)
+        os.symlink("/", place / "go")  # a link needs no block
+        assert small.wait("ended")["data"]["code"] == 3
+        small.wait("empty")
+        small.prepare("exit 0", 2)
+        assert re.search("full|No space", small.wait("refused", 2)["data"]["error"])
+        (place / "filler").unlink()
+        small.run("exit 0", 3, spec={"stdout": "/dev/null"})
+        small.wait("empty", 3)
+    finally:
+        small.stop()
+        subprocess.run(["umount", "-l", str(place)], check=True)

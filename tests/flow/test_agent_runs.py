@@ -12,7 +12,7 @@ def test_a_script_runs_and_nothing_is_left(lab):
     lab.run('echo "$JOB.$RUN on $NODE"; echo err >&2; exit 3')
     ended = lab.wait("ended")["data"]
     lab.wait("empty")
-    assert lab.kinds() == ["held", "started", "ended", "empty"]
+    assert lab.kinds() == ["held", "started", "step_start", "step_end", "ended", "empty"]
     assert (ended["code"], ended["signal"], ended["why"]) == (3, 0, "exit")
     assert lab.output() == "1.0 on node1\nerr\n"
     assert (lab.folder / "runs" / "1.0").stat().st_mode & 0o777 == 0o700
@@ -98,7 +98,7 @@ def test_an_end_is_ordered_politely_then_enforced(lab):
     lab.wait("empty", 1)
     lab.wait("empty", 2)
     assert (first["code"], first["why"], second["signal"], second["why"]) == (7, "cancel", 9, "cancel")
-    assert lab.kinds(1) == ["held", "started", "ending", "ended", "empty"]
+    assert lab.kinds(1) == ["held", "started", "step_start", "ending", "step_end", "ended", "empty"]
     assert lab.output(1) == "ready\n<job_cancelled job=1 node=node1 why=cancel>\nT\n"
 
 

@@ -230,3 +230,22 @@ def test_acknowledged_ops_are_forgotten(one):
         code = remote.take(remote.ops + 1)
         remote.say(wire.ACK, remote.ops.to_bytes(8, "big"))
     assert (code, len(remote.out)) == (0, 12_000_000)
+
+
+def test_the_program_goes_first(tmp_path):
+    cluster = Cluster(tmp_path, ("node1", "node2"))
+    try:
+        cluster.allocate()
+        (tmp_path / "prog").write_text("#!/bin/sh\necho $0\n")
+        (tmp_path / "prog").chmod(0o755)
+        (tmp_path / "there").mkdir()
+        out, err, code = cluster.ask("-n2", f"--bcast={tmp_path}/there/", "./prog")
+        assert (sorted(out.splitlines()), err, code) == ([f"{tmp_path}/there/slurm_bcast_1.0_node{n}" for n in (1, 2)], "", 0)
+        assert cluster.ask("-n1", f"--bcast={tmp_path}/copy", "./prog") == (
+            f"{tmp_path}/copy\n",
+            "srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1\n",
+            0,
+        )
+        assert cluster.ask("-n2", "--bcast=/nosuch/x", "./prog")[2] == 1
+    finally:
+        cluster.stop()

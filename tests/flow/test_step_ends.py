@@ -180,9 +180,14 @@ def test_refusals(one):
 
 
 def test_multi_prog(one):
-    (one.folder / "mp.conf").write_text("# comment\n0 echo t%t o%o\n1,3 echo t%t o%o \\\n  more\n* echo rest 'a b'\n")
+    (one.folder / "mp.conf").write_text("# comment\n0 echo t%t o%o \"a  b\" %% x\n1,3 echo t%t o%o \\\n  more\n* echo rest 'a  b'\n")
     out, err, code = one.ask("-n4", "-l", "--multi-prog", "mp.conf", "--extra")
-    assert sorted(out.splitlines()) == ["0: t0 o0 --extra", "1: t1 o0 more --extra", "2: rest a b --extra", "3: t3 o1 more --extra"]
+    assert sorted(out.splitlines()) == [
+        '0: t0 o0 "a b"  x --extra',
+        "1: t1 o0 more --extra",
+        "2: rest a  b --extra",
+        "3: t3 o1 more --extra",
+    ]
     assert (err, code) == ("", 0)
 
 

@@ -22,7 +22,7 @@ def test_a_step_in_a_batch_script(one):
     out = one.run("srun -n2 -l sh -c 'echo hi from $SLURM_PROCID of $SLURM_NTASKS'; srun -n1 sh -c 'exit 3'; echo rc=$?")
     lines = sorted(out.splitlines())
     assert lines == ["0: hi from 0 of 2", "1: hi from 1 of 2", "rc=3", "srun: error: node1: task 0: Exited with exit code 3"]
-    kinds = [kind for kind in one.head.kinds() if kind.startswith("step")]
+    kinds = [report["kind"] for report in one.head.reports if report["data"].get("step", -1) >= 0]
     assert kinds == ["step_start", "step_end"] * 2
 
 

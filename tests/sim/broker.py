@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 OPS: dict[type, str] = {
-    fx.Prepare: "prepare", fx.Start: "start", fx.Revoke: "revoke", fx.End: "end", fx.Freeze: "freeze", fx.Adjust: "adjust", fx.Forget: "forget",
+    fx.Prepare: "prepare",
+    fx.Start: "start",
+    fx.Revoke: "revoke",
+    fx.End: "end",
+    fx.Freeze: "freeze",
+    fx.Adjust: "adjust",
+    fx.Forget: "forget",
     fx.Signal: "signal",
 }
 
@@ -83,7 +89,12 @@ class Broker:
             if job is None or job.run != effect.run or not job.nodes:
                 return
             seconds, code = (job.spec.comment or "1 0").split()
-            header["info"] = {"head": job.nodes[0].node, "nodes": [share.node for share in job.nodes], "seconds": float(seconds), "code": int(code)}
+            header["info"] = {
+                "head": job.nodes[0].node,
+                "nodes": [share.node for share in job.nodes],
+                "seconds": float(seconds),
+                "code": int(code),
+            }
         if isinstance(effect, fx.End):
             header["why"] = effect.why
         wire.send("agent", header)
@@ -98,7 +109,7 @@ class Broker:
 
     def connect(self, name: str) -> None:
         node = self.world.nodes[name]
-        if not self.alive or name in self.wires and self.wires[name].open:
+        if not self.alive or (name in self.wires and self.wires[name].open):
             return
         if node.agent is None or self.world.unreachable(name):
             self.clock.soon(lambda: self.connect(name), 2.0)
@@ -141,8 +152,11 @@ class Broker:
             self.world.incarnations[name] = header["incarnation"]
             self.decide(Hello(node=name, incarnation=header["incarnation"], boot_id=header["boot_id"], live=live))
         elif op == "report":
-            report = Report(node=name, incarnation=self.world.incarnations[name],
-                            **{key: header[key] for key in ("seq", "kind", "job", "run", "time", "data")})
+            report = Report(
+                node=name,
+                incarnation=self.world.incarnations[name],
+                **{key: header[key] for key in ("seq", "kind", "job", "run", "time", "data")},
+            )
             self.decide(Reports(reports=(report,)), lambda _: wire.send("agent", {"op": "ack", "seq": report.seq}))
 
     # --- requests

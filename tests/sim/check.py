@@ -38,7 +38,7 @@ def decision(world: World, state: State, event: Any, decided: Decision) -> None:
 
 def new_run(world: World, state: State, run: Any, decided: Decision) -> None:
     """Invariant 1, by the record and by what is really there."""
-    parts = dict(state.parts.get(run.job, {}))
+    parts = dict(state.parts.get(run.job, {}).items())
     for change in decided.changes:
         if isinstance(change, Put) and change.table == "part" and change.value.job == run.job:
             parts[change.key[1], change.key[2]] = change.value
@@ -91,12 +91,26 @@ def state(world: World, current: State) -> None:
 
 def same(left: State, right: State) -> None:
     """A state that grew and the same rows loaded afresh have the same indexes."""
-    for name in ("jobs", "all_runs", "parts", "nodes", "partitions", "seen", "counters", "array_live", "array_active", "due_of", "requests"):
+    for name in (
+        "jobs",
+        "all_runs",
+        "parts",
+        "nodes",
+        "partitions",
+        "seen",
+        "counters",
+        "array_live",
+        "array_active",
+        "due_of",
+        "requests",
+    ):
         require(getattr(left, name) == getattr(right, name), "after a load differs:", name, getattr(left, name), getattr(right, name))
     for name in ("users", "arrays", "names", "dependents", "delayed"):
         ours, theirs = ({key: set(value or ()) for key, value in getattr(each, name).items()} for each in (left, right))
         require(ours == theirs, "after a load differs:", name, ours, theirs)
-    require({k: (v.entries, v.odd) for k, v in left.shapes.items()} == {k: (v.entries, v.odd) for k, v in right.shapes.items()}, "queues differ")
+    require(
+        {k: (v.entries, v.odd) for k, v in left.shapes.items()} == {k: (v.entries, v.odd) for k, v in right.shapes.items()}, "queues differ"
+    )
     for name in left.nodes:
         ours_use, theirs_use = left.use.get(name, usage.EMPTY), right.use.get(name, usage.EMPTY)
         require(ours_use == theirs_use, "usage differs", ours_use, theirs_use)
@@ -113,6 +127,8 @@ def end(world: World) -> None:
         job = current.jobs.get(job_id) or world.disk.ended.get(job_id)
         require(job is not None, "an accepted job is lost", request, job_id)
     for job in [*current.jobs.values(), *world.disk.ended.values()]:
+        if job.request_id:
+            require(world.accepted.get(job.request_id) == job.id, "a request made more than one job", job)
         require(not lives(job) or waits_for_ever(current, job), "a job did not come to its end", job, current.runs.get(job.id))
         outcome(world, job)
     for name, node in world.nodes.items():

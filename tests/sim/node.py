@@ -210,7 +210,7 @@ class Agent:
         for key, directory in sorted(self.node.runs.items()):
             if directory.state == "HELD":
                 found.append([key[0], key[1], "HELD"])
-            elif key in telling or directory.state == "ACTIVE" and key not in self.over or key in self.node.supervisors:
+            elif key in telling or (directory.state == "ACTIVE" and key not in self.over) or key in self.node.supervisors:
                 found.append([key[0], key[1], "ACTIVE"])
         return found
 
@@ -237,9 +237,8 @@ class SimNode:
 
     def crash_agent(self) -> None:
         if self.agent is not None:
-            wire, self.agent = self.agent.wire, None
-            if wire is not None:
-                wire.cut()
+            self.agent = None
+            self.world.cut_wires(self.name)
             self.clock.soon(self.start_agent, 2.0)
 
     def reboot(self) -> None:
@@ -247,10 +246,8 @@ class SimNode:
         for supervisor in list(self.supervisors.values()):
             supervisor.alive = False
         self.supervisors.clear()
-        wire = self.agent.wire if self.agent is not None else None
         self.agent = None
-        if wire is not None:
-            wire.cut()
+        self.world.cut_wires(self.name)
         self.boots += 1
         self.boot = "boot-%s-%d" % (self.name, self.boots)
         self.clock.soon(self.start_agent, 5.0)
@@ -275,7 +272,7 @@ class SimNode:
                 agent.report("refused", key, {"error": "the run is not held here"})
             elif directory.state == "HELD":
                 (supervisor or self.fork(key)).start()
-        elif op == "revoke" or op == "end" and (directory is None or directory.state in ("HELD", "REVOKED")):
+        elif op == "revoke" or (op == "end" and (directory is None or directory.state in ("HELD", "REVOKED"))):
             self.revoke(agent, key)
         elif op == "end" and supervisor is not None:
             supervisor.end(header["why"])
@@ -315,9 +312,17 @@ class SimNode:
         word = directory.word or []
         for number, kind, time, data in word:
             agent.report(kind, key, data, number, time)
-        if not any(entry[1] == "empty" for entry in word):
-            self.world.cleared(key, self.name)
-            if not word:
-                agent.report("lost", key)
-            agent.report("empty", key)
+        if any(entry[1] == "empty" for entry in word):
+            agent.over.add(key)
+            return
+        if not word:
+            agent.report("lost", key)
+        self.clock.soon(lambda: self.clear(agent, key), 1.0)
+
+    def clear(self, agent: Agent, key: Key) -> None:
+        """What the dead supervisor left is killed at last."""
+        if self.agent is not agent or key not in self.runs:
+            return
+        self.world.cleared(key, self.name)
+        agent.report("empty", key)
         agent.over.add(key)

@@ -23,7 +23,7 @@ class World:
         self.seed, self.clock = seed, Clock(seed)
         self.disk = Disk(self.clock)
         self.trouble = trouble  # 0: nothing goes wrong
-        self.settings: dict[str, Any] = {"lost_after": 20, "min_job_age": 100_000}
+        self.settings: dict[str, Any] = {"lost_after": 8, "min_job_age": 100_000}
         self.config_nodes = tuple(Node(name="n%d" % index, site="sim", cpus=4, memory=4000) for index in range(nodes))
         names = tuple(node.name for node in self.config_nodes)
         self.config_partitions = (Partition(name="main", default=True, nodes=names, def_mem_per_cpu=500),)
@@ -88,7 +88,10 @@ class World:
 
     def some_job(self, name: str) -> JobSpec:
         rng = self.clock.rng
-        fields: dict[str, Any] = {"name": rng.choice([name, name, "same"]), "comment": "%.2f %d" % (rng.random() * 8, rng.choice([0, 0, 0, 3]))}
+        fields: dict[str, Any] = {
+            "name": rng.choice([name, name, "same"]),
+            "comment": "%.2f %d" % (rng.random() * rng.choice([3, 8, 30]), rng.choice([0, 0, 0, 3])),
+        }
         kind = rng.randrange(6)
         if kind == 0:
             fields.update(ntasks=rng.randint(2, 6), nodes_min=2, nodes_max=2)
@@ -151,7 +154,9 @@ class World:
             return
         for _ in range(int(self.clock.rng.random() * 8 * self.trouble)):
             at = self.clock.rng.random() * 55
-            self.clock.later(at, self.clock.rng.choice([self.cut_a_wire, self.lose_a_node, self.reboot_a_node, self.take_over, self.kill_a_supervisor]))
+            self.clock.later(
+                at, self.clock.rng.choice([self.cut_a_wire, self.lose_a_node, self.reboot_a_node, self.take_over, self.kill_a_supervisor])
+            )
 
     @property
     def _calm(self) -> bool:
@@ -180,19 +185,20 @@ class World:
         if living:
             self.clock.rng.choice(living).kill()
 
-    def cut_a_wire(self) -> None:
-        name = self.clock.rng.choice(sorted(self.nodes))
+    def cut_wires(self, name: str) -> None:
+        """All connections to this node, greeted or not."""
         for other, wire in self.wires:
             if other == name:
                 wire.cut()
+
+    def cut_a_wire(self) -> None:
+        self.cut_wires(self.clock.rng.choice(sorted(self.nodes)))
 
     def lose_a_node(self) -> None:
         """Nobody reaches it for a while, perhaps for longer than `lost_after`."""
         name = self.clock.rng.choice(sorted(self.nodes))
         self.cut_off[name] = self.clock.now + self.clock.rng.random() * 60
-        for other, wire in self.wires:
-            if other == name:
-                wire.cut()
+        self.cut_wires(name)
 
     def reboot_a_node(self) -> None:
         name = self.clock.rng.choice(sorted(self.nodes))
@@ -243,7 +249,13 @@ def brief(state: Any, job: Any) -> str:
     """A job in one line, for the message of a broken seed."""
     run, parts = state.runs.get(job.id), state.parts.get(job.id, {})
     return "%d %s%s %s held=%r deps=%s begin=%s run=%s parts=%s" % (
-        job.id, job.state.value, "+CG" if job.completing else "", job.reason.value, job.held,
-        [(item.kind, item.job) for item in job.deps_left.items] if job.deps_left else None, job.begin,
-        (run.run, run.state.value, run.head) if run else None, {"%d@%s" % key: part.state.value for key, part in parts.items()},
+        job.id,
+        job.state.value,
+        "+CG" if job.completing else "",
+        job.reason.value,
+        job.held,
+        [(item.kind, item.job) for item in job.deps_left.items] if job.deps_left else None,
+        job.begin,
+        (run.run, run.state.value, run.head) if run else None,
+        {"%d@%s" % key: part.state.value for key, part in parts.items()},
     )

@@ -211,9 +211,10 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "config.yaml:3: sites.y: its node n2 is also a node of the site x",
         ),
         (
-            "sites:\n  x: {provider: local, nodes: n_1}",
-            "config.yaml:2: sites.x.nodes: 'n_1' cannot be the name of a node: letters, digits and dashes",
+            "sites:\n  x: {provider: local, nodes: -n1}",
+            "config.yaml:2: sites.x.nodes: '-n1' cannot be the name of a node: letters, digits, dot, dash, underscore",
         ),
+        ("accounts: {lab: {budget: lots}}", "config.yaml:1: accounts.lab.budget: 'lots' is not a budget: write 5000 USD/month"),
         (
             "rules: [{path: /x, sites: [a]}]",
             "config.yaml:1: rules: this release cannot bind data to sites yet, and does not run jobs as if it did",

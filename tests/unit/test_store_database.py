@@ -1,5 +1,6 @@
 """Where a database may be, who made it, and how its tables come to be those of this release."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 
 from sbroker.core.effects import Put
 from sbroker.errors import StoreError
-from sbroker.store import Store, database, migrate, place, schema
+from sbroker.store import Store, compiling, database, migrate, place, statements
 
 NEXT = """
 revision = "0002"
@@ -45,7 +46,7 @@ def open_and_close(path):
 
 def columns(path):
     """Every table's columns and indexes as SQLite sees them."""
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db:
         names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
         layout = {name: db.execute('PRAGMA table_info("%s")' % name).fetchall() for name in names}
         indexes = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name").fetchall()
@@ -56,17 +57,21 @@ def columns(path):
 def test_migrations_lead_to_the_same_tables_as_the_metadata(path, tmp_path):
     open_and_close(path)
     other = str(tmp_path / "other.db")
-    engine = database.connect(other)
-    migrate.upgrade(engine, "nothing")
-    engine.dispose()
+    found = database.connect(other)
+    migrate.upgrade(found, "nothing", database.REVISIONS[-1])
+    found.close()
     assert columns(path) == columns(other)
 
 
-def test_a_fresh_database_needs_no_alembic(path):
-    code = (
-        "import sys; from sbroker.store import Store; from sbroker.clock import SystemClock\nStore.open(%r, SystemClock()).close()\n" % path
-    )
-    code += "assert not [name for name in sys.modules if name.startswith('alembic')]"
+def test_what_is_compiled_beforehand_is_what_the_tables_say():
+    """If this fails: ``python -m sbroker.store.compiling`` (and a migration, if the tables have changed)."""
+    assert statements.of("sqlite") == compiling.compile_all("sqlite")
+
+
+def test_a_fresh_database_needs_neither_alembic_nor_sqlalchemy(path):
+    code = "import sys; from sbroker.store import Store; from sbroker.clock import SystemClock\n"
+    code += "store = Store.open(%r, SystemClock()); store.load(); store.close()\n" % path
+    code += "assert not [name for name in sys.modules if name.startswith(('alembic', 'sqlalchemy'))]"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=os.getcwd())
 
 
@@ -77,10 +82,9 @@ def with_next(tmp_path, monkeypatch, statement="pass"):
     (scripts / "env.py").write_text((migrate.SCRIPTS / "env.py").read_text())
     (scripts / "versions" / "0001.py").write_text((migrate.SCRIPTS / "versions" / "0001_first.py").read_text())
     (scripts / "versions" / "0002.py").write_text(NEXT % statement)
-    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
-    monkeypatch.setattr(schema, "HEAD", "0002")
+    monkeypatch.setattr(database, "REVISIONS", ("0001", "0002"))
     upgrade = migrate.upgrade
-    monkeypatch.setattr(migrate, "upgrade", lambda engine, found: upgrade(engine, found, head="0002", scripts=scripts))
+    monkeypatch.setattr(migrate, "upgrade", lambda found, revision, head: upgrade(found, revision, head, scripts=scripts))
 
 
 def test_an_older_database_is_backed_up_and_migrated(path, tmp_path, monkeypatch):
@@ -145,11 +149,14 @@ def test_nobody_else_can_read_it(path):
     store.load()
     store.write([Put("counter", "job", 5)])
     store.flush()
+    store.write([Put("counter", "job", 6)])  # the reserve is made after a commit, and before the next
+    store.flush()
     folder = os.path.dirname(path)
     assert {name: os.stat(os.path.join(folder, name)).st_mode & 0o077 for name in os.listdir(folder)} == {
         "sbroker.db": 0,
         "sbroker.db-wal": 0,
         "sbroker.db-shm": 0,
+        "sbroker.db-reserve": 0,
     }
     store.close()
 

@@ -1,18 +1,20 @@
 """What a crash or a full disk leaves: a prefix of what was written, and everything that was called durable."""
 
+import os
 import random
 import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
-import sqlalchemy
 
 from sbroker.core.effects import Put
 from sbroker.errors import StoreError
 from sbroker.model import Job, JobSpec
-from sbroker.store import Store
+from sbroker.store import Store, database
+from sbroker.store.reserve import Reserve
 
 
 class Clock:
@@ -28,7 +30,8 @@ import os, sys
 from sbroker.clock import SystemClock
 from sbroker.core.effects import Put
 from sbroker.model import Job, JobSpec
-from sbroker.store import Store
+from sbroker.store import Store, database
+from sbroker.store.reserve import Reserve
 
 store = Store.open(sys.argv[1], SystemClock())
 count = {row.key: row.value for row in store.load() if row.table == "counter"}.get("n", 0)
@@ -87,26 +90,27 @@ def watched(tmp_path):
     made.store.close()
 
 
-def full(engine, pages):
-    """Let the database have so many pages at most: what SQLite does then is what it does on a full disk."""
+@pytest.fixture
+def full(watched, monkeypatch):
+    """`full(pages)`: from now on the database has so many pages at most, and SQLite does what it does on a full disk. None: no end."""
+    pragmas = database.PRAGMAS
 
-    def limit(connection, record):
-        connection.execute("PRAGMA max_page_count = %d" % pages)
+    def limit(pages):
+        monkeypatch.setattr(database, "PRAGMAS", pragmas if pages is None else (*pragmas, "PRAGMA max_page_count = %d" % pages))
+        watched.store._database.close()
 
-    engine.dispose()
-    sqlalchemy.event.listen(engine, "connect", limit)
-    return lambda: (sqlalchemy.event.remove(engine, "connect", limit), engine.dispose())
+    return limit
 
 
 def big(number):
     return Put("job", number, Job(id=number, user="u", uid=1, gid=1, spec=JobSpec(name="j%d" % number, comment="x" * 100_000)))
 
 
-def test_a_full_disk_loses_only_what_it_says(watched):
+def test_a_full_disk_loses_only_what_it_says(watched, full):
     store = watched.store
     store.write([Put("counter", "n", 1)])
     store.flush()
-    empty = full(store._engine, 60)
+    full(60)
     numbers = [store.write([Put("counter", "n", 2), big(1)])]
     numbers += [number for number in (_try(store, [big(job)]) for job in range(2, 40)) if number]
     assert watched.failed.wait(60)
@@ -119,7 +123,7 @@ def test_a_full_disk_loses_only_what_it_says(watched):
     kept = store.load()
     assert {row.key for row in kept if row.table == "job"} == set(range(1, store.durable))
     # Still full: small changes fit, another big one fails again and tells its own number.
-    empty()
+    full(None)
     number = store.write([big(number) for number in range(100, 110)])
     store.flush()
     assert store.durable == number
@@ -134,31 +138,68 @@ def _try(store, changes):
         return None
 
 
-def test_failing_again_and_again(watched):
+def test_endings_are_recorded_while_the_disk_is_full(watched, monkeypatch):
+    """The reserve is given back, so that the next commits have room; and taken again when there is more."""
+    store, reserve = watched.store, watched.store._writer.reserve
+    store.write([Put("counter", "n", 1)])
+    store.write([Put("counter", "n", 2)])
+    store.flush()
+    store.close()
+    assert os.stat(reserve._path).st_size == Reserve(reserve._path)._size
+    again = Watched(store._database.where)
+    again.store.write([Put("counter", "n", 3)])
+    again.store.flush()
+    monkeypatch.setattr(database, "PRAGMAS", (*database.PRAGMAS, "PRAGMA max_page_count = 40"))
+    again.store._database.close()
+    again.store.write([big(number) for number in range(1, 20)])
+    assert again.failed.wait(60)
+    again.store.load()
+    assert again.store.full
+    assert not os.path.exists(reserve._path)
+    again.store.write([Put("counter", "n", 4)])
+    again.store.flush()
+    assert again.store.durable == 3
+    again.store.close()
+
+
+@pytest.mark.parametrize(("room", "kept"), [(10 << 20, False), (20 << 20, True)])
+def test_a_reserve_is_taken_only_where_it_is_not_missed(tmp_path, monkeypatch, room, kept):
+    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_bavail=room, f_frsize=1))
+    reserve = Reserve(str(tmp_path / "reserve"))
+    reserve.keep(100.0)
+    assert reserve.kept is kept
+    reserve.give_up()
+    reserve.keep(105.0)
+    assert not reserve.kept
+    reserve.keep(111.0)
+    assert reserve.kept is kept
+
+
+def test_failing_again_and_again(watched, full):
     """Endings must get through as soon as there is room: each load makes the store writable again."""
     store = watched.store
-    empty = full(store._engine, 40)
+    full(40)
     for _ in range(3):
         watched.failed.clear()
         store.write([big(number) for number in range(1, 20)])
         assert watched.failed.wait(60)
         assert store.load() == []
     assert [first for first, _, _ in watched.failures] == [1, 2, 3]
-    empty()
+    full(None)
     store.write([Put("counter", "n", 1)])
     store.flush()
     assert store.durable == 4
 
 
-def test_what_failed_can_be_written_later(watched):
+def test_what_failed_can_be_written_later(watched, full):
     """The ledger forgets what a failed commit had in it: specifications and scripts are not thought to be stored."""
     store = watched.store
-    empty = full(store._engine, 40)
+    full(40)
     job = Job(id=1, user="u", uid=1, gid=1, spec=JobSpec(name="j", script_hash="s"))
     store.write([Put("job", 1, job), *(big(number) for number in range(2, 20))], {"s": b"script"})
     assert watched.failed.wait(60)
     store.load()
-    empty()
+    full(None)
     store.write([Put("job", 1, job)], {"s": b"script"})
     store.flush()
     assert store.load() == [Put("job", 1, job)]

@@ -64,7 +64,7 @@ def upgrade() -> None:
     )
     op.create_index("job_array", "job", ["array_id"])
     op.create_index("job_end", "job", ["end_time"])
-    op.create_index("job_live", "job", ["id"], sqlite_where=sa.text("live"), postgresql_where=sa.text("live"))
+    op.create_index("job_live", "job", ["id"], sqlite_where=sa.text("live = 1"), postgresql_where=sa.text("live"))
     op.create_index("job_record", "job", ["record"], unique=True)
     op.create_table(
         "machine",

@@ -1,0 +1,172 @@
+"""Silence, fencing, reboots, and what an agent that comes back is told."""
+
+from __future__ import annotations
+
+from sbroker.core.effects import End, Prepare, Revoke, Start
+from sbroker.core.events import Configure, Fence, Silent, UpdateNode
+from sbroker.core.explain import explain
+from sbroker.core.state import State
+from sbroker.states import JobState, NodeState, PartState, Reason, RunState
+from tests.unit.core_cluster import ROOT, Cluster, machines, partitions
+
+
+def silence(cluster: Cluster, node: str) -> None:
+    cluster.now += 300
+    cluster.do(Silent(node=node, seconds=300))
+
+
+def test_a_short_silence_means_nothing() -> None:
+    cluster = Cluster()
+    cluster.begin(cluster.submit())
+    cluster.do(Silent(node="node1", seconds=299))
+    assert cluster.state.nodes["node1"].state is NodeState.IDLE
+    assert cluster.job(1).state is JobState.RUNNING
+
+
+def test_a_job_of_a_silent_node_waits_until_it_is_fenced() -> None:
+    cluster = Cluster()
+    job = cluster.submit()
+    cluster.begin(job)
+    silence(cluster, "node1")
+    record = cluster.job(job)
+    assert cluster.state.nodes["node1"].state is NodeState.DOWN
+    assert (record.state, record.completing, record.reason) == (JobState.PENDING, True, Reason.WAITING_FENCE)
+    assert record.reason_text == "waiting until node1 is fenced"
+    assert cluster.state.node_used("node1")[0] == 1
+    cluster.do(Fence(node="node1", proof="boot id changed"))
+    record = cluster.job(job)
+    assert (record.state, record.run, record.nodes[0].node) == (JobState.RUNNING, 1, "node2")
+    assert cluster.state.all_runs[job, 0].state is RunState.LOST
+    assert cluster.state.parts[job][0, "node1"].state is PartState.FENCED
+
+
+def test_a_job_that_may_not_be_requeued_fails() -> None:
+    cluster = Cluster()
+    job = cluster.submit(requeue=False)
+    cluster.begin(job)
+    silence(cluster, "node1")
+    assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.NODE_FAIL, True)
+    cluster.do(Fence(node="node1", proof="gone"))
+    assert not cluster.job(job).completing
+
+
+def test_a_node_that_comes_back_ends_what_was_given_up() -> None:
+    cluster = Cluster()
+    job = cluster.submit()
+    cluster.begin(job)
+    silence(cluster, "node1")
+    effects = cluster.hello("node1", (job, 0, "ACTIVE")).effects
+    assert End(job=job, run=0, node="node1", why="node_fail") in effects
+    assert cluster.state.nodes["node1"].state is NodeState.IDLE
+    cluster.report("node1", "ended", job, 0, code=0, signal=15, why="node_fail")
+    cluster.report("node1", "empty", job, 0)
+    assert (cluster.job(job).state, cluster.job(job).run) == (JobState.RUNNING, 1)
+
+
+def test_orders_are_repeated_when_an_agent_says_hello() -> None:
+    cluster = Cluster()
+    job = cluster.submit(nodes_min=2, nodes_max=2)
+    assert Prepare(job=job, run=0, node="node1") in cluster.hello("node1").effects
+    cluster.report("node1", "held", job)
+    cluster.report("node2", "held", job)
+    assert Start(job=job, run=0, node="node1") in cluster.hello("node1", (job, 0, "HELD")).effects
+    assert not [effect for effect in cluster.hello("node2", (job, 0, "HELD")).effects if isinstance(effect, Start)]
+    cluster.cancel(job)
+    assert End(job=job, run=0, node="node2", why="cancel", uid=1001) in cluster.hello("node2", (job, 0, "ACTIVE")).effects
+
+
+def test_strangers_are_ended() -> None:
+    cluster = Cluster()
+    effects = cluster.hello("node1", (7, 0, "HELD"), (8, 1, "ACTIVE")).effects
+    assert Revoke(job=7, run=0, node="node1") in effects
+    assert End(job=8, run=1, node="node1", why="node_fail") in effects
+
+
+def test_a_new_boot_with_a_new_folder_is_a_fence() -> None:
+    cluster = Cluster()
+    job = cluster.submit(requeue=False)
+    cluster.begin(job)
+    cluster.hello("node1", boot="other")
+    assert cluster.job(job).state is JobState.RUNNING  # the folder is the same: the agent will tell
+    cluster.hello("node1", boot="third", folder="new")
+    assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.NODE_FAIL, False)
+
+
+def test_a_lost_supervisor_is_never_tried_under_the_same_run() -> None:
+    cluster = Cluster()
+    job = cluster.submit()
+    cluster.begin(job)
+    cluster.report("node1", "lost", job)
+    assert cluster.state.runs[job].state is RunState.LOST
+    assert cluster.job(job).completing
+    cluster.report("node1", "empty", job, 0)
+    assert (cluster.job(job).state, cluster.job(job).run, cluster.job(job).restarts) == (JobState.RUNNING, 1, 1)
+
+
+def test_a_launch_that_is_refused_holds_the_job() -> None:
+    cluster = Cluster()
+    job = cluster.submit(nodes_min=2, nodes_max=2)
+    effects = cluster.report("node2", "refused", job, error="no such user").effects
+    assert Revoke(job=job, run=0, node="node1") in effects
+    cluster.report("node1", "empty", job, 0)
+    record = cluster.job(job)
+    assert (record.state, record.reason, record.completing) == (JobState.PENDING, Reason.LAUNCH_FAILED_HELD, False)
+    assert "no such user" in record.reason_text
+    cluster.hold(job, "", ROOT)
+    assert cluster.job(job).state is JobState.RUNNING
+    assert cluster.job(job).restarts == 0
+
+
+def test_an_operator_takes_a_node_down_and_up() -> None:
+    cluster = Cluster()
+    job = cluster.submit()
+    cluster.begin(job)
+    effects = cluster.do(UpdateNode(node="node1", who=ROOT, state="down", reason="broken")).effects
+    assert End(job=job, run=0, node="node1", why="node_fail") in effects
+    cluster.hello("node1", (job, 0, "ACTIVE"))
+    assert cluster.state.nodes["node1"].state is NodeState.DOWN  # an operator's word stands
+    cluster.do(UpdateNode(node="node1", who=ROOT, state="resume"))
+    assert (cluster.state.nodes["node1"].state, cluster.state.nodes["node1"].reason) == (NodeState.IDLE, "")
+
+
+def test_nodes_that_are_not_configured_any_more_go_when_they_are_empty() -> None:
+    cluster = Cluster()
+    job = cluster.submit()
+    rest = tuple(node for node in machines() if node.name != "node1")
+    cluster.do(Configure(nodes=rest, partitions=partitions()))
+    assert cluster.state.nodes["node1"].drain
+    cluster.finish(job)
+    cluster.do(Configure(nodes=rest, partitions=partitions()))
+    assert "node1" not in cluster.state.nodes
+
+
+def test_explanations_are_sentences() -> None:
+    cluster = Cluster()
+    cluster.submit(nodes_min=4, nodes_max=4, exclusive="node", time_limit=1800)
+    job = cluster.job(cluster.submit(constraint="cpu", ntasks=2))
+    said = explain(cluster.state, job, cluster.now)
+    assert "node[1-2]: in use by job 1." in said
+    assert "node[3-4]: has not the features cpu." in said
+    assert any(sentence.startswith("It is expected to start at") for sentence in said)
+    job = cluster.job(cluster.submit(partitions=("gpu",), time_limit=3 * 86400))
+    assert explain(cluster.state, job, cluster.now) == ["Not in partition gpu: the job's time limit is over the partition's."]
+
+
+def test_a_state_is_what_its_rows_are() -> None:
+    from sbroker.core.effects import Put
+
+    cluster = Cluster()
+    first = cluster.submit(ntasks=8)
+    cluster.submit(array="1-9", array_tasks=tuple(range(1, 10)), ntasks=8)
+    cluster.begin(first)
+    rows = [Put("job", key, job) for key, job in cluster.state.jobs.items()]
+    rows += [Put("run", key, run) for key, run in cluster.state.all_runs.items()]
+    rows += [Put("part", (job, *key), part) for job, parts in cluster.state.parts.items() for key, part in parts.items()]
+    rows += [Put("node", key, node) for key, node in cluster.state.nodes.items()]
+    rows += [Put("partition", key, partition) for key, partition in cluster.state.partitions.items()]
+    again = State.load(rows, cluster.state.settings)
+    assert again.jobs == cluster.state.jobs
+    assert again.runs == cluster.state.runs
+    assert again.use == cluster.state.use
+    assert again.array_active == cluster.state.array_active
+    assert again.dues == cluster.state.dues
