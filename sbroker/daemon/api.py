@@ -13,7 +13,7 @@ from sbroker.agent import wire
 from sbroker.api import Call, HistoryQuery, Placement, Record, Target
 from sbroker.core import events
 from sbroker.daemon.calls import Connection
-from sbroker.errors import Code, Refused
+from sbroker.errors import Code, Refused, StoreError
 from sbroker.model import Exit, Job, JobSpec
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class BrokerApi:
 
     async def submit(self, spec: JobSpec, script: bytes | None, environ: bytes) -> Job:
         launcher = self._daemon.launcher
+        if self._daemon.broker.store.full:
+            raise StoreError("the disk of the broker's database is full: nothing new is accepted until there is room; running jobs go on")
         blobs = {launcher.remember(environ): environ}
         spec = msgspec.structs.replace(spec, environ_hash=next(iter(blobs)))
         if script is not None:
@@ -143,12 +145,6 @@ class BrokerApi:
     def status(self) -> dict[str, Any]:
         """For `sbroker status`."""
         return self._daemon.status()
-
-    async def shut_down(self, retire: bool) -> None:
-        """For `sbroker down`: by the broker's own user or an operator."""
-        if not self.caller.operator and self.caller.uid != os.getuid():
-            raise Refused(Code.ACCESS_DENIED, "the broker is not yours to stop")
-        await self._daemon.shut_down(retire)
 
     # ---- sessions
 
