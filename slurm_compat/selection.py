@@ -104,14 +104,14 @@ def _by_id(view: View, ids: list[tuple[int, int | None]]) -> Iterable[tuple[Job,
             tasks.setdefault(number, set()).add(task)
     found: dict[int, tuple[Job, frozenset[int] | None]] = {}
     for number in whole:
-        for job in view.array(number) or filter(None, [view.jobs.get(number)]):
-            found[job.id] = (job, None)
+        for record in view.array(number) or filter(None, [view.jobs.get(number)]):
+            found[record.id] = (record, None)
     for number, wanted in tasks.items():
-        for job in view.array(number):
-            if job.array_task in wanted:
-                found[job.id] = (job, None)
-            elif wanted.intersection(job.array_pending) and job.id not in found:
-                found[job.id] = (job, frozenset(wanted))
+        for record in view.array(number):
+            if record.array_task in wanted:
+                found[record.id] = (record, None)
+            elif wanted.intersection(record.array_pending) and record.id not in found:
+                found[record.id] = (record, frozenset(wanted))
     reverse = len(whole) == 1 and not tasks  # a single id is answered in the order in which its records were made
     return sorted(found.values(), key=lambda pair: -pair[0].id if reverse else pair[0].id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import grp
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -17,7 +17,7 @@ from sbroker.errors import BrokenOff, Code, Refused, StoreError
 from sbroker.model import Exit, Job, JobSpec
 
 if TYPE_CHECKING:
-    from sbroker.daemon.main import Daemon
+    from sbroker.daemon.daemon import Daemon
 
 LINK_WAIT = 60.0  # seconds that a session waits for its node to be heard again
 
@@ -69,7 +69,7 @@ class BrokerApi:
             spec = msgspec.structs.replace(spec, script_hash=digest)
         spec = await self._daemon.hook(spec, self.caller)
         decision = await self._daemon.broker.do(events.Submit(spec=spec, who=self.who(), request_id=self.caller.id), blobs)
-        return self.view.jobs[decision.answer[0]]
+        return self.view.jobs[cast("list[int]", decision.answer)[0]]
 
     async def test(self, spec: JobSpec) -> Placement:
         spec = await self._daemon.hook(spec, self.caller)
@@ -172,7 +172,8 @@ class BrokerApi:
         pump = asyncio.get_running_loop().create_task(self._pump(channel, client, arrived, end))
         gone = asyncio.get_running_loop().create_task(client.gone())
         try:
-            await asyncio.wait({end, gone}, return_when=asyncio.FIRST_COMPLETED)
+            both: list[asyncio.Future[Any]] = [end, gone]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not end.done():
                 channel.close("client")
                 raise ConnectionError("the user's side is gone")

@@ -7,8 +7,9 @@ import logging
 import os
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
