@@ -7,7 +7,10 @@ import os
 import pwd
 import signal
 
+from msgspec import structs
+
 from sbroker.api import Api, Call, Client
+from sbroker.errors import BrokenOff
 from slurm_compat import environ
 from slurm_compat.allocation import REVOKING, Allocation, Over, first_of
 from slurm_compat.grammar import Invalid
@@ -42,6 +45,8 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     no_shell = bool(asked.other.get("no_shell"))
     allocation = Allocation(call, client, api, asked)
     spec = asked.spec(name=asked.other.get("name", "no-shell" if no_shell else "interactive"), kind="alloc")
+    if no_shell:
+        spec = structs.replace(spec, extra={**spec.extra, "no-shell": ""})  # nobody has to stay for it
     try:
         await allocation.obtain(spec)
         await allocation.ready()
@@ -53,6 +58,9 @@ async def _run(call: Call, client: Client, api: Api) -> int:
         return await _serve(allocation, line.rest)
     except Over as over:
         return over.code
+    except (BrokenOff, asyncio.CancelledError):
+        allocation.number = 0  # the client comes back to its command: nothing is given back
+        raise
     finally:
         await allocation.signals.close()
         if allocation.number:
