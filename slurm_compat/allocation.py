@@ -215,7 +215,7 @@ class Allocation:
     # ---- giving it back
 
     async def release(self, code: int, signum: int = 0) -> None:
-        """End the allocation with this exit code; nothing if it has ended. Done even when the asker is being cancelled."""
+        """End the allocation with this exit code; nothing if it has ended, or if there is none."""
         if not self.number:
             return
         with contextlib.suppress(Refused):  # it has ended by itself, or was purged

@@ -199,9 +199,12 @@ def test_hangup_ends_salloc_at_once():
     assert api.done == [("finish", 7, 0, 1)]
 
 
+LEAVE = [(lambda task, _client: task.cancel(), []), (lambda _task, client: client.left.set(), [("finish", 7)])]
+
+
 @pytest.mark.parametrize("name", ["srun", "salloc"])
-@pytest.mark.parametrize("how", [lambda task, _client: task.cancel(), lambda _task, client: client.left.set()], ids=["cancelled", "gone"])
-def test_an_allocation_is_given_back_when_its_user_goes_away(name, how):
+@pytest.mark.parametrize(("how", "done"), LEAVE, ids=["broken off", "gone"])
+def test_an_allocation_is_given_back_when_its_user_goes_away_but_not_when_the_call_is_broken_off(name, how, done):
     async def play():
         call = call_of(name, ["true"])
         client, api = FakeClient(), FakeApi(call, start=False)
@@ -211,4 +214,4 @@ def test_an_allocation_is_given_back_when_its_user_goes_away(name, how):
         await asyncio.gather(task, return_exceptions=True)
         return api
 
-    assert [done[:2] for done in asyncio.run(play()).done] == [("finish", 7)]
+    assert [what[:2] for what in asyncio.run(play()).done] == done
