@@ -136,12 +136,12 @@ def cpu_time(usec: int) -> str:
 
 def _measured(text: Callable[[Row], str]) -> Text:
     """Of steps whose use was measured."""
-    return lambda row, times: text(row) if row.step is not None and row.step.usage else ""
+    return lambda row, times: text(row) if row.sampled else ""
 
 
 def _one(text: Callable[[Row], str]) -> Text:
     """Of measured steps of one task, where there is no doubt which task and node it was."""
-    return lambda row, times: text(row) if row.step is not None and row.step.usage and row.step.ntasks == 1 else ""
+    return lambda row, times: text(row) if row.sampled and row.step is not None and row.step.ntasks == 1 else ""
 
 
 def _rss(row: Row) -> str:
@@ -185,7 +185,13 @@ def _usage_in(row: Row) -> str:
 
 
 def _usage_in_of(value: Callable[[Row], str]) -> Callable[[Row], str]:
-    return lambda row: ",".join(f"{part.partition('=')[0]}={value(row)}" for part in _usage_in(row).split(","))
+    """``cpu=node1,energy=node1,…``: the node or task of each; no task is told of energy."""
+
+    def text(row: Row) -> str:
+        names = [part.partition("=")[0] for part in _usage_in(row).split(",")]
+        return ",".join(f"{name}={value(row)}" for name in names if value is not _zero or name != "energy")
+
+    return text
 
 
 def _usage_out(row: Row) -> str:
@@ -199,7 +205,7 @@ def _or_energy(text: Callable[[Row], str]) -> Text:
     def put(row: Row, times: Times) -> str:
         if row.step is None:
             return ""
-        return text(row) if row.step.usage else "energy=0"
+        return text(row) if row.sampled else "energy=0"
 
     return put
 

@@ -38,7 +38,16 @@ class Row:
 
     @property
     def started(self) -> bool:
-        return self.job.start_time is not None and (self.job.state is not JobState.PENDING or self.requeued)
+        """Whether it ever had nodes: a job that was cancelled before carries its end as its start."""
+        return self.job.start_time is not None and bool(self.job.nodes) and (self.job.state is not JobState.PENDING or self.requeued)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether its use was measured. Slurm samples once a second: of a step that was shorter it knows the CPU time alone."""
+        step = self.step
+        if step is None or not step.usage:
+            return False
+        return step.step == BATCH or (step.end_time or self.scope.now) - step.start_time >= 1
 
     @property
     def requeued(self) -> bool:
@@ -63,7 +72,8 @@ class Row:
     def state(self) -> str:
         """COMPLETED, "CANCELLED by 1001", REQUEUED, …"""
         if self.step is not None:
-            return self.step.state.value
+            oom = self.step.step == BATCH and self.record.run is not None and self.record.run.why == "oom"
+            return "CANCELLED by 0" if oom else self.step.state.value
         if self.requeued:
             why = self.record.run.why if self.record.run is not None else ""
             return "NODE_FAIL" if why == "node_fail" else "REQUEUED"
