@@ -62,6 +62,10 @@ class Refused(SbrokerError):
         self.code, self.detail, self.job = code, detail, job
 
 
+class BrokenOff(SbrokerError):
+    """The broker's part of this call ended before its answer; the client asks again, and must find everything as it is."""
+
+
 class ConfigError(SbrokerError):
     """config.yaml is wrong; the text says file, line, value and what would be right."""
 

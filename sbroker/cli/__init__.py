@@ -34,11 +34,13 @@ def up() -> None:
 
 @cli.command()
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for its end.")
-def down(timeout: float) -> None:
-    """Stop the broker. Jobs go on, and the next broker finds them."""
+@click.option("--cancel", is_flag=True, help="End all jobs first.")
+@click.option("--keep", is_flag=True, help="Leave running jobs to the next broker.")
+def down(timeout: float, cancel: bool, keep: bool) -> None:
+    """Stop the broker; refused while jobs exist, unless they are to be cancelled or kept."""
     from sbroker.cli import lifecycle
 
-    click.echo(lifecycle.down(timeout))
+    click.echo(lifecycle.down(timeout, cancel=cancel, keep=keep))
 
 
 @cli.command()
@@ -69,9 +71,10 @@ def options(front_end: FrontEndMaker, command: str | None, kind: str | None) -> 
 
 
 @cli.command()
-def status() -> None:
+@click.option("--json", "as_json", is_flag=True, help="For programs: pid, socket, store, agents.")
+def status(as_json: bool) -> None:
     """The broker's pid, and what it has."""
-    _relay("status")
+    _relay("status", *(["--json"] if as_json else []))
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -32,6 +35,8 @@ async def run(call: Call, client: Client, api: Api) -> int:
 
 async def status(api: Api, arguments: list[str]) -> str:
     """A line each: pid and release, nodes by state, jobs by state."""
+    if "--json" in arguments:
+        return json.dumps(api.status())
     view = api.view
     nodes = Counter(("drained" if node.drain else node.state.value.lower()) for node in view.nodes.values())
     jobs: Counter[str] = Counter()
@@ -49,8 +54,23 @@ async def explain(api: Api, arguments: list[str]) -> str:
     return "\n".join(await api.explain(int(number)))
 
 
+async def before_down(api: Api, arguments: list[str]) -> str:
+    """`down` asks first: refuse while jobs exist, or with "cancel" end them all and wait until nothing of them is left."""
+    if not api.caller.operator and api.caller.uid != os.getuid():
+        raise SbrokerError("this broker is not yours to stop")
+    jobs = [job.id for job in api.view.jobs.values() if not job.state.ended or job.completing]
+    if jobs and "cancel" not in arguments:
+        raise SbrokerError("%d jobs wait or run: --cancel ends them, --keep leaves running ones to the next broker" % len(jobs))
+    await api.cancel_many([job for job in jobs if not api.view.jobs[job].state.ended])
+    for number in jobs:
+        while (job := api.view.jobs.get(number)) is not None and (job.completing or not job.state.ended):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await api.changed(number, 1.0)
+    return "%d jobs were cancelled." % len(jobs) if jobs else "No jobs."
+
+
 def _counts(counts: Counter[str]) -> str:
     return ", ".join("%d %s" % (count, word) for word, count in sorted(counts.items())) or "none"
 
 
-COMMANDS: dict[str, Callable[[Api, list[str]], Answer]] = {"status": status, "explain": explain}
+COMMANDS: dict[str, Callable[[Api, list[str]], Answer]] = {"status": status, "explain": explain, "before-down": before_down}

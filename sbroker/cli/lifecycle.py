@@ -63,13 +63,19 @@ def _start(where: paths.Paths) -> str:
     raise SbrokerError("The broker (pid %d) does not answer within %d seconds; its log is %s" % (process.pid, START_WAIT, log))
 
 
-def down(timeout: float) -> str:
+def down(timeout: float, *, cancel: bool = False, keep: bool = False) -> str:
     """Stop the broker that our commands ask, and the agents of a personal one; wait for their ends. Returns sentences, a line each.
 
     Supervisors of running jobs go on by themselves; the next broker starts agents that find them.
     """
     socket = ask.whom()
     said = []
+    if not keep:
+        try:
+            if ask.relay("sbroker", ["before-down", *(["cancel"] if cancel else [])]):
+                raise SbrokerError("The broker goes on.")
+        except ask.NoBroker:
+            pass  # said below
     try:
         pid = _end(socket, timeout)
         said.append("The broker (pid %d) has ended." % pid)

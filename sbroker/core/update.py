@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sbroker.core import admit, change, dependency, finish, watch
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Adjust
-from sbroker.core.events import Configure, UpdateJob, UpdateNode, UpdatePartition, Who
+from sbroker.core.events import Configure, CreatePartition, DeletePartition, UpdateJob, UpdateNode, UpdatePartition, Who
 from sbroker.errors import Code, Refused
 from sbroker.model import INFINITE, Job, JobSpec, Node, Partition
 from sbroker.states import JobState, NodeState, Reason
@@ -160,10 +160,40 @@ def update_partition(draft: Draft, event: UpdatePartition) -> None:
         raise Refused(Code.INVALID_PARTITION, event.name)
     if not event.who.operator:
         raise Refused(Code.ACCESS_DENIED, event.name)
-    unknown = set(event.fields) - set(Partition.__struct_fields__)
+    _put_partition(draft, partition, event.fields)
+
+
+def create_partition(draft: Draft, event: CreatePartition) -> None:
+    if not event.who.operator:
+        raise Refused(Code.ACCESS_DENIED, event.name)
+    if draft.partition(event.name) is not None:
+        raise Refused(Code.POLICY, "Partition %s exists" % event.name)
+    _put_partition(draft, Partition(name=event.name), event.fields)
+
+
+def delete_partition(draft: Draft, event: DeletePartition) -> None:
+    if not event.who.operator:
+        raise Refused(Code.ACCESS_DENIED, event.name)
+    if draft.partition(event.name) is None:
+        raise Refused(Code.INVALID_PARTITION, event.name)
+    if any(job.partition == event.name and (not job.state.ended or job.completing) for job in draft.state.jobs.values()):
+        raise Refused(Code.POLICY, "Partition is in use")
+    draft.del_partition(event.name)
+
+
+def _put_partition(draft: Draft, partition: Partition, fields: dict[str, Any]) -> None:
+    """`partition` with these fields; a new default takes the place of the old one."""
+    unknown = set(fields) - set(Partition.__struct_fields__)
     if unknown:
         raise Refused(Code.INVALID_UPDATE, ", ".join(sorted(unknown)))
-    draft.put_partition(replace(partition, **event.fields))
+    for name in fields.get("nodes", ()):
+        if draft.node(name) is None:
+            raise Refused(Code.INVALID_NODE_NAME, name)
+    if fields.get("default"):
+        for other in draft.partitions():
+            if other.default and other.name != partition.name:
+                draft.put_partition(replace(other, default=False))
+    draft.put_partition(replace(partition, **fields))
 
 
 # what the configuration does not say of a node

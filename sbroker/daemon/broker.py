@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from sbroker.clock import Clock
 from sbroker.core.decide import decide
@@ -21,6 +22,8 @@ from sbroker.model import Job
 from sbroker.store.database import StaleEpoch
 
 log = logging.getLogger("sbroker.broker")
+
+RECOVERY = 1.0  # seconds between a failed commit and reading the store again
 
 
 class Broker:
@@ -52,8 +55,8 @@ class Broker:
         decision = decide(self.state, event, self.clock.now())
         changes = decision.changes
         if changes:
+            seq = self.store.write(changes, blobs or {})  # only queues; raises where memory must not run ahead
             self.state.apply(changes)
-            seq = self.store.write(changes, blobs or {})
             self._tell(changes)
         else:
             seq = self._held[-1][0] if self._held else self._durable
@@ -136,12 +139,21 @@ class Broker:
             if not future.done():
                 future.set_exception(StoreError(str(error)))
         self._waiting.clear()
-        self.state = self._load()
+        # A full disk stays full for a while: reading and greeting again at once would only go round in circles.
+        self._loop.call_later(RECOVERY, self._recover)
+
+    def _recover(self) -> None:
+        try:
+            self.state = self._load()
+        except StoreError as error:
+            log.error("the store cannot be read: %s; trying again", error)
+            self._loop.call_later(RECOVERY, self._recover)
+            return
         self._durable = self.store.durable
-        for job, futures in self._changed.items():
-            for future in futures:
-                if not future.done():
-                    future.set_result(self.state.jobs.get(job))
+        for job, watchers in self._changed.items():
+            for watcher in watchers:
+                if not watcher.done():
+                    watcher.set_result(self.state.jobs.get(job))
         self._changed.clear()
         self.reset()
         self._wake(self.clock.now() + 1)
@@ -160,6 +172,8 @@ class Broker:
         self._timer, self._wake_at = None, float("inf")
         try:
             self.apply(Tick())
+        except StoreError as error:
+            log.warning("no pass: %s", error)
         except Exception:
             log.exception("a pass failed")
             self._wake(self.clock.now() + 5)

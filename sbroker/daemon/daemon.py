@@ -58,6 +58,7 @@ class Daemon:
         settings = self.config.settings()
         self.broker = Broker(store, settings, self.clock)
         self.broker.execute, self.broker.reset = self.execute, self._greet_again
+        self.broker.stop = lambda error: self.stop_asked.set()  # another broker has the database
         await self.broker.do(_configure(self.config))
         self.server = Server(self.front_end, lambda call: BrokerApi(self, call), frozenset(self.config.operators))
         await self.server.listen(Path(self.paths.socket), 0o666 if self.shared else 0o600)
@@ -70,14 +71,6 @@ class Daemon:
             link.close()
         await self.loop.run_in_executor(None, self.broker.store.close)
         Path(self.paths.socket).unlink(missing_ok=True)
-
-    async def shut_down(self, retire: bool) -> None:
-        """End this broker; with `retire` the agents without runs end too, so that nothing of it is left running."""
-        if retire:
-            for link in self.links.values():
-                link.send({"op": "retire"})
-                await link.drain()
-        self.stop_asked.set()
 
     def reload(self) -> None:
         """SIGHUP: read the configuration again; a broken one changes nothing."""

@@ -14,10 +14,11 @@ from sbroker import __version__
 from sbroker.agent import wire
 from sbroker.core.events import Hello, Reports, Silent
 from sbroker.daemon.channels import Channel
+from sbroker.errors import StoreError
 from sbroker.model import Report
 
 if TYPE_CHECKING:
-    from sbroker.daemon.main import Daemon
+    from sbroker.daemon.daemon import Daemon
 
 log = logging.getLogger("sbroker.links")
 
@@ -77,7 +78,7 @@ class Link:
                 attempt = 0
                 try:
                     await self._converse(reader, writer)
-                except (OSError, wire.WireError, asyncio.IncompleteReadError) as error:
+                except (OSError, StoreError, wire.WireError, asyncio.IncompleteReadError) as error:
                     log.warning("node %s: link broke: %s", self.node, error)
                 except Exception:
                     log.exception("node %s: link failed", self.node)
@@ -86,7 +87,10 @@ class Link:
                     if self.ready:
                         down_since = clock.boottime()
                     self._down(writer)
-            self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since))
+            try:
+                self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since))
+            except StoreError as error:
+                log.warning("node %s: %s", self.node, error)
             await asyncio.sleep(RETRY[min(attempt, len(RETRY) - 1)])
             attempt += 1
 
@@ -171,7 +175,10 @@ class Link:
         self.daemon.keep(task)
 
     async def _ack(self, seq: int, last: int) -> None:
-        await self.daemon.broker.durable(seq)
+        try:
+            await self.daemon.broker.durable(seq)
+        except StoreError:
+            return  # not on record: the agent keeps them and sends them again
         self.send({"op": "ack", "seq": last})
 
     # ---- channels
