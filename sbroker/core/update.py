@@ -226,6 +226,8 @@ def configure(draft: Draft, event: Configure) -> None:
             if node.cpus == 1 and node.memory == 1 and old.incarnation:
                 for name in ("cpus", "sockets", "cores_per_socket", "threads_per_core", "memory", "tmp"):
                     kept[name] = getattr(old, name)
+                if not node.gres:
+                    kept["gres"] = old.gres
             kept["address"], kept["arch"] = node.address or old.address, node.arch or old.arch
             node = replace(node, **kept)
         draft.put_node(node)

@@ -11,7 +11,7 @@ from sbroker.core.draft import Draft
 from sbroker.core.effects import Adjust, End, Forget, Freeze, Prepare, Revoke, Start
 from sbroker.core.events import Fence, Hello, Reports, Silent
 from sbroker.core.state import HOLDING
-from sbroker.model import Exit, Job, Node, Part, Report, Run, Step
+from sbroker.model import Exit, Gres, Job, Node, Part, Report, Run, Step
 from sbroker.states import JobState, NodeState, PartState, Reason, RunState
 
 NO_ANSWER = "Not responding"
@@ -62,11 +62,13 @@ def _surely_gone(part: Part, event: Hello) -> bool:
 
 def _inventory(node: Node, told: dict[str, Any]) -> dict[str, Any]:
     """What the machine says of itself. The configured size stands; a node configured without one takes the machine's."""
-    fields = {key: told[key] for key in ("hostname", "arch", "os", "version", "boot_time") if told.get(key) is not None}
+    fields = {key: told[key] for key in ("hostname", "arch", "os", "version", "boot_time", "load", "free_mem") if told.get(key) is not None}
     if node.cpus == 1 and node.memory == 1:
         for key in ("cpus", "sockets", "cores_per_socket", "threads_per_core", "memory", "tmp"):
             if told.get(key):
                 fields[key] = int(told[key])
+        if told.get("gres") and not node.gres:
+            fields["gres"] = tuple(Gres(name=name, count=int(number)) for name, number in sorted(told["gres"].items()))
     return fields
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from sbroker.core.effects import End, Prepare, Revoke, Start
-from sbroker.core.events import Configure, Fence, Silent, UpdateNode
+from sbroker.core.events import Configure, Fence, Hello, Silent, UpdateNode
 from sbroker.core.explain import explain
 from sbroker.core.state import State
+from sbroker.model import Node, Partition
 from sbroker.states import JobState, NodeState, PartState, Reason, RunState
-from tests.unit.core_cluster import ROOT, Cluster, machines, partitions
+from tests.unit.core_cluster import ROOT, Cluster, gpu, machines, partitions
 
 
 def silence(cluster: Cluster, node: str) -> None:
@@ -76,6 +77,28 @@ def test_orders_are_repeated_when_an_agent_says_hello() -> None:
     assert not [effect for effect in cluster.hello("node2", (job, 0, "HELD")).effects if isinstance(effect, Start)]
     cluster.cancel(job)
     assert End(job=job, run=0, node="node2", why="cancel", uid=1001) in cluster.hello("node2", (job, 0, "ACTIVE")).effects
+
+
+def test_a_node_configured_without_a_size_takes_the_machines() -> None:
+    bare = Node(name="here", site="local")
+    cluster = Cluster((bare, *machines()), (Partition(name="debug", default=True, nodes=("here",)),))
+    told = {
+        "cpus": 12,
+        "sockets": 1,
+        "cores_per_socket": 12,
+        "threads_per_core": 1,
+        "memory": 31000,
+        "gres": {"gpu": 2},
+        "load": 0.5,
+        "arch": "x86_64",
+    }
+    cluster.do(Hello(node="here", incarnation="folder:boot", boot_id="boot", inventory=told))
+    node = cluster.state.nodes["here"]
+    assert (node.cpus, node.memory, node.load, node.gres) == (12, 31000, 0.5, gpu(2))
+    cluster.do(Hello(node="node1", incarnation="folder:boot", boot_id="boot", inventory=told))
+    assert (cluster.state.nodes["node1"].cpus, cluster.state.nodes["node1"].arch) == (8, "x86_64")
+    cluster.do(Configure(nodes=(bare, *machines()), partitions=(Partition(name="debug", default=True, nodes=("here",)),)))
+    assert cluster.state.nodes["here"].cpus == 12
 
 
 def test_strangers_are_ended() -> None:
