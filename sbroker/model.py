@@ -63,6 +63,7 @@ class JobSpec(Value, kw_only=True):
     script_hash: str = ""  # in the store's blob table
     environ_hash: str = ""  # NUL-separated, as the user exported it
     work_dir: str = "/"
+    submit_dir: str = ""  # where the user was, if that was not work_dir
     umask: int = 0o022
     limits: dict[str, tuple[int, int]] = {}  # "NOFILE": (soft, hard), what --propagate sends
     submit_host: str = ""

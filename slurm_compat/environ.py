@@ -137,8 +137,8 @@ def _job(info):
         env["SLURM_JOB_START_TIME"] = "%d" % info["start_time"]
         if info.get("time_limit", -1) >= 0:
             env["SLURM_JOB_END_TIME"] = "%d" % (info["start_time"] + info["time_limit"])
-    if info.get("submit_dir"):  # where the user was, when --chdir named another folder to run in
-        env["SLURM_SUBMIT_DIR"] = info["submit_dir"]
+    if spec.get("submit_dir"):  # where the user was, when --chdir named another folder to run in
+        env["SLURM_SUBMIT_DIR"] = spec["submit_dir"]
     return env, user
 
 

@@ -36,7 +36,7 @@ def counts_list(text):
 
 def ranges(numbers):
     """Ascending numbers as Slurm writes ranks: [0, 1, 2, 5] → "0-2,5"."""
-    out = []
+    out: list = []
     for number in sorted(numbers):
         if out and number == out[-1][1] + 1:
             out[-1][1] = number
@@ -122,7 +122,7 @@ def _dealt(ntasks, capacity, plane, overcommit):
     """Deal `plane` tasks at a time to each node that has room (cyclic: plane 1)."""
     if not overcommit and ntasks > sum(capacity):
         capacity = fill(ntasks, capacity)
-    out = [[] for _ in capacity]
+    out: list = [[] for _ in capacity]
     rank = 0
     while rank < ntasks:
         for index in range(len(capacity)):
@@ -154,7 +154,7 @@ def tasks(ntasks, cpus, cpus_per_task=1, kind="block", plane=1, pack=False, over
 
 def arbitrary(hosts, nodes):
     """Ranks of each of `nodes` (names) when `hosts` names a node for each rank, in order. LayoutError for a host that is not among them."""
-    out = {node: [] for node in nodes}
+    out: dict = {node: [] for node in nodes}
     for rank, host in enumerate(hosts):
         if host not in out:
             raise LayoutError("Requested node configuration is not available")

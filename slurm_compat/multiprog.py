@@ -33,7 +33,7 @@ def _ranks(word, ntasks, number, name):
     if word == "*":
         return None
     bad = "Line %d of configuration file %s invalid" % (number, name)
-    found = []
+    found: list = []
     for part in word.split(","):
         low, dash, high = part.partition("-")
         if not low.isdigit() or (dash and not high.isdigit()) or (dash and int(high) < int(low)):

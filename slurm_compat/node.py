@@ -3,7 +3,8 @@
 Standard library, Python 3.6: it travels in the agent's zipapp with all that it imports.
 """
 
-from slurm_compat import filenames, talk
+from slurm_compat import filenames
+from slurm_compat import talk as talking
 from slurm_compat.environ import alloc_environ, batch_environ, step_environ, task_environ
 from slurm_compat.filenames import filename
 from slurm_compat.layout import layout
@@ -30,10 +31,10 @@ __all__ = [
     "tasks_text",
 ]
 
-CAUGHT = talk.CAUGHT  # the signals that srun handles itself
+CAUGHT = talking.CAUGHT  # the signals that srun handles itself
 filename_items = filenames.items
-tasks_text = talk.tasks_text
-talk = talk.Talk
+tasks_text = talking.tasks_text
+talk = talking.Talk
 
 # what the zipapp needs, relative to slurm_compat/: this module and all that it imports
 FILES = (

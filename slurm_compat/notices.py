@@ -67,7 +67,7 @@ def notice(kind, fields):
     values = dict(fields)
     if "time" in values:
         values["at"] = stamp(values["time"])
-    values["due"] = _DUE.get(values.get("why"), "")
+    values["due"] = _DUE.get(values.get("why", ""), "")
     if kind in _STEPD:
         line = "slurmstepd-%s: error: %s\n" % (values["node"], _STEPD[kind].format(**values))
     else:

@@ -161,7 +161,8 @@ class Asked:
         if self.extra:
             made["extra"] = dict(self.extra)
         made.update(known)
-        return JobSpec(work_dir=self.work_dir, submit_host=self.call.host, submit_line=submit_line(self.call), sid=self.call.sid, **made)
+        elsewhere = self.call.cwd if self.call.cwd != self.work_dir else ""
+        return JobSpec(work_dir=self.work_dir, submit_dir=elsewhere, submit_host=self.call.host, submit_line=submit_line(self.call), sid=self.call.sid, **made)
 
     def _where_and_when(self) -> dict[str, Any]:
         made: dict[str, Any] = {}

@@ -53,7 +53,7 @@ def _parsed(command, call, imitate):
     except getopt.BadOption as bad:
         raise _Say("", bad.text, bad.code)
     if raw.options.get("version"):
-        raise _Say("slurm-wlm %s\n" % VERSIONS.get(imitate, VERSIONS["22.05"]), "", 0)
+        raise _Say("slurm %s\n" % VERSIONS.get(imitate, VERSIONS["22.05"]), "", 0)
     return raw
 
 
@@ -80,7 +80,7 @@ def _sattach(call, imitate):
     job, dot, step = raw.rest[0].partition(".")
     if not (job.isdigit() and dot and step.isdigit()):
         raise _Say("", "sattach: error: Failed to parse stepid from command line options\n" + SATTACH_USAGE, 1)
-    found = {"job": int(job), "step": int(step)}
+    found: dict = {"job": int(job), "step": int(step)}
     for name, key in (("input-filter", "input"), ("output-filter", "output"), ("error-filter", "error")):
         value = raw.options.get(name)
         try:

@@ -69,7 +69,7 @@ def _refused_rows(call):
 def _information(call):
     """--version, --help, --usage, --mpi=list: answered without a step."""
     if call.typed("version"):
-        raise Refusal("", 0, "slurm-wlm %s\n" % ("22.05.8" if call.info.get("imitate", "22.05") == "22.05" else "24.11.5"))
+        raise Refusal("", 0, "slurm %s\n" % ("22.05.8" if call.info.get("imitate", "22.05") == "22.05" else "24.11.5"))
     mpi = call.text("mpi")
     if mpi == "list":
         raise Refusal("", 0, MPI_LIST)
@@ -256,7 +256,7 @@ def _parse(info, call_fields):
     _information(call)
     _refused_rows(call)
     options = call.options
-    request = {"standalone": not any(call.env.get(name) for name in _JOB_VARIABLES) and not call.typed("jobid")}
+    request: dict = {"standalone": not any(call.env.get(name) for name in _JOB_VARIABLES) and not call.typed("jobid")}
     request.update((name, call.flag(name.replace("_", "-"))) for name in _FLAGS)
     verbose = options.get("verbose")
     request["verbose"] = verbose if isinstance(verbose, int) and verbose is not True else 0

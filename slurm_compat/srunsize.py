@@ -166,9 +166,9 @@ def _no_gres(call, why):
 
 def devices(call, request):
     """gres (per node; None: all that the job has, []: none), gpus_total, gpu_type and gpus_per_task of the step."""
-    have = {}  # name → the most that one node of the job has
+    have: dict = {}  # name → the most that one node of the job has
     for share in call.info["nodes"]:
-        mine = {}
+        mine: dict = {}
         for full, ids in (share.get("gres") or {}).items():
             mine[full.split(":")[0]] = mine.get(full.split(":")[0], 0) + len(ids)
         have.update((name, max(count, have.get(name, 0))) for name, count in mine.items())
@@ -204,7 +204,7 @@ def no_step(call, reason):
 
 
 def placement(call):
-    request = {"relative": None, "nodelist": [], "exclude": [], "hosts": []}
+    request: dict = {"relative": None, "nodelist": [], "exclude": [], "hosts": []}
     value = call.text("relative")
     if value is not None:
         request["relative"] = numbers.natural(value, "--relative")

@@ -211,7 +211,7 @@ class Talk:
 
     def _states(self):
         """The tasks by state, as the first Ctrl-C shows them."""
-        groups = {"running": [], "exited": [], "exited abnormally": []}
+        groups: dict = {"running": [], "exited": [], "exited abnormally": []}
         for rank in range(self.request["ntasks"]):
             status = self.status.get(rank)
             groups["running" if status is None else "exited abnormally" if status else "exited"].append(rank)

@@ -100,6 +100,7 @@ class Ending:
         self._set_limit()
         if sup.is_head:
             sup.report("ending", {"why": why})
+            sup.announce("ending", {"why": why})
             self._say("job_cancelled", why=why)
         self._terminate(sup.everything())
 

@@ -27,11 +27,11 @@ class _Node:
         self.cpus, self.mem = share["cpus"], share.get("mem") or 0
         self.gres = {name: list(ids) for name, ids in (share.get("gres") or {}).items()}
         self.cpus_used = self.mem_used = 0
-        self.gres_used = {name: set() for name in self.gres}
+        self.gres_used: dict = {name: set() for name in self.gres}
 
     def free_gres(self, name, kind):
         """[(full name, index)] free of gres `name`, of any type if `kind` is None."""
-        out = []
+        out: list = []
         for full in self.gres:
             base, _, typ = full.partition(":")
             if base == name and kind in (None, "", typ):
@@ -164,7 +164,7 @@ class Ledger:
         """[(node, cpus, mem, gres)] for the chosen nodes."""
         overlap, exact = request.get("overlap"), request.get("exact")
         per_task = max(request.get("cpus_per_task") or 1, 1)
-        counts = self._counts(chosen, request, per_task) if exact else None
+        counts = self._counts(chosen, request, per_task) if exact else []
         gpus_left = request.get("gpus_total")
         plan = []
         for place, node in enumerate(chosen):
@@ -215,7 +215,7 @@ class Ledger:
             kind = request.get("gpu_type")
             have = node.count_gres("gpu", kind) if request.get("overlap") else len(node.free_gres("gpu", kind))
             items = [{"name": "gpu", "type": request.get("gpu_type"), "count": min(have, max(gpus_left, 0))}]
-        out = {}
+        out: dict = {}
         taken = set()
         for item in items:
             free = [

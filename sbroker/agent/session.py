@@ -63,7 +63,7 @@ class Session:
         self.broadcast = None  # a file that is being sent to the nodes
         self.options = {}
         self.ended = False
-        self._ops = collections.deque()  # (number, op, payload) not acknowledged
+        self._ops: collections.deque = collections.deque()  # (number, op, payload) not acknowledged
         self._size = 0
         self._number = self._acked = 0
         self._acks = False  # whether this client acknowledges at all

@@ -82,7 +82,7 @@ class Plan:
             return [(STDIN, None)]
         if self.stdin.kind == ONE:
             return [(STDIN, [self.stdin.rank])]
-        by_handle = {}
+        by_handle: dict = {}
         for rank, handle in self.stdin.paths.items():
             by_handle.setdefault(handle, []).append(rank)
         if len(by_handle) == 1:

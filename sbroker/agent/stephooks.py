@@ -29,7 +29,8 @@ def prolog(node_step, path, env, cwd, then):
         return then(None, b"", said)
     low, high = os.pipe()
     null = os.open(os.devnull, os.O_RDWR)
-    got, state = [], {"left": 2, "status": None}
+    got: list = []
+    state = {"left": 2, "status": 0}
 
     def part():
         state["left"] -= 1
@@ -46,7 +47,7 @@ def prolog(node_step, path, env, cwd, then):
         part()
 
     def data(piece):
-        if sum(map(len, got)) < _ALLOWED:
+        if sum(len(one) for one in got) < _ALLOWED:
             got.append(piece)
 
     Stream(sup.loop, low, data, lambda _error: part())

@@ -166,7 +166,7 @@ class NodeStep:
             return self._not_started(task, error)
         times = 2 if rank == self.fields["ranks"][0] else 1  # Slurm says it once for its own process and once for each task
         plan = tasks.Plan(
-            argv or [""],
+            [path] + argv[1:],
             env,
             cwd,
             fds,
@@ -216,6 +216,9 @@ class NodeStep:
         task, pty = self.tasks[rank], self.fields.get("pty")
         if pty and rank == 0:
             return self._terminal(task, pty)
+        if pty:
+            nothing = os.open(os.devnull, os.O_RDWR)  # only the first task has the terminal; nobody sees the others
+            return (nothing, nothing, nothing), None
         made = []
         try:
             reads = self.fields["stdin"] == "all" or self.fields["stdin"] == rank
@@ -245,7 +248,8 @@ class NodeStep:
     def _terminal(self, task, pty):
         master, slave = os.openpty()
         set_window(master, *pty)
-        stream = Stream(self.sup.loop, master, lambda data: self.outputs[1].send(0, data), lambda error: self._eof(task, stream, None))
+        stream = Stream(self.sup.loop, master, lambda data: self.outputs[1].send(0, data))
+        stream.on_close = lambda error: self._eof(task, stream, None)
         self.master = stream
         task.streams.append(stream)
         self.outputs[1].streams.add(stream)
@@ -256,7 +260,8 @@ class NodeStep:
         output = self.outputs[number]
         lines = None if self.fields.get("unbuffered") else Lines(lambda data: output.send(task.rank, data))
         feed = lines.feed if lines else lambda data: output.send(task.rank, data)
-        stream = Stream(self.sup.loop, fd, feed, lambda error: self._eof(task, stream, lines))
+        stream = Stream(self.sup.loop, fd, feed)
+        stream.on_close = lambda error: self._eof(task, stream, lines)
         output.streams.add(stream)
         if output.out >= WINDOW:
             stream.pause()
@@ -370,7 +375,7 @@ class NodeStep:
             self._gathering.cancel()
             self._gathering = None
         gathered, self._gathered = self._gathered, []
-        alike = {}
+        alike: dict = {}
         for rank, status in sorted(gathered):
             alike.setdefault(status, []).append(rank)
         for status, ranks in sorted(alike.items(), key=lambda item: item[1]):

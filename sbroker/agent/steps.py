@@ -49,13 +49,13 @@ class Steps:
         self.steps = {}  # on the head: number → Step
         self._number = 0
         self._waiting = []  # [(request, fn)] in order
-        self.ledger = Ledger(sup.info["nodes"]) if sup.is_head else None
+        self.ledger = Ledger(sup.info["nodes"])  # the head's is the one that counts
         self._receiver = Receiver()
         for op in _TO_NODE + _TO_HEAD + _FILES:
             sup.on_peer(op, self._frame)
         sup.on_peer_change(self._peer_changed)
         if sup.is_head:
-            sup.on_order("end", lambda header: self._run_ends(header.get("why") or "cancel"))
+            sup.on_order("ending", lambda header: self._run_ends(header["why"]))
             sup.on_order("signal", self._signalled)
             sup.on_over(lambda: self._run_ends("over"))
 
@@ -112,9 +112,9 @@ class Steps:
             found = self.here[number] = NodeStep(self.sup, lambda told, data=b"": self._tell(number, told, data), header, _environ(body))
             found.launch()
         else:
-            found = self.here.get(number)
-            if found is None:
+            if number not in self.here:
                 return
+            found = self.here[number]
             if op == "step_in":
                 found.stdin(header, body)
             elif op == "step_credit":
@@ -222,7 +222,7 @@ class Steps:
                 "epilog": request.get("task_epilog"),
             }
             self.order(node, header, body)
-        gres = {}
+        gres: dict = {}
         for share in step.placed:
             for name, ids in share["gres"].items():
                 gres[name] = gres.get(name, 0) + len(ids)
@@ -359,7 +359,7 @@ def _bytes(text):
 
 def _environ(body):
     """NUL-ended KEY=value items as a dict of str."""
-    env = {}
+    env: dict = {}
     for item in body.split(b"\0"):
         key, sep, value = item.partition(b"=")
         if sep and key:

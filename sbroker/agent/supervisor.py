@@ -18,7 +18,7 @@ For the steps, all on the one `Supervisor` object:
                                                                      nodes once connected, elsewhere only the head
     sup.on_peer(op, fn(node, header, body))                          frames from other supervisors, by their op
     sup.on_peer_change(fn(node, connected))                          a peer came or went
-    sup.on_order(op, fn(header))                                     told after the run's own handling: "signal", "end", "freeze"
+    sup.on_order(op, fn(header))                                     told after the run's own handling: "signal", "end", "freeze", "ending"
     sup.on_over(fn())                                                the run's end has come: tasks were killed or are gone
     sup.memory_limit(step, bytes)                                    watch this step's processes here; 0 ends the watch
     sup.finish(code, signal)                                         an allocation without script ends by itself (srun alone)
@@ -215,8 +215,7 @@ class Supervisor:
             self.calls.frame(op, header, body)
         elif op in ("end", "signal", "freeze", "adjust"):
             getattr(self.ending, op)(header)
-            for fn in self._listeners.get(op, []):
-                fn(header)
+            self.announce(op, header)
 
     def start(self):
         """Run, if this is the first time. On the head by the broker's order, elsewhere by the head's greeting. False if it may not."""
@@ -268,6 +267,11 @@ class Supervisor:
         return procs.descendants(os.getpid())
 
     # --- for the steps
+
+    def announce(self, op, header):
+        """Tell the listeners of `op`: an order that was carried out, or "ending", the run's end that was ordered or whose time has come."""
+        for fn in self._listeners.get(op, []):
+            fn(header)
 
     def on_order(self, op, fn):
         self._listeners.setdefault(op, []).append(fn)

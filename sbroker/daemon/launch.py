@@ -76,7 +76,8 @@ class Launcher:
         if job.array_task is not None:
             tasks = job.spec.array_tasks or (job.array_task,)
             low, high = min(tasks), max(tasks)
-            step = min((b - a for a, b in zip(sorted(tasks), sorted(tasks)[1:], strict=False)), default=1)
+            apart = {b - a for a, b in zip(sorted(tasks), sorted(tasks)[1:], strict=False)}
+            step = apart.pop() if len(apart) == 1 else 1
             array = {"id": job.array_id, "task": job.array_task, "count": len(tasks), "min": low, "max": high, "step": step}
         spec = msgspec.to_builtins(job.spec)
         spec.pop("array_tasks", None)

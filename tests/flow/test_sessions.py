@@ -77,7 +77,7 @@ class Terminal:
 
 def test_a_terminal_with_its_size(one):
     terminal = Terminal(one, "-n2", "--pty", "sh")
-    terminal.type("stty size; tty; echo rank=$SLURM_PROCID\n")
+    terminal.type("stty size; tty; echo rank=$SLURM_PROCID; echo zero=$0\n")
     terminal.until(r"30 100\r\n/dev/pts/\d+\r\nrank=0")
     terminal.resize(40, 120)
     wait_for(lambda: terminal.type("stty size\n") or time.sleep(0.05) or "40 120" in terminal.text)

@@ -198,3 +198,14 @@ def test_time_passes(one):
     began = time.monotonic()
     assert process.communicate()[0] == b"b\n"
     assert time.monotonic() >= began
+
+
+def test_the_jobs_time_limit(tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.allocate(kill_wait=5, time_limit=1)
+        err, code = end(cluster.srun("sleep", "60"))
+        assert err == ABORTED + CANCELLED.replace(" ***\n", " DUE TO TIME LIMIT ***\n") + "srun: error: node1: task 0: Terminated\n"
+        assert code == 143
+    finally:
+        cluster.stop()
