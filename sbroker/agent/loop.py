@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 
 CLOCK_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", 7)  # the name came with Python 3.7
@@ -58,7 +59,8 @@ class Loop:
         self._wake_r, self._wake_w = os.pipe()
         for fd in (self._wake_r, self._wake_w):
             os.set_blocking(fd, False)
-        signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
+        # a full pipe wakes as well as one with room: no warning, where it can be turned off
+        signal.set_wakeup_fd(self._wake_w, **({"warn_on_full_buffer": False} if sys.version_info >= (3, 7) else {}))
         self.watch(self._wake_r, read=self._woken)
         self.on_signal(signal.SIGCHLD, self._reap)
 
@@ -378,9 +380,14 @@ def _unix(path, act):
             os.close(folder)
 
 
+def unix_socket(fd):
+    """A socket object for a descriptor, which it then owns (before Python 3.7 the family is not found out)."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=fd)
+
+
 def peer_ids(fd_or_socket):
     """(pid, uid, gid) of the process at the other end of a connected Unix socket."""
-    sock = fd_or_socket if hasattr(fd_or_socket, "getsockopt") else socket.socket(fileno=os.dup(fd_or_socket))
+    sock = fd_or_socket if hasattr(fd_or_socket, "getsockopt") else unix_socket(os.dup(fd_or_socket))
     try:
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     finally:

@@ -7,7 +7,7 @@ import sys
 import traceback
 
 from . import kernel, procs, rundir, users
-from .loop import Stream, connect_unix, listen_unix
+from .loop import Stream, connect_unix, listen_unix, unix_socket
 from .rundir import ACTIVE, ENDED, HELD, NEW, REVOKED, RunDir
 from .warm import Warm
 from .wire import LinkReader, WireError, link_frame
@@ -210,7 +210,7 @@ class Runs:
             return False
         self._spares.remove(spare)
         header = {"op": "take", "runs": self.folder, "job": record.dir.job, "run": record.dir.run}
-        sock = socket.socket(fileno=os.dup(spare.stream.fd))
+        sock = unix_socket(os.dup(spare.stream.fd))
         try:
             sock.sendmsg([link_frame(header)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, listening.fileno().to_bytes(4, sys.byteorder))])
         except OSError:

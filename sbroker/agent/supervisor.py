@@ -30,7 +30,6 @@ chdir, execve, memory, job_memory.
 """
 
 import os
-import socket
 import sys
 import time
 
@@ -38,7 +37,7 @@ from . import procs, tasks, users
 from .batch import Batch
 from .calls import Calls, session_code
 from .ending import Ending
-from .loop import Stream
+from .loop import Stream, unix_socket
 from .peers import Peers
 from .wire import CALL, LinkReader, WireError, link_frame
 
@@ -319,7 +318,7 @@ class Supervisor:
         if not self.plain or self.retire is None or self._outgoing or self.agent.pending:
             return self.loop.stop()
         self.agent.write(link_frame({"op": "idle"}))
-        agent = socket.socket(fileno=self.agent.detach())
+        agent = unix_socket(self.agent.detach())
         self.agent = None
         self._patience.cancel()
         self.loop.unwatch(self.listening.fileno())

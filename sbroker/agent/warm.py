@@ -7,6 +7,7 @@ as new: nothing of the earlier run is kept but the process. It waits a little fo
 import os
 import socket
 
+from .loop import unix_socket
 from .rundir import RunDir
 from .supervisor import Supervisor
 from .wire import LinkReader, WireError
@@ -53,4 +54,4 @@ class Warm:
         header = frames[0][0]
         rundir = RunDir(header["runs"], header["job"], header["run"])
         info, environ = rundir.record()
-        self.serve(rundir, info, environ, agent, socket.socket(fileno=fds[0]), frames[1:])
+        self.serve(rundir, info, environ, agent, unix_socket(fds[0]), frames[1:])

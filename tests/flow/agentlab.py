@@ -21,7 +21,7 @@ class Lab:
         self.folder, self.node = Path(folder), node
         self.settings = dict({"front": "fakefront", "min_uid": 0, "allow_root_jobs": True}, **settings)
         self.reports, self.hello, self.frames, self.process, self.sock, self.epoch = [], None, [], None, None, 1
-        self.command = [sys.executable, "-m", "sbroker.agent"]
+        self.command = [os.environ.get("AGENT_PYTHON", sys.executable), "-m", "sbroker.agent"]  # nodes may have an older one
         self.options = []  # more for the agent's command line
         self.seen = 0  # seq of the newest report taken
 
