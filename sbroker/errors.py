@@ -35,6 +35,8 @@ class Code(str, Enum):
     ALREADY_DONE = "already_done"
     DISABLED = "disabled"  # "Requested operation is presently disabled"
     JOB_PENDING = "job_pending"
+    JOB_HELD = "job_held"  # "Job is in held state, pending scheduler release"
+    INVALID_NODE_STATE = "invalid_node_state"  # "Invalid node state specified"
     NOT_PENDING = "not_pending"  # "Job is no longer pending execution"
     NOT_RUNNING = "not_running"
     JOB_FINISHED = "job_finished"
@@ -58,6 +60,10 @@ class Refused(SbrokerError):
     def __init__(self, code: Code, detail: str = "", *, job: int | None = None) -> None:
         super().__init__(detail or code.value)
         self.code, self.detail, self.job = code, detail, job
+
+
+class BrokenOff(SbrokerError):
+    """The broker's part of this call ended before its answer; the client asks again, and must find everything as it is."""
 
 
 class ConfigError(SbrokerError):

@@ -253,15 +253,22 @@ def _consumed(row: Row, times: Times) -> str:
 
 def _usage_fields() -> dict[str, tuple[int, Text]]:
     return {
-        "TRESUsageInAve": (14, _or_energy(_usage_in)), "TRESUsageInMax": (14, _measured(_usage_in)),
-        "TRESUsageInMaxNode": (18, _one(_usage_in_of(_where))), "TRESUsageInMaxTask": (18, _one(_usage_in_of(_zero))),
-        "TRESUsageInMin": (14, _one(_usage_in)), "TRESUsageInMinNode": (18, _one(_usage_in_of(_where))),
-        "TRESUsageInMinTask": (18, _one(_usage_in_of(_zero))), "TRESUsageInTot": (14, _or_energy(_usage_in)),
-        "TRESUsageOutAve": (15, _or_energy(_usage_out)), "TRESUsageOutMax": (15, _measured(_usage_out)),
+        "TRESUsageInAve": (14, _or_energy(_usage_in)),
+        "TRESUsageInMax": (14, _measured(_usage_in)),
+        "TRESUsageInMaxNode": (18, _one(_usage_in_of(_where))),
+        "TRESUsageInMaxTask": (18, _one(_usage_in_of(_zero))),
+        "TRESUsageInMin": (14, _one(_usage_in)),
+        "TRESUsageInMinNode": (18, _one(_usage_in_of(_where))),
+        "TRESUsageInMinTask": (18, _one(_usage_in_of(_zero))),
+        "TRESUsageInTot": (14, _or_energy(_usage_in)),
+        "TRESUsageOutAve": (15, _or_energy(_usage_out)),
+        "TRESUsageOutMax": (15, _measured(_usage_out)),
         "TRESUsageOutMaxNode": (19, _one(lambda row: f"energy={_where(row)},fs/disk={_where(row)}")),
-        "TRESUsageOutMaxTask": (19, _one(lambda row: "fs/disk=0")), "TRESUsageOutMin": (15, _one(_usage_out)),
+        "TRESUsageOutMaxTask": (19, _one(lambda row: "fs/disk=0")),
+        "TRESUsageOutMin": (15, _one(_usage_out)),
         "TRESUsageOutMinNode": (19, _one(lambda row: f"energy={_where(row)},fs/disk={_where(row)}")),
-        "TRESUsageOutMinTask": (19, _one(lambda row: "fs/disk=0")), "TRESUsageOutTot": (15, _or_energy(_usage_out)),
+        "TRESUsageOutMinTask": (19, _one(lambda row: "fs/disk=0")),
+        "TRESUsageOutTot": (15, _or_energy(_usage_out)),
     }
 
 

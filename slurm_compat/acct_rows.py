@@ -161,7 +161,9 @@ def in_order(records: list[Record]) -> list[Record]:
     for at, record in enumerate(records):
         if record.job.array_id and record.job.array_task is not None:
             last_task[record.job.array_id] = at
-    places = sorted((last_task.get(record.job.array_id, at), 1, at) if record.job.array_pending else (at, 0, at) for at, record in enumerate(records))
+    places = sorted(
+        (last_task.get(record.job.array_id, at), 1, at) if record.job.array_pending else (at, 0, at) for at, record in enumerate(records)
+    )
     return [records[at] for _, _, at in places]
 
 

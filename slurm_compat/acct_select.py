@@ -18,8 +18,21 @@ from slurm_compat.show.scene import clock
 from slurm_compat.show.step import BATCH, EXTERN
 
 STATES = {
-    "PD": "PENDING", "R": "RUNNING", "S": "SUSPENDED", "CD": "COMPLETED", "CA": "CANCELLED", "F": "FAILED", "TO": "TIMEOUT", "NF": "NODE_FAIL",
-    "PR": "PREEMPTED", "BF": "BOOT_FAIL", "DL": "DEADLINE", "OOM": "OUT_OF_MEMORY", "RQ": "REQUEUED", "RS": "RESIZING", "RV": "REVOKED",
+    "PD": "PENDING",
+    "R": "RUNNING",
+    "S": "SUSPENDED",
+    "CD": "COMPLETED",
+    "CA": "CANCELLED",
+    "F": "FAILED",
+    "TO": "TIMEOUT",
+    "NF": "NODE_FAIL",
+    "PR": "PREEMPTED",
+    "BF": "BOOT_FAIL",
+    "DL": "DEADLINE",
+    "OOM": "OUT_OF_MEMORY",
+    "RQ": "REQUEUED",
+    "RS": "RESIZING",
+    "RV": "REVOKED",
 }
 _NOT_ACCOUNTED = {"CG": "COMPLETING", "CF": "CONFIGURING", "SE": "SPECIAL_EXIT", "SO": "STAGE_OUT", "SI": "SIGNALING", "ST": "STOPPED"}
 _YEARLESS = re.compile(r"\d{1,2}[/.]\d{1,2}(?![/.\d])|\d{4}(?!\d|:|-\d\d-)")
@@ -95,7 +108,10 @@ class Selection:
         """With steps named in -j, only those; the job's own line is left out then."""
         if not self.wanted or all(item.step is None for item in self.wanted):
             return True
-        return any(_names(item, row.record) and (item.step is None or (row.step is not None and row.step.step == item.step)) for item in self.wanted)
+        return any(
+            _names(item, row.record) and (item.step is None or (row.step is not None and row.step.step == item.step))
+            for item in self.wanted
+        )
 
 
 def _names(item: Wanted, record: Record) -> bool:
@@ -250,8 +266,15 @@ def select(options: Mapping[str, Any], call: Call, now: float, cluster: str, qos
     except HostlistError as error:
         raise BadSelection(str(error)) from None
     query = HistoryQuery(
-        jobs=tuple(sorted({item.job for item in wanted})), uids=uids, accounts=_words(options.get("accounts")), partitions=_words(options.get("partition")),
-        names=_words(options.get("name")), nodes=nodes, states=chosen, start=begin, end=end if begin is not None or "endtime" in options else None,
+        jobs=tuple(sorted({item.job for item in wanted})),
+        uids=uids,
+        accounts=_words(options.get("accounts")),
+        partitions=_words(options.get("partition")),
+        names=_words(options.get("name")),
+        nodes=nodes,
+        states=chosen,
+        start=begin,
+        end=end if begin is not None or "endtime" in options else None,
         steps="allocations" not in options,
     )
     found = Selection(query, wanted, start=begin, end=end)
@@ -265,7 +288,9 @@ def select(options: Mapping[str, Any], call: Call, now: float, cluster: str, qos
     found.qos = frozenset(_words(options.get("qos")))
     for name in sorted(found.qos):
         if name not in qos_known:
-            raise BadSelection(f"sacct: error: You gave a bad qos '{name}'. Valid QOS's are {','.join(qos_known)}\nsacct: fatal: problem processing qos list")
+            raise BadSelection(
+                f"sacct: error: You gave a bad qos '{name}'. Valid QOS's are {','.join(qos_known)}\nsacct: fatal: problem processing qos list"
+            )
     found.wckeys = frozenset(_words(options.get("wckeys")))
     found.features = _words(options.get("constraints"))
     if "gid" in options:

@@ -210,7 +210,7 @@ class Allocation:
             if run is not None and run.state not in (RunState.PREPARING, RunState.HELD):
                 return
             await self._something(pause)
-            pause = min(pause * 2, _LAST_LOOK)
+            pause = min(pause * 1.4, _LAST_LOOK)
 
     # ---- giving it back
 

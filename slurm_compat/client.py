@@ -178,6 +178,7 @@ class Call:
         self.replies = []  # of a later phase, to say again after a broken connection
         self.reach = None
         self.progress, self.deadline, self.delay = False, None, 0.0  # of asking again
+        self.stdin = None  # what READ of standard input gave
         self.unwritable = set()  # handles whose failure was told
         self.partial = None  # attach.py: what is left of the OUT that is being written
         self.connect = connect
@@ -290,7 +291,12 @@ class Call:
         number = payload[:4]
         try:
             if op == READ:
-                self.reply(number, 0, read_all(payload[12:], int.from_bytes(payload[4:12], "big")))
+                path = payload[12:]
+                if path or self.stdin is None:
+                    data = read_all(path, int.from_bytes(payload[4:12], "big"))
+                    if not path:
+                        self.stdin = data  # it can be read once, and asked for again after a broken connection
+                self.reply(number, 0, data if path else self.stdin)
             else:
                 handle, flags, mode = (int.from_bytes(payload[at : at + 4], "big") for at in (4, 8, 12))
                 fd = posix.open(payload[16:], flags | posix.O_CLOEXEC, mode)
@@ -318,6 +324,11 @@ class Call:
 
 
 def main(client, underscore, me, *args):
+    for fd in (0, 1, 2):  # one that is closed would become the socket, and output go there
+        try:
+            posix.fstat(fd)
+        except OSError:
+            posix.open("/dev/null", posix.O_RDWR)
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # Python ignores these two; Slurm's commands die of them without a word

@@ -51,7 +51,7 @@ def parse(text: str) -> JobRef:
 
 
 def _tasks(text: str) -> tuple[int, ...] | None:
-    """"1-5,8-20:4" → ascending numbers; None when malformed or absurdly many."""
+    """ "1-5,8-20:4" → ascending numbers; None when malformed or absurdly many."""
     found: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)

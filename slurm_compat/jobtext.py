@@ -68,6 +68,12 @@ def task_id(job: Job, room: int | None = None) -> str:
     return pending_text(job.array_pending, job.spec.array_limit, room) if job.array_pending else "N/A"
 
 
+def partition(job: Job) -> str:
+    """Where it is, or all the partitions where it may start."""
+    asked = job.spec.partitions
+    return ",".join(asked) if len(asked) > 1 and job.state is JobState.PENDING else job.partition
+
+
 def reason(job: Job) -> str:
     """Why the job is in its state, as squeue's %r has it."""
     if job.reason_text:

@@ -14,6 +14,7 @@ AGAIN_WAIT = 60.0  # seconds for one that answered before
 START_WAIT = 30.0  # seconds for a personal broker to open its socket
 CONNECT_FAILURE = "Unable to contact slurm controller (connect failure)"
 LOG_LINES = 5
+LOG_SIZE = 8 << 20  # bytes beyond which a start begins a new log and keeps one old one
 VERSION = ("--version", "-V")
 DEFAULT_RELEASE = "22.05"
 # what each command says when its controller is away (%s: the reason), and its exit code
@@ -134,6 +135,8 @@ def personal(call):
 
 def start(call, log):
     """Start the broker, detached, and wait for its socket."""
+    if posix.access(log, posix.F_OK) and posix.stat(log).st_size > LOG_SIZE:
+        posix.rename(log, log + b".1")
     out = posix.open(log, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC, 0o600)
     begin = posix.fstat(out).st_size
     command = broker_command(call)

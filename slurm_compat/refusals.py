@@ -21,5 +21,5 @@ def sentence(refused: Refused) -> str:
 
 
 def release(imitate: str) -> str:
-    """"22.05.8" for `imitate` 22.05."""
+    """ "22.05.8" for `imitate` 22.05."""
     return messages.RELEASES.get(imitate, messages.RELEASES["22.05"])["version"]

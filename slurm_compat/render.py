@@ -174,4 +174,4 @@ def sort_rows(rows: list[Any], keys: list[tuple[Column, bool]], ctx: Any) -> Non
     """Stable, in place."""
     for column, descending in reversed(keys):
         order = column.order
-        rows.sort(key=lambda row, order=order: order(row, ctx), reverse=descending)  # type: ignore[misc]
+        rows.sort(key=lambda row, order=order: order(row, ctx), reverse=descending)

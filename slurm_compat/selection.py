@@ -37,13 +37,17 @@ def pick_jobs(view: View, chosen: JobFilter, *, expand: bool = False, per_partit
         if not _passes(job, chosen) or (hidden and job.partition in hidden):
             continue
         for partition in _partitions(job, chosen, per_partition):
-            if partition != job.partition:
-                job = msgspec.structs.replace(job, partition=partition)
+            shown = job if partition is None else within(job, partition)
             if job.array_pending and (tasks is not None or expand):
-                rows += [alone(job, task) for task in job.array_pending if tasks is None or task in tasks]
+                rows += [alone(shown, task) for task in job.array_pending if tasks is None or task in tasks]
             else:
-                rows.append(job)
+                rows.append(shown)
     return rows
+
+
+def within(job: Job, partition: str) -> Job:
+    """A waiting job as one of the partitions that it asked for sees it."""
+    return msgspec.structs.replace(job, partition=partition, spec=msgspec.structs.replace(job.spec, partitions=(partition,)))
 
 
 def alone(job: Job, task: int) -> Job:
@@ -100,14 +104,14 @@ def _by_id(view: View, ids: list[tuple[int, int | None]]) -> Iterable[tuple[Job,
             tasks.setdefault(number, set()).add(task)
     found: dict[int, tuple[Job, frozenset[int] | None]] = {}
     for number in whole:
-        for job in view.array(number) or filter(None, [view.jobs.get(number)]):
-            found[job.id] = (job, None)
+        for record in view.array(number) or filter(None, [view.jobs.get(number)]):
+            found[record.id] = (record, None)
     for number, wanted in tasks.items():
-        for job in view.array(number):
-            if job.array_task in wanted:
-                found[job.id] = (job, None)
-            elif wanted.intersection(job.array_pending) and job.id not in found:
-                found[job.id] = (job, frozenset(wanted))
+        for record in view.array(number):
+            if record.array_task in wanted:
+                found[record.id] = (record, None)
+            elif wanted.intersection(record.array_pending) and record.id not in found:
+                found[record.id] = (record, frozenset(wanted))
     reverse = len(whole) == 1 and not tasks  # a single id is answered in the order in which its records were made
     return sorted(found.values(), key=lambda pair: -pair[0].id if reverse else pair[0].id)
 
@@ -133,13 +137,12 @@ def _passes(job: Job, chosen: JobFilter) -> bool:
     return chosen.nodes is None or any(share.node in chosen.nodes for share in job.nodes)
 
 
-def _partitions(job: Job, chosen: JobFilter, each: bool) -> list[str]:
-    """The partitions under which a job is shown."""
+def _partitions(job: Job, chosen: JobFilter, each: bool) -> list[str | None]:
+    """The partitions under which a job is shown; None: as it is."""
     asked = job.spec.partitions
-    pending = job.state is JobState.PENDING and len(asked) > 1
-    names = list(asked) if pending and each else [job.partition]
-    if chosen.partitions is None:
-        return names
-    if pending and not each:
-        return names if chosen.partitions.intersection(asked) else []
-    return [name for name in names if name in chosen.partitions]
+    wanted = chosen.partitions
+    if len(asked) > 1 and job.state is JobState.PENDING:
+        if each:
+            return [name for name in asked if wanted is None or name in wanted]
+        return [None] if wanted is None or not wanted.isdisjoint(asked) else []
+    return [None] if wanted is None or job.partition in wanted else []

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from slurm_compat.control.session import Session
 
-NO_ENTITY = ('No valid entity in update command\nInput line must include "NodeName", "PartitionName", "Reservation", "JobId", '
-             'or "SlurmctldDebug"')
+NO_ENTITY = (
+    'No valid entity in update command\nInput line must include "NodeName", "PartitionName", "Reservation", "JobId", or "SlurmctldDebug"'
+)
 
 
 class Pair(NamedTuple):
@@ -54,8 +55,16 @@ def pairs(words: list[str]) -> list[Pair]:
 
 
 # entity, name and least letters; the first that any word names is what the update is about
-KINDS = (("job", "jobid", 3), ("job", "jobname", 4), ("node", "nodename", 3), ("partition", "partitionname", 3),
-         ("reservation", "reservationname", 3), ("step", "stepid", 4), ("debug", "slurmctlddebug", 2), ("frontend", "frontendname", 2))
+KINDS = (
+    ("job", "jobid", 3),
+    ("job", "jobname", 4),
+    ("node", "nodename", 3),
+    ("partition", "partitionname", 3),
+    ("reservation", "reservationname", 3),
+    ("step", "stepid", 4),
+    ("debug", "slurmctlddebug", 2),
+    ("frontend", "frontendname", 2),
+)
 
 
 def kind_of(pair: Pair) -> str | None:

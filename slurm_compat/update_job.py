@@ -62,8 +62,11 @@ def _refs(session: Session, changes: Changes, jobs: str, names: list[Pair], user
             changes.count += 1
             changes.spec["name"] = pair.value
     uid = session.scene().user_id(user) if user else None
-    found = [job for job in list(session.api.view.jobs.values())
-             if job.spec.name == name and not job.state.ended and (uid is None or job.uid == uid[0])]
+    found = [
+        job
+        for job in list(session.api.view.jobs.values())
+        if job.spec.name == name and not job.state.ended and (uid is None or job.uid == uid[0])
+    ]
     if not found:
         raise fault(f"No jobs with name '{name}'")
     return [JobRef(str(job.id), job.id, None) for job in found]

@@ -82,8 +82,10 @@ def _node_state(pair: Pair, value: str) -> str:
     low = value.lower()
     found = low if low in _KNOWN else next((name for name in _KNOWN if len(low) > 2 and name.startswith(low)), None)
     if found is None:
-        raise BadUpdate(f"Invalid input: {pair.word}\nRequest aborted\nValid states are: {' '.join(NODE_STATES)}\n"
-                        "Not all states are valid given a node's prior state")
+        raise BadUpdate(
+            f"Invalid input: {pair.word}\nRequest aborted\nValid states are: {' '.join(NODE_STATES)}\n"
+            "Not all states are valid given a node's prior state"
+        )
     return found
 
 
@@ -128,19 +130,29 @@ def _hosts(value: str) -> tuple[str, ...]:
 
 # name, least letters, field of Partition, how to read it
 PARTITION_KEYS = (
-    ("allowaccounts", 6, "allow_accounts", _names), ("allowgroups", 6, "allow_groups", _names), ("allowqos", 6, "allow_qos", _names),
-    ("default", 7, "default", lambda value: YES_NO[value.lower()]), ("defaulttime", 8, "default_time", _default_time),
-    ("defmempercpu", 10, "def_mem_per_cpu", _megabytes), ("defmempernode", 10, "def_mem_per_node", _megabytes),
-    ("hidden", 1, "hidden", lambda value: YES_NO[value.lower()]), ("maxmempercpu", 10, "max_mem_per_cpu", _megabytes),
-    ("maxnodes", 4, "max_nodes", _number), ("maxtime", 4, "max_time", _limit), ("minnodes", 2, "min_nodes", int),
-    ("nodes", 1, "nodes", _hosts), ("oversubscribe", 5, "oversubscribe", str.lower), ("shared", 2, "oversubscribe", str.lower),
-    ("prioritytier", 9, "priority_tier", int), ("state", 2, "state", str.upper),
+    ("allowaccounts", 6, "allow_accounts", _names),
+    ("allowgroups", 6, "allow_groups", _names),
+    ("allowqos", 6, "allow_qos", _names),
+    ("default", 7, "default", lambda value: YES_NO[value.lower()]),
+    ("defaulttime", 8, "default_time", _default_time),
+    ("defmempercpu", 10, "def_mem_per_cpu", _megabytes),
+    ("defmempernode", 10, "def_mem_per_node", _megabytes),
+    ("hidden", 1, "hidden", lambda value: YES_NO[value.lower()]),
+    ("maxmempercpu", 10, "max_mem_per_cpu", _megabytes),
+    ("maxnodes", 4, "max_nodes", _number),
+    ("maxtime", 4, "max_time", _limit),
+    ("minnodes", 2, "min_nodes", int),
+    ("nodes", 1, "nodes", _hosts),
+    ("oversubscribe", 5, "oversubscribe", str.lower),
+    ("shared", 2, "oversubscribe", str.lower),
+    ("prioritytier", 9, "priority_tier", int),
+    ("state", 2, "state", str.upper),
 )
 PARTITION_STATES = ("UP", "DOWN", "DRAIN", "INACTIVE")
 
 
-async def update_partition(session: Session, given: list[Pair]) -> None:
-    """Raises BadUpdate."""
+def partition_fields(given: list[Pair]) -> tuple[str, dict[str, Any]]:
+    """Name and fields of a partition. Raises BadUpdate."""
     name = ""
     fields: dict[str, Any] = {}
     for pair in given:
@@ -148,18 +160,37 @@ async def update_partition(session: Session, given: list[Pair]) -> None:
         if pair.names("partitionname", 3):
             name = value
             continue
-        for key, least, field, read in PARTITION_KEYS:
-            if pair.names(key, least):
-                break
-        else:
+        row = next((row for row in PARTITION_KEYS if pair.names(row[0], row[1])), None)
+        if row is None:
             raise BadUpdate(f"scontrol: error: Update of this parameter is not supported: {pair.word}\nslurm_update error: No error")
+        _, _, field, read = row
         try:
             fields[field] = read(value)
         except (ValueError, KeyError) as error:
             raise BadUpdate(f"scontrol: error: Invalid input: {pair.word}\nslurm_update error: No error") from error
         if field == "state" and fields[field] not in PARTITION_STATES:
-            raise BadUpdate(f"scontrol: error: Invalid input: {pair.word}\nscontrol: error: Acceptable State values are UP, DOWN, DRAIN and"
-                            " INACTIVE\nslurm_update error: No error")
+            raise BadUpdate(
+                f"scontrol: error: Invalid input: {pair.word}\nscontrol: error: Acceptable State values are UP, DOWN, DRAIN and"
+                " INACTIVE\nslurm_update error: No error"
+            )
+    return name, fields
+
+
+async def create_partition(session: Session, given: list[Pair]) -> None:
+    """Raises BadUpdate."""
+    name, fields = partition_fields(given)
+    if not session.call.operator:
+        await session.fail("Error creating the partition: Invalid user id")
+        return
+    try:
+        await session.api.create_partition(name, **fields)
+    except Refused as error:
+        await session.fail(f"Error creating the partition: {words_of(error, session)}")
+
+
+async def update_partition(session: Session, given: list[Pair]) -> None:
+    """Raises BadUpdate."""
+    name, fields = partition_fields(given)
     if not fields:
         raise BadUpdate("scontrol: error: No changes specified")
     if not session.call.operator:

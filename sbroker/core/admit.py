@@ -106,12 +106,22 @@ def resolve_partitions(draft: Draft, spec: JobSpec, who: Who) -> list[Partition]
 
 
 def account_qos(draft: Draft, spec: JobSpec, who: Who) -> tuple[str | None, str]:
-    user: dict[str, Any] = (draft.state.settings.get("users") or {}).get(who.user) or {}
+    """Account and QOS of the record. Associations are not enforced, as in Slurm without AccountingStorageEnforce: an account that is not
+    the user's gives way to the default one, a QOS that nobody knows to none."""
+    settings = draft.state.settings
+    user: dict[str, Any] = (settings.get("users") or {}).get(who.user) or {}
+    accounts = user.get("accounts") or []
     account = spec.account
-    if account is None:
-        accounts = user.get("accounts") or []
+    if account is None or (accounts and account not in accounts):
         account = user.get("default_account") or (accounts[0] if accounts else None)
-    return account, spec.qos or user.get("default_qos") or "normal"
+    qos = spec.qos or user.get("default_qos") or "normal"
+    return account, qos if qos == "normal" or qos in (settings.get("qos") or {}) else ""
+
+
+def qos_priority(draft: Draft, qos: str | None) -> int:
+    """What a quality of service adds to the priority of its jobs."""
+    settings: dict[str, Any] = (draft.state.settings.get("qos") or {}).get(qos or "") or {}
+    return int(settings.get("priority") or 0)
 
 
 def _allowed(partition: Partition, account: str | None, spec: JobSpec, who: Who) -> bool:
@@ -189,7 +199,7 @@ def make_job(draft: Draft, spec: JobSpec, partitions: list[Partition], event: Su
         elif spec.priority is not None and who.operator:
             priority = spec.priority
         else:
-            priority = draft.next_priority() - spec.nice
+            priority = draft.next_priority() - spec.nice + qos_priority(draft, qos)
     kept = spec
     if spec.partitions and len(spec.partitions) != len(partitions):
         kept = replace(spec, partitions=tuple(partition.name for partition in partitions))
@@ -271,7 +281,8 @@ def rehearse(draft: Draft, job: Job) -> Placement:
     best: Placement | None = None
     for name in shape.partitions:
         partition = draft.partition(name)
-        if partition is None or queue.barred(draft, shape, partition) is not None:
+        # Slurm's rehearsal does not ask for the time limit
+        if partition is None or queue.barred(draft, shape, partition) not in (None, Reason.PARTITION_TIME_LIMIT):
             continue
         want = shape.want(partition)
         shares = place(shape.spec, want, partition, NowPool(draft, plan, draft.now + shape.seconds()), job.uid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sbroker.api import Target
-from sbroker.core import arrays, dependency, finish
+from sbroker.core import admit, arrays, dependency, finish
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Freeze, Signal
 from sbroker.core.events import Cancel, Finish, Hold, Requeue, Suspend, Who
@@ -181,7 +181,7 @@ def release(draft: Draft, job: Job) -> Job:
     if job.spec.priority and job.spec.priority > 0 and job.priority:
         priority = job.priority
     else:
-        priority = max(1, draft.next_priority() - job.spec.nice)
+        priority = max(1, draft.next_priority() - job.spec.nice + admit.qos_priority(draft, job.qos))
     reason = Reason.DEPENDENCY if job.deps_left is not None else Reason.BEGIN_TIME if begin is not None else Reason.NONE
     eligible = None if job.deps_left is not None else begin if begin is not None else draft.now
     draft.quiet.add(job.id)

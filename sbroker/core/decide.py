@@ -20,6 +20,8 @@ _HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     events.UpdateJob: update.update_job,
     events.UpdateNode: update.update_node,
     events.UpdatePartition: update.update_partition,
+    events.CreatePartition: update.create_partition,
+    events.DeletePartition: update.delete_partition,
     events.Configure: update.configure,
     events.Hello: watch.hello,
     events.Silent: watch.silent,

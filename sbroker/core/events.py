@@ -81,6 +81,21 @@ class UpdatePartition(Value, kw_only=True):
     fields: dict[str, Any]
 
 
+class CreatePartition(Value, kw_only=True):
+    """A partition that lasts until the configuration is read again."""
+
+    name: str
+    who: Who
+    fields: dict[str, Any]
+
+
+class DeletePartition(Value, kw_only=True):
+    """Refused while a job is in it."""
+
+    name: str
+    who: Who
+
+
 class Configure(Value, kw_only=True):
     """The configuration as read at a start or reload: what is not listed any more goes when it is empty."""
 
@@ -125,6 +140,6 @@ class Tick(Value, kw_only=True):
 
 
 Event = (
-    Submit | Cancel | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | Configure
+    Submit | Cancel | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | CreatePartition | DeletePartition | Configure
     | Hello | Silent | Reports | Fence | Tick
 )

@@ -113,7 +113,8 @@ def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
         order_end(draft, run, "node_fail")
     if may_requeue(job):
         text = "waiting until %s is fenced" % node if fence else ""
-        return requeue(draft, job, delay=None, reason=Reason.WAITING_FENCE if fence else None, text=text)
+        began = run is not None and run.run == job.run and run.started is not None
+        return requeue(draft, job, delay=REQUEUE_DELAY if began else None, reason=Reason.WAITING_FENCE if fence else None, text=text)
     return conclude(draft, job, JobState.NODE_FAIL, reason=Reason.NODE_DOWN)
 
 
@@ -137,10 +138,10 @@ def settle(draft: Draft, job_id: int, number: int) -> None:
         fail_node(draft, job, run.head, fence=False)
     elif job.state is JobState.PENDING:
         if job.completing:
-            waits = job.reason is Reason.WAITING_FENCE
-            draft.change(
-                job, completing=False, nodes=(), reason=Reason.NONE if waits else job.reason, reason_text="" if waits else job.reason_text
-            )
+            fields: dict[str, Any] = {"completing": False, "nodes": ()}
+            if job.reason is Reason.WAITING_FENCE:
+                fields.update(reason=Reason.BEGIN_TIME if job.begin is not None else Reason.NONE, reason_text="")
+            draft.change(job, **fields)
     elif job.completing:
         over(draft, draft.change(job, completing=False))
 

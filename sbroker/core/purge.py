@@ -44,6 +44,8 @@ def _pending(draft: Draft, job: Job) -> None:
         reason = Reason.DEPENDENCY if job.deps_left is not None else Reason.NONE
         if job.dep_failed:
             reason = Reason.DEPENDENCY_NEVER
+        if job.reason is Reason.WAITING_FENCE:
+            reason = job.reason
         draft.change(job, begin=None, reason=reason, eligible_time=job.begin if job.deps_left is None else None)
 
 

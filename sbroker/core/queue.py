@@ -165,7 +165,8 @@ def submitted(draft: Draft, job: Job) -> None:
     state, memo = draft.state, draft.state.memo
     tiers = {partition.priority_tier for partition in draft.partitions()}
     known = memo.version == state.version and not draft.freed and draft.now - memo.at < FRESH
-    if not known or len(tiers) > 1 or job.spec.priority is not None or job.spec.nice < 0:
+    last = draft.counter("priority", 0) + 1  # what this submission got, if nothing was added to it
+    if not known or len(tiers) > 1 or job.priority > last:
         schedule(draft)
         return
     key = shape_key(job)

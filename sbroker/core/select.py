@@ -350,7 +350,7 @@ def share_out(want: Want, offers: list[Offer], spec: JobSpec) -> tuple[NodeShare
                 node=found.node.name,
                 cpus=total,
                 cpu_ids=ids(cpus_of(bits, threads)),
-                mem=memory(want, found.node, total, cards),
+                mem=min(memory(want, found.node, total, cards), found.node.memory - found.use.mem),
                 gres=devices,
             )
         )

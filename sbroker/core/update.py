@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sbroker.core import admit, change, dependency, finish, watch
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Adjust
-from sbroker.core.events import Configure, UpdateJob, UpdateNode, UpdatePartition, Who
+from sbroker.core.events import Configure, CreatePartition, DeletePartition, UpdateJob, UpdateNode, UpdatePartition, Who
 from sbroker.errors import Code, Refused
 from sbroker.model import INFINITE, Job, JobSpec, Node, Partition
 from sbroker.states import JobState, NodeState, Reason
@@ -50,6 +50,8 @@ def update_job(draft: Draft, event: UpdateJob) -> None:
             raise Refused(Code.JOB_FINISHED, job=job.id)
         if job.state is not JobState.PENDING and set(event.changes) - _ANY_TIME:
             raise Refused(Code.NOT_PENDING, job=job.id)
+        if job.held and "priority" in event.changes:
+            raise Refused(Code.JOB_HELD, job=job.id)
         _allow(job, event.who, event.changes)
         for each in change.whole_or_tasks(draft, event.target, job) if job.state is JobState.PENDING else [job]:
             _update(draft, each, event)
@@ -68,7 +70,7 @@ def _allow(job: Job, who: Who, changes: dict[str, Any]) -> None:
         raise Refused(Code.ACCESS_DENIED, job=job.id)
     if ("priority" in changes and (changes["priority"] or 0) > job.priority) or "admin_comment" in changes:
         raise Refused(Code.ACCESS_DENIED, job=job.id)
-    if (changes.get("nice") or 0) < 0:
+    if (changes.get("nice") or 0) < 0 or {"deadline", "oversubscribe"} & set(changes):
         raise Refused(Code.ACCESS_DENIED, job=job.id)
 
 
@@ -83,10 +85,9 @@ def _update(draft: Draft, job: Job, event: UpdateJob) -> None:
             fields["partition"] = partitions[0].name
     if "time_limit" in changes:
         fields["time_limit"] = changes["time_limit"] if changes["time_limit"] is not None else INFINITE
-    if "account" in changes:
-        fields["account"] = changes["account"]
-    if "qos" in changes:
-        fields["qos"] = changes["qos"]
+    if "account" in changes or "qos" in changes:
+        owner = Who(uid=job.uid, user=job.user, gid=job.gid, group=job.group)
+        fields["account"], fields["qos"] = admit.account_qos(draft, spec, owner)
     if "priority" in changes and changes["priority"] is not None:
         fields["priority"] = changes["priority"] if not job.held else 0
         if changes["priority"] == 0:
@@ -136,6 +137,8 @@ def update_node(draft: Draft, event: UpdateNode) -> None:
     state = event.state
     if state in ("drain", "fail"):
         fields["drain"] = True
+    elif state == "resume" and not node.drain and node.state is NodeState.IDLE:
+        raise Refused(Code.INVALID_NODE_STATE, event.node)
     elif state in ("resume", "undrain", "idle"):
         fields["drain"] = False
         if node.state is NodeState.DOWN and state != "undrain":
@@ -157,10 +160,40 @@ def update_partition(draft: Draft, event: UpdatePartition) -> None:
         raise Refused(Code.INVALID_PARTITION, event.name)
     if not event.who.operator:
         raise Refused(Code.ACCESS_DENIED, event.name)
-    unknown = set(event.fields) - set(Partition.__struct_fields__)
+    _put_partition(draft, partition, event.fields)
+
+
+def create_partition(draft: Draft, event: CreatePartition) -> None:
+    if not event.who.operator:
+        raise Refused(Code.ACCESS_DENIED, event.name)
+    if draft.partition(event.name) is not None:
+        raise Refused(Code.POLICY, "Partition %s exists" % event.name)
+    _put_partition(draft, Partition(name=event.name), event.fields)
+
+
+def delete_partition(draft: Draft, event: DeletePartition) -> None:
+    if not event.who.operator:
+        raise Refused(Code.ACCESS_DENIED, event.name)
+    if draft.partition(event.name) is None:
+        raise Refused(Code.INVALID_PARTITION, event.name)
+    if any(job.partition == event.name and (not job.state.ended or job.completing) for job in draft.state.jobs.values()):
+        raise Refused(Code.POLICY, "Partition is in use")
+    draft.del_partition(event.name)
+
+
+def _put_partition(draft: Draft, partition: Partition, fields: dict[str, Any]) -> None:
+    """`partition` with these fields; a new default takes the place of the old one."""
+    unknown = set(fields) - set(Partition.__struct_fields__)
     if unknown:
         raise Refused(Code.INVALID_UPDATE, ", ".join(sorted(unknown)))
-    draft.put_partition(replace(partition, **event.fields))
+    for name in fields.get("nodes", ()):
+        if draft.node(name) is None:
+            raise Refused(Code.INVALID_NODE_NAME, name)
+    if fields.get("default"):
+        for other in draft.partitions():
+            if other.default and other.name != partition.name:
+                draft.put_partition(replace(other, default=False))
+    draft.put_partition(replace(partition, **fields))
 
 
 # what the configuration does not say of a node

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import grp
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -13,11 +13,11 @@ from sbroker.agent import wire
 from sbroker.api import Call, HistoryQuery, Placement, Record, Target
 from sbroker.core import events
 from sbroker.daemon.calls import Connection
-from sbroker.errors import Code, Refused, StoreError
+from sbroker.errors import BrokenOff, Code, Refused, StoreError
 from sbroker.model import Exit, Job, JobSpec
 
 if TYPE_CHECKING:
-    from sbroker.daemon.main import Daemon
+    from sbroker.daemon.daemon import Daemon
 
 LINK_WAIT = 60.0  # seconds that a session waits for its node to be heard again
 
@@ -69,7 +69,7 @@ class BrokerApi:
             spec = msgspec.structs.replace(spec, script_hash=digest)
         spec = await self._daemon.hook(spec, self.caller)
         decision = await self._daemon.broker.do(events.Submit(spec=spec, who=self.who(), request_id=self.caller.id), blobs)
-        return self.view.jobs[decision.answer[0]]
+        return self.view.jobs[cast("list[int]", decision.answer)[0]]
 
     async def test(self, spec: JobSpec) -> Placement:
         spec = await self._daemon.hook(spec, self.caller)
@@ -104,6 +104,12 @@ class BrokerApi:
 
     async def update_partition(self, name: str, **fields: Any) -> None:
         await self._do(events.UpdatePartition(name=name, who=self.who(), fields=fields))
+
+    async def create_partition(self, name: str, **fields: Any) -> None:
+        await self._do(events.CreatePartition(name=name, who=self.who(), fields=fields))
+
+    async def delete_partition(self, name: str) -> None:
+        await self._do(events.DeletePartition(name=name, who=self.who()))
 
     # ---- asking
 
@@ -166,7 +172,8 @@ class BrokerApi:
         pump = asyncio.get_running_loop().create_task(self._pump(channel, client, arrived, end))
         gone = asyncio.get_running_loop().create_task(client.gone())
         try:
-            await asyncio.wait({end, gone}, return_when=asyncio.FIRST_COMPLETED)
+            both: list[asyncio.Future[Any]] = [end, gone]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not end.done():
                 channel.close("client")
                 raise ConnectionError("the user's side is gone")
@@ -193,7 +200,7 @@ class BrokerApi:
                     client.raw(wire.call_frame(op, payload))
                 await client.drain()
                 channel.took(len(data))
-            raise ConnectionError("the link to the node broke")
-        except (ConnectionError, wire.WireError) as error:
+            raise BrokenOff("the link to the node broke")
+        except (BrokenOff, ConnectionError, wire.WireError) as error:
             if not end.done():
-                end.set_exception(ConnectionError(str(error)))
+                end.set_exception(error)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from sbroker.clock import Clock
 from sbroker.core.decide import decide
@@ -149,10 +150,10 @@ class Broker:
             self._loop.call_later(RECOVERY, self._recover)
             return
         self._durable = self.store.durable
-        for job, futures in self._changed.items():
-            for future in futures:
-                if not future.done():
-                    future.set_result(self.state.jobs.get(job))
+        for job, watchers in self._changed.items():
+            for watcher in watchers:
+                if not watcher.done():
+                    watcher.set_result(self.state.jobs.get(job))
         self._changed.clear()
         self.reset()
         self._wake(self.clock.now() + 1)

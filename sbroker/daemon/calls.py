@@ -6,8 +6,8 @@ import asyncio
 import os
 import pwd
 import struct
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
 
 from sbroker.agent import wire
 from sbroker.api import Call
@@ -107,7 +107,8 @@ class Connection:
         if not self._gone.done():
             self._gone.set_result(None)
         error = ConnectionError("the user's side is gone")
-        for future in (*self._replies.values(), *self._exits.values(), self._stdin_end):
+        waiting: list[asyncio.Future[Any]] = [*self._replies.values(), *self._exits.values(), self._stdin_end]
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # it may be that nobody waits

@@ -18,7 +18,7 @@ from sbroker.errors import StoreError
 from sbroker.model import Report
 
 if TYPE_CHECKING:
-    from sbroker.daemon.main import Daemon
+    from sbroker.daemon.daemon import Daemon
 
 log = logging.getLogger("sbroker.links")
 

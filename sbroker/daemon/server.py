@@ -7,13 +7,14 @@ import logging
 import os
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
 from sbroker.daemon.calls import Connection, make_call
-from sbroker.errors import SbrokerError
+from sbroker.errors import BrokenOff, SbrokerError
 
 log = logging.getLogger("sbroker.server")
 
@@ -86,6 +87,8 @@ class Server:
             await connection.drain()
         except ConnectionError:
             log.debug("%s of %s: its user is gone", call.name, call.user)
+        except BrokenOff as error:
+            log.info("%s of %s: %s; it will ask again", call.name, call.user, error)
         except SbrokerError as error:
             await self._fail(call, connection, str(error))
         except Exception:

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 from sbroker.errors import SbrokerError
 from sbroker.providers.base import Endpoint
@@ -80,7 +81,7 @@ def split(agents: Path, child_dirs: list[Path], allow_root_jobs: bool) -> socket
     _serve(ours, child, agents, extra)
 
 
-def _serve(asked: socket.socket, child: int, agents: Path, extra: list[str]) -> None:
+def _serve(asked: socket.socket, child: int, agents: Path, extra: list[str]) -> NoReturn:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda got, frame: os.kill(child, got))
     # An agent's exit is not ours to wait for; the child's status is asked for by pid at the end.

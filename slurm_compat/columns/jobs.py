@@ -189,7 +189,7 @@ _ROWS: tuple[tuple, ...] = (
     ("N", "nodelist", "NODELIST", nodelist),
     ("o", "command", "COMMAND", lambda j, c: jobtext.command(j) or NULL),
     ("O", "contiguous", "CONTIGUOUS", _flag("contiguous"), lambda j, c: j.spec.contiguous),
-    ("P", "partition", "PARTITION", lambda j, c: j.partition),
+    ("P", "partition", "PARTITION", lambda j, c: jobtext.partition(j)),
     ("p", "priority", "PRIORITY", lambda j, c: f"{j.priority / _MAX_PRIORITY:.14f}", lambda j, c: j.priority),
     ("q", "qos", "QOS", lambda j, c: j.qos or NULL),
     ("Q", "prioritylong", "PRIORITY", lambda j, c: str(j.priority), lambda j, c: j.priority),

@@ -247,7 +247,7 @@ _ROWS: tuple[tuple[str, str, NodeColumn], ...] = (
     ("T", "statelong", _node("STATE", lambda i, c: i.word, "n/a", _state_order)),
     ("u", "user", _node("USER", _user, UNKNOWN)),
     ("U", "userlong", _node("USER", _user_long, UNKNOWN)),
-    ("v", "version", _node("VERSION", lambda i, c: i.node.version or NULL)),
+    ("v", "version", _node("VERSION", lambda i, c: c.release)),
     ("V", "cluster", _fixed("CLUSTER", "N/A")),
     ("w", "weight", _range("WEIGHT", lambda i: i.node.weight)),
     ("X", "sockets", _range("SOCKETS", lambda i: i.node.sockets)),

@@ -84,9 +84,21 @@ async def run(call: Call, client: Client, api: Api) -> int:
         await client.out(_window(selection, call), 2)
     records = [] if selection.empty else [record for record in await api.history(selection.query) if selection.keeps_job(record)]
     truncate = "truncate" in options
-    scope = Scope(World(api.view.partitions, api.view.nodes), call.env, api.now(), getattr(api.config, "cluster", ""), str(options.get("units") or ""),
-                  "noconvert" not in options, selection.start if truncate else None, selection.end if truncate else None)
-    shown = [row for row in rows(scope, records, steps="allocations" not in options, duplicates="duplicates" in options) if selection.keeps_row(row)]
+    scope = Scope(
+        World(api.view.partitions, api.view.nodes),
+        call.env,
+        api.now(),
+        getattr(api.config, "cluster", ""),
+        str(options.get("units") or ""),
+        "noconvert" not in options,
+        selection.start if truncate else None,
+        selection.end if truncate else None,
+    )
+    shown = [
+        row
+        for row in rows(scope, records, steps="allocations" not in options, duplicates="duplicates" in options)
+        if selection.keeps_row(row)
+    ]
     if "batch-script" in options or "env-vars" in options:
         return await _documents(client, api, shown, script="batch-script" in options)
     return await _table(call, client, api, parsed, shown)

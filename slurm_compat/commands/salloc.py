@@ -8,6 +8,7 @@ import pwd
 import signal
 
 from sbroker.api import Api, Call, Client
+from sbroker.errors import BrokenOff
 from slurm_compat import environ
 from slurm_compat.allocation import REVOKING, Allocation, Over, first_of
 from slurm_compat.grammar import Invalid
@@ -53,6 +54,9 @@ async def _run(call: Call, client: Client, api: Api) -> int:
         return await _serve(allocation, line.rest)
     except Over as over:
         return over.code
+    except (BrokenOff, asyncio.CancelledError):
+        allocation.number = 0  # the client comes back to its command: nothing is given back
+        raise
     finally:
         await allocation.signals.close()
         if allocation.number:

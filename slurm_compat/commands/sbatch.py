@@ -29,9 +29,10 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     first.take(line.pairs, "cli")  # so that what is wrong on the command line is said first
     script, name, command = await _script(line.rest, first, client, call)
     asked = asked_of(call, api)
+    variables = from_variables(call)
     if "wrap" not in first.other:
-        _directives(asked, script, name, bool(first.other.get("ignore_pbs") or "SBATCH_IGNORE_PBS" in call.env))
-    asked.take(from_variables(call), "env")
+        _directives(asked, script, name, "ignore_pbs" in first.other or ("ignore-pbs", None) in variables)
+    asked.take(variables, "env")
     asked.take(line.pairs, "cli")
     await host_files(asked, client)
     await arbitrary_hosts(asked, client)

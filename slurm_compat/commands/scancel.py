@@ -193,7 +193,7 @@ def matches(job: Job, request: Request) -> bool:
         (request.uid is None or job.uid == request.uid)
         and f.get("account", job.account or "") == (job.account or "")
         and f.get("job_name", job.spec.name) == job.spec.name
-        and f.get("partition", job.partition) == job.partition
+        and f.get("partition", jobtext.partition(job)) == jobtext.partition(job)
         and f.get("qos", job.qos or "") == (job.qos or "")
         and f.get("reservation", job.spec.reservation or "") == (job.spec.reservation or "")
         and f.get("state", job.state.value) == job.state.value
@@ -317,7 +317,7 @@ class Act:
         return self.code
 
     async def _one(self, job: Job, text: str, target: Target) -> None:
-        if self.request.ask and not await self._agreed(f"job_id={text}", job.spec.name, job.partition):
+        if self.request.ask and not await self._agreed(f"job_id={text}", job.spec.name, jobtext.partition(job)):
             return
         await self.tell(text)
         await self._send(target, f"job id {text}")

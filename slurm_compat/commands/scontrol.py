@@ -116,12 +116,11 @@ async def _do(session: Session, words: list[str]) -> None:
     """One command: a keyword and its arguments."""
     word, args = words[0], words[1:]
     low = word.lower()
-    for least, name, act, few, many in KEYWORDS:
-        if len(low) >= least and name.startswith(low):
-            break
-    else:
+    row = next((row for row in KEYWORDS if len(low) >= row[0] and row[1].startswith(low)), None)
+    if row is None:
         await session.fail(f"invalid keyword: {word}", always=True)
         return
+    _, _, act, few, many = row
     if len(args) < few:
         await session.fail(f"too few arguments for keyword:{word}")
     elif len(args) > many:

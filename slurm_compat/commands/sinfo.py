@@ -192,7 +192,7 @@ def groups(request: Request, view: View, context: Context) -> list[Group]:
             if not _passes(info, request):
                 continue
             touched = True
-            key = tuple([column.key(part, info, context) for column in keyed])  # type: ignore[misc]
+            key = tuple([column.key(part, info, context) for column in keyed])
             if request.by_node:
                 key = (name, rank, *key)
             elif names_partition:

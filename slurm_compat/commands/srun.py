@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from sbroker.api import Api, Call, Client
-from sbroker.errors import Code, Refused
+from sbroker.errors import BrokenOff, Code, Refused
 from sbroker.states import JobState
 from slurm_compat import messages, srun
 from slurm_compat.allocation import Allocation, Over
@@ -52,7 +53,7 @@ def _inside(call: Call, asked: Asked) -> int | None:
     if "jobid" in asked.source:
         return int(asked.other["jobid"])
     text = call.env.get("SLURM_JOBID", "")
-    return int(text) if re.match("[0-9]+$", text) else call.job
+    return int(text) if re.match("[0-9]+$", text) else None
 
 
 async def _step(call: Call, client: Client, api: Api, number: int) -> int:
@@ -109,6 +110,9 @@ async def _alone(call: Call, client: Client, api: Api, asked: Asked, command: li
         return code
     except Over as over:
         return over.code
+    except (BrokenOff, asyncio.CancelledError):
+        allocation.number = 0  # the client comes back for the same step: nothing is given back
+        raise
     finally:
         await allocation.signals.close()
         await allocation.release(*_as_status(code))

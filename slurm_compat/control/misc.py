@@ -9,12 +9,25 @@ from slurm_compat import jobrefs
 from slurm_compat.control import help as help_text
 from slurm_compat.control.session import Session, words_of
 from slurm_compat.hostlist import HostlistError, compress, expand
+from slurm_compat.show import step
+from slurm_compat.update import BadUpdate, pairs
+from slurm_compat.update_site import create_partition
 
 ERRORS = {
-    0: "No error", 1000: "Unspecified error", 1002: "Unexpected message received", 2000: "Invalid partition name specified",
-    2001: "Job submission denied", 2002: "Access/permission denied", 2009: "Job violates accounting/QOS policy", 2010: "Invalid user id",
-    2014: "Requested node configuration is not available", 2015: "Requested nodes are busy", 2016: "Invalid partition name specified",
-    2017: "Invalid job id specified", 2021: "Job has already finished", 2022: "Job is no longer pending execution",
+    0: "No error",
+    1000: "Unspecified error",
+    1002: "Unexpected message received",
+    2000: "Invalid partition name specified",
+    2001: "Job submission denied",
+    2002: "Access/permission denied",
+    2009: "Job violates accounting/QOS policy",
+    2010: "Invalid user id",
+    2014: "Requested node configuration is not available",
+    2015: "Requested nodes are busy",
+    2016: "Invalid partition name specified",
+    2017: "Invalid job id specified",
+    2021: "Job has already finished",
+    2022: "Job is no longer pending execution",
 }
 
 
@@ -127,10 +140,14 @@ async def pidinfo(session: Session, word: str, args: list[str]) -> None:
 
 
 async def getent(session: Session, word: str, args: list[str]) -> None:
-    if args:
-        await session.not_here("scontrol getent")
+    if not args:
+        await session.err("scontrol: error: stepd_available: Couldn't find nodename\nNo steps found on this node\n")
         return
-    await session.err("scontrol: error: stepd_available: Couldn't find nodename\nNo steps found on this node\n")
+    scene = session.scene()
+    for job in sorted(session.api.view.node_jobs(args[0]), key=lambda job: job.id):
+        steps = [one for one in step.running(scene, job) if args[0] in one.nodes]
+        for one in sorted(steps, key=lambda one: (one.step < 0, one.step)):
+            await session.out(f"JobId={job.id}.{step.label(one.step)}:\nUser:\n{scene.passwd(job.uid)}\nGroups:\n\n")
 
 
 async def notify(session: Session, word: str, args: list[str]) -> None:
@@ -152,7 +169,9 @@ async def cluster(session: Session, word: str, args: list[str]) -> None:
 async def unknown_cluster(session: Session, name: str) -> None:
     await session.fail(
         f"scontrol: error: No cluster '{name}' known by database.\nscontrol: error: '{name}' can't be reached now, or it is an invalid entry"
-        " for --cluster.  Use 'sacctmgr list clusters' to see available clusters.", always=True)
+        " for --cluster.  Use 'sacctmgr list clusters' to see available clusters.",
+        always=True,
+    )
 
 
 async def reboot(session: Session, word: str, args: list[str]) -> None:
@@ -181,7 +200,9 @@ async def shutdown(session: Session, word: str, args: list[str]) -> None:
 
 async def reconfigure(session: Session, word: str, args: list[str]) -> None:
     if await session.operators_only("slurm_reconfigure"):
-        await session.fail("scontrol: error: the configuration is read when the broker starts: 'sbroker down', then 'sbroker up'", always=True)
+        await session.fail(
+            "scontrol: error: the configuration is read when the broker starts: 'sbroker down', then 'sbroker up'", always=True
+        )
 
 
 async def takeover(session: Session, word: str, args: list[str]) -> None:
@@ -193,7 +214,12 @@ async def token(session: Session, word: str, args: list[str]) -> None:
 
 
 _DEBUG = ("quiet", "fatal", "error", "info", "verbose", "debug", "debug2", "debug3", "debug4", "debug5")
-_SETTERS = {"setdebug": "debug_level", "setdebugflags": "debug_flags", "schedloglevel": "schedlog_level", "fsdampeningfactor": "fs_dampeningfactor"}
+_SETTERS = {
+    "setdebug": "debug_level",
+    "setdebugflags": "debug_flags",
+    "schedloglevel": "schedlog_level",
+    "fsdampeningfactor": "fs_dampeningfactor",
+}
 
 
 def setter(name: str):
@@ -216,12 +242,18 @@ async def create(session: Session, word: str, args: list[str]) -> None:
         return
     key, equals, _ = args[0].partition("=")
     kind = _kind(key)
-    if not equals:
+    if not equals and kind != "reservation":
         await session.fail(f"scontrol: error: Invalid input: {args[0]}  Request aborted", always=True)
     elif kind is None:
         await session.fail(f"scontrol: error: Invalid creation entity: {args[0]}", always=True)
-    elif kind != "reservation" and not session.call.operator:
-        await session.fail(f"Error creating the {'node(s)' if kind == 'node' else kind}: Invalid user id")
+    elif kind == "partition":
+        try:
+            await create_partition(session, pairs(args))
+        except BadUpdate as error:
+            session.code = error.code
+            await session.err(error.text + "\n")
+    elif kind == "node" and not session.call.operator:
+        await session.fail("Error creating the node(s): Invalid user id")
     else:
         await session.not_here(f"scontrol create {kind}")
 
@@ -232,17 +264,19 @@ async def delete(session: Session, word: str, args: list[str]) -> None:
         return
     key, equals, value = args[0].partition("=")
     kind = _kind(key) if equals else None
-    view = session.api.view
     if kind is None:
         await session.fail(f"Invalid deletion entity: {args[0]}", always=True)
     elif kind == "reservation":
         await session.fail(f"delete_reservation {args[0]}: Requested reservation is invalid")
     elif not session.call.operator:
         await session.fail(f"delete_{kind} {args[0]}: Invalid user id")
-    elif kind == "partition" and value not in view.partitions:
-        await session.fail(f"delete_partition {args[0]}: Invalid partition name specified")
+    elif kind == "partition":
+        try:
+            await session.api.delete_partition(value)
+        except Refused as error:
+            await session.fail(f"delete_partition {args[0]}: {words_of(error, session)}")
     else:
-        await session.fail(f"scontrol: error: a {kind} is removed in the configuration file", always=True)
+        await session.fail("scontrol: error: a node is removed in the configuration file", always=True)
 
 
 def _kind(key: str) -> str | None:

@@ -19,7 +19,9 @@ class Session:
         self.done = False
 
     def scene(self) -> Scene:
-        return Scene(self.api.view, self.api.config, self.call.env, self.api.now(), version=self.version, detail=self.detail, oneliner=self.oneliner)
+        return Scene(
+            self.api.view, self.api.config, self.call.env, self.api.now(), version=self.version, detail=self.detail, oneliner=self.oneliner
+        )
 
     async def out(self, text: str) -> None:
         if text:

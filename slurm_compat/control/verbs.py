@@ -51,12 +51,17 @@ def _named(session: Session, arg: str) -> list[JobRef]:
     key, equals, value = arg.partition("=")
     if equals and key.lower() in _NAMES:
         call = session.call
-        return [JobRef(str(job.id), job.id, None) for job in list(session.api.view.jobs.values())
-                if job.spec.name == value and not job.state.ended and (call.operator or job.uid == call.uid)]
+        return [
+            JobRef(str(job.id), job.id, None)
+            for job in list(session.api.view.jobs.values())
+            if job.spec.name == value and not job.state.ended and (call.operator or job.uid == call.uid)
+        ]
     return [jobrefs.parse(item) for item in jobrefs.split(arg)]
 
 
-async def _each(session: Session, args: list[str], act: Callable[[JobRef], Awaitable[None]], said: Mapping[Code, str] | None = None) -> None:
+async def _each(
+    session: Session, args: list[str], act: Callable[[JobRef], Awaitable[None]], said: Mapping[Code, str] | None = None
+) -> None:
     """`said`: refusals that this keyword words its own way."""
     for arg in args:
         for ref in (jobrefs.parse(item) for item in jobrefs.split(arg)):
@@ -107,7 +112,12 @@ async def suspend(session: Session, word: str, args: list[str]) -> None:
 
 
 async def resume(session: Session, word: str, args: list[str]) -> None:
-    await _each(session, args, lambda ref: session.api.suspend(ref.target(), False), {Code.DISABLED: "Job is not suspended", Code.JOB_FINISHED: _OVER})
+    await _each(
+        session,
+        args,
+        lambda ref: session.api.suspend(ref.target(), False),
+        {Code.DISABLED: "Job is not suspended", Code.JOB_FINISHED: _OVER},
+    )
 
 
 async def top(session: Session, word: str, args: list[str]) -> None:

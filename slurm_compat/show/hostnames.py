@@ -6,8 +6,24 @@ Standard library, Python 3.6.
 from ..hostlist import HostlistError, compress, compress_sorted, expand
 
 ENTITIES = {"hostnames": 5, "hostlistsorted": 9, "hostlist": 5}  # how many letters name it for sure, in the order in which they are tried
-FLAGS = ("-a", "-d", "-F", "-o", "-Q", "-v", "--all", "--details", "--federation", "--future", "--hide", "--local", "--oneliner",
-         "--quiet", "--sibling", "--verbose")
+FLAGS = (
+    "-a",
+    "-d",
+    "-F",
+    "-o",
+    "-Q",
+    "-v",
+    "--all",
+    "--details",
+    "--federation",
+    "--future",
+    "--hide",
+    "--local",
+    "--oneliner",
+    "--quiet",
+    "--sibling",
+    "--verbose",
+)
 
 
 def entity_of(word):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 
 from sbroker.model import INFINITE, Job
-from sbroker.states import JobState
+from sbroker.states import JobState, Reason
 from slurm_compat import jobtext
 from slurm_compat.grammar.words import MAIL_ALL, MAIL_TYPES
 from slurm_compat.hostlist import compress
@@ -69,25 +70,38 @@ def lines(scene: Scene, job: Job, only_task: int | None = None) -> list[str]:
     count = numbers(job, scene.world)
     out = [_title(scene, job, only_task)]
     out.append(f"UserId={job.user}({job.uid}) GroupId={job.group or job.gid}({job.gid}) MCS_label=N/A")
-    out.append(f"Priority={0 if job.held else job.priority} Nice={spec.nice} Account={job.account or _NULL} QOS={job.qos or 'normal'}"
-               + (f" WCKey={spec.wckey}" if spec.wckey and getattr(scene.config, "track_wckey", False) else ""))
-    out.append(f"JobState={jobtext.state(job)} Reason={job.reason.value.replace(' ', '_')} Dependency={jobtext.dependency(job, scene.view.jobs) or _NULL}")
+    out.append(
+        f"Priority={0 if job.held else job.priority} Nice={spec.nice} Account={job.account or _NULL} QOS={job.qos or 'normal'}"
+        + (f" WCKey={spec.wckey}" if spec.wckey and getattr(scene.config, "track_wckey", False) else "")
+    )
+    out.append(
+        f"JobState={jobtext.state(job)} Reason={job.reason.value.replace(' ', '_')} Dependency={jobtext.dependency(job, scene.view.jobs) or _NULL}"
+    )
     batch = spec.kind == "batch"
-    out.append(f"Requeue={int(spec.requeue is not False)} Restarts={job.restarts} BatchFlag={int(batch)} Reboot=0"
-               f" ExitCode={job.exit.code}:{job.exit.signal}")
+    out.append(
+        f"Requeue={int(spec.requeue is not False)} Restarts={job.restarts} BatchFlag={int(batch)} Reboot=0"
+        f" ExitCode={job.exit.code}:{job.exit.signal}"
+    )
     if scene.detail:
         out.append(f"DerivedExitCode={job.derived_exit.code}:{job.derived_exit.signal}")
     time_min = "N/A" if spec.time_min is None else full_duration(spec.time_min)
-    out.append(f"RunTime={full_duration(max(0, jobtext.elapsed(job, scene.now)))} TimeLimit={time_limit(job.time_limit)} TimeMin={time_min}")
+    out.append(
+        f"RunTime={full_duration(max(0, jobtext.elapsed(job, scene.now)))} TimeLimit={time_limit(job.time_limit)} TimeMin={time_min}"
+    )
     eligible = job.begin if pending and job.begin and job.begin > scene.now else job.eligible_time
-    out.append(f"SubmitTime={at(job.submit_time, 'Unknown')} EligibleTime={at(eligible, 'Unknown')}")
+    waits_for_tasks = pending and job.reason is Reason.ARRAY_TASK_LIMIT  # it grows older in the queue, yet is not eligible
+    out.append(f"SubmitTime={at(job.submit_time, 'Unknown')} EligibleTime={'Unknown' if waits_for_tasks else at(eligible, 'Unknown')}")
     out.append(f"AccrueTime={at(eligible if batch else None, 'Unknown')}")
     start, end = _start_end(scene, job)
     out.append(f"StartTime={at(start, 'Unknown')} EndTime={at(end, 'Unknown')} Deadline={at(spec.deadline, 'N/A')}")
-    out.append(f"SuspendTime={at(job.suspend_time, 'None')} SecsPreSuspend={_before_suspend(job)}"
-               f" LastSchedEval={at(job.last_eval, 'Unknown')} Scheduler=Main")
-    out.append(f"Partition={','.join(spec.partitions) if pending and spec.partitions else job.partition}"
-               f" AllocNode:Sid={spec.submit_host or _NULL}:{spec.sid}")
+    out.append(
+        f"SuspendTime={at(job.suspend_time, 'None')} SecsPreSuspend={_before_suspend(job)}"
+        f" LastSchedEval={at(job.last_eval or job.submit_time, 'Unknown')} Scheduler={_scheduler(job)}"
+    )
+    out.append(
+        f"Partition={','.join(spec.partitions) if pending and spec.partitions else job.partition}"
+        f" AllocNode:Sid={_submitted_from(spec.submit_host)}:{spec.sid}"
+    )
     out.append(f"ReqNodeList={compress(spec.nodelist) or _NULL} ExcNodeList={compress(spec.exclude) or _NULL}")
     nodes = [share.node for share in job.nodes] if not pending else []
     out.append(f"NodeList={compress(nodes)}")
@@ -95,8 +109,10 @@ def lines(scene: Scene, job: Job, only_task: int | None = None) -> list[str]:
         out.append(f"BatchHost={nodes[0]}")
     out.append(_counts(scene, job, count.cpus, count.tasks))
     out.append(f"TRES={tres(count) or _NULL}")
-    out.append(f"Socks/Node={spec.sockets_per_node or '*'} NtasksPerN:B:S:C={spec.ntasks_per_node or 0}:0:"
-               f"{spec.ntasks_per_socket or '*'}:{spec.ntasks_per_core or '*'} CoreSpec={spec.core_spec or '*'}")
+    out.append(
+        f"Socks/Node={spec.sockets_per_node or '*'} NtasksPerN:B:S:C={spec.ntasks_per_node or 0}:0:"
+        f"{spec.ntasks_per_socket or '*'}:{spec.ntasks_per_core or '*'} CoreSpec={spec.core_spec or '*'}"
+    )
     if scene.detail and nodes:
         out += _shares(job)
     kind, mib = min_memory(job, scene.world)
@@ -104,12 +120,25 @@ def lines(scene: Scene, job: Job, only_task: int | None = None) -> list[str]:
     out.append(f"Features={spec.constraint or _NULL} DelayBoot={full_duration(spec.delay_boot or 0)}")
     if spec.extra.get("prefer"):
         out.append(f"Prefer={spec.extra['prefer']}")
-    out.append(f"OverSubscribe={_sharing(job)} Contiguous={int(spec.contiguous)} Licenses={spec.licenses or _NULL} Network={spec.network or _NULL}")
+    out.append(
+        f"OverSubscribe={_sharing(job)} Contiguous={int(spec.contiguous)} Licenses={spec.licenses or _NULL} Network={spec.network or _NULL}"
+    )
     return out + _tail(job, only_task)
 
 
 def time_limit(seconds: int) -> str:
     return "UNLIMITED" if seconds == INFINITE else full_duration(seconds)
+
+
+def _scheduler(job: Job) -> str:
+    """Which of Slurm's two loops saw it last: the one that fills gaps is what looks at running jobs. Here one pass does both."""
+    return "Backfill" if job.state in (JobState.RUNNING, JobState.SUSPENDED) and not job.completing else "Main"
+
+
+def _submitted_from(host: str) -> str:
+    """The controller calls its own machine localhost, by the address that the request came from."""
+    here = os.uname().nodename
+    return "localhost" if host in (here, here.partition(".")[0]) else host or _NULL
 
 
 def _title(scene: Scene, job: Job, only_task: int | None) -> str:
@@ -153,8 +182,10 @@ def _counts(scene: Scene, job: Job, cpus: int, tasks: int | None) -> str:
             least = f"{spec.nodes_min}-{most}"
     else:
         least = str(len(job.nodes))
-    return (f"NumNodes={least} NumCPUs={cpus} NumTasks={'N/A' if tasks is None else tasks} CPUs/Task={spec.cpus_per_task or 1}"
-            f" ReqB:S:C:T=0:0:{spec.cores_per_socket or '*'}:{spec.threads_per_core or '*'}")
+    return (
+        f"NumNodes={least} NumCPUs={cpus} NumTasks={'N/A' if tasks is None else tasks} CPUs/Task={spec.cpus_per_task or 1}"
+        f" ReqB:S:C:T=0:0:{spec.cores_per_socket or '*'}:{spec.threads_per_core or '*'}"
+    )
 
 
 def _sharing(job: Job) -> str:
@@ -212,7 +243,12 @@ def _tail(job: Job, only_task: int | None) -> list[str]:
         out.append(f"MemPerTres=gres:gpu:{spec.mem_per_gpu}")
     if spec.gpu_bind:
         out.append(f"TresBind=gpu:{spec.gpu_bind}")
-    for key, items in (("Job", spec.gpus), ("Node", spec.gres + spec.gpus_per_node), ("Socket", spec.gpus_per_socket), ("Task", spec.gpus_per_task)):
+    for key, items in (
+        ("Job", spec.gpus),
+        ("Node", spec.gres + spec.gpus_per_node),
+        ("Socket", spec.gpus_per_socket),
+        ("Task", spec.gpus_per_task),
+    ):
         if items:
             out.append(f"TresPer{key}={gres_text(items)}")
     if spec.ntasks_per_gpu:

@@ -20,7 +20,9 @@ class Scene:
 
     __slots__ = ("config", "detail", "env", "now", "oneliner", "times", "version", "view", "world")
 
-    def __init__(self, view: View, config: Any, env: dict[str, str], now: float, *, version: str, detail: bool = False, oneliner: bool = False) -> None:
+    def __init__(
+        self, view: View, config: Any, env: dict[str, str], now: float, *, version: str, detail: bool = False, oneliner: bool = False
+    ) -> None:
         self.view, self.config, self.env, self.now, self.version = view, config, env, now, version
         self.detail, self.oneliner = detail, oneliner
         self.times = Times(env, now)
@@ -38,6 +40,14 @@ class Scene:
             return pwd.getpwuid(uid).pw_name
         except KeyError:
             return str(uid)
+
+    def passwd(self, uid: int) -> str:
+        """The user's line as /etc/passwd has it, "" where there is none."""
+        try:
+            one = pwd.getpwuid(uid)
+        except KeyError:
+            return ""
+        return f"{one.pw_name}:x:{one.pw_uid}:{one.pw_gid}:{one.pw_gecos}:{one.pw_dir}:{one.pw_shell}"
 
     def user_id(self, name: str) -> tuple[int] | None:
         """(uid,) of a login name or number, None if there is none."""

@@ -28,7 +28,7 @@ class NoJob(Exception):
 
 
 def parse(text_: str) -> tuple[int, int | None, int | None]:
-    """"790", "790.0", "797_3.batch" → (job or array id, task or None, step or None)."""
+    """ "790", "790.0", "797_3.batch" → (job or array id, task or None, step or None)."""
     found = _ID.match(text_)
     if not found:
         raise NotFound("0.Invalid")
@@ -55,8 +55,19 @@ def batch_step(job: Job, run: Run | None) -> Step | None:
     state = JobState.RUNNING
     if over:
         state = JobState.CANCELLED if run.exit.signal else JobState.FAILED if run.exit.code else JobState.COMPLETED
-    return Step(job=job.id, run=run.run, step=BATCH, name="batch", state=state, nodes=(run.head,), cpus=job.nodes[0].cpus, mem=job.nodes[0].mem,
-                start_time=run.started, end_time=run.ended, exit=run.exit)
+    return Step(
+        job=job.id,
+        run=run.run,
+        step=BATCH,
+        name="batch",
+        state=state,
+        nodes=(run.head,),
+        cpus=job.nodes[0].cpus,
+        mem=job.nodes[0].mem,
+        start_time=run.started,
+        end_time=run.ended,
+        exit=run.exit,
+    )
 
 
 def running(scene: Scene, job: Job) -> list[Step]:
@@ -103,12 +114,14 @@ def text(scene: Scene, job: Job, step: Step) -> str:
         parts.append(f"node={len(nodes)}")
         parts += [f"gres/{key.partition(':')[0]}={count}" for key, count in step.gres.items() if count]
     dist = "" if batch else " Dist=Block"
-    return scene.record([
-        f"StepId={name}.{label(step.step)} UserId={job.uid} StartTime={scene.times.at(step.start_time, 'Unknown')} TimeLimit={time_limit(-1)}",
-        f"State={step.state.value} Partition={job.partition} NodeList={compress(nodes)}",
-        f"Nodes={len(nodes)} CPUs={cpus} Tasks={step.ntasks} Name={step.name or label(step.step)} Network=(null)",
-        f"TRES={','.join(parts) or '(null)'}",
-        "ResvPorts=(null)",
-        f"CPUFreqReq=Default{dist}",
-        f"SrunHost:Pid={step.srun_host or '(null)'}:{step.srun_pid}",
-    ])
+    return scene.record(
+        [
+            f"StepId={name}.{label(step.step)} UserId={job.uid} StartTime={scene.times.at(step.start_time, 'Unknown')} TimeLimit={time_limit(-1)}",
+            f"State={step.state.value} Partition={job.partition} NodeList={compress(nodes)}",
+            f"Nodes={len(nodes)} CPUs={cpus} Tasks={step.ntasks} Name={step.name or label(step.step)} Network=(null)",
+            f"TRES={','.join(parts) or '(null)'}",
+            "ResvPorts=(null)",
+            f"CPUFreqReq=Default{dist}",
+            f"SrunHost:Pid={step.srun_host or '(null)'}:{step.srun_pid}",
+        ]
+    )

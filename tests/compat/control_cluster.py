@@ -18,7 +18,7 @@ ENV = {"TZ": "UTC"}
 
 
 def when(clock: str, day: int = 24) -> float:
-    """"09:22:26" on that day of November 2026, UTC."""
+    """ "09:22:26" on that day of November 2026, UTC."""
     hours, minutes, seconds = (int(part) for part in clock.split(":"))
     return 1793491200.0 + (day - 1) * 86400 + hours * 3600 + minutes * 60 + seconds
 
@@ -26,11 +26,27 @@ def when(clock: str, day: int = 24) -> float:
 def node(number: int, **changes: Any) -> Node:
     gpu = number > 2
     fields: dict[str, Any] = {
-        "name": f"node{number}", "site": "gpus" if gpu else "cpu", "state": NodeState.IDLE, "address": "127.0.0.1", "hostname": f"node{number}",
-        "cpus": 8, "sockets": 2, "cores_per_socket": 4, "threads_per_core": 1, "memory": 16000, "weight": 10 if gpu else 1, "arch": "x86_64",
-        "gres": (Gres(name="gpu", type="a100", count=4),) if gpu else (), "features": ("gpu", "a100") if gpu else ("cpu", "intel"),
-        "os": "Linux 6.18.44-fc-v657 #1 SMP PREEMPT_DYNAMIC @0", "version": "22.05.8", "incarnation": "x", "boot_time": when("08:47:12"),
-        "agent_time": when("09:04:48"), "load": 16.8, "free_mem": 19465,
+        "name": f"node{number}",
+        "site": "gpus" if gpu else "cpu",
+        "state": NodeState.IDLE,
+        "address": "127.0.0.1",
+        "hostname": f"node{number}",
+        "cpus": 8,
+        "sockets": 2,
+        "cores_per_socket": 4,
+        "threads_per_core": 1,
+        "memory": 16000,
+        "weight": 10 if gpu else 1,
+        "arch": "x86_64",
+        "gres": (Gres(name="gpu", type="a100", count=4),) if gpu else (),
+        "features": ("gpu", "a100") if gpu else ("cpu", "intel"),
+        "os": "Linux 6.18.44-fc-v657 #1 SMP PREEMPT_DYNAMIC @0",
+        "version": "22.05.8",
+        "incarnation": "x",
+        "boot_time": when("08:47:12"),
+        "agent_time": when("09:04:48"),
+        "load": 16.8,
+        "free_mem": 19465,
     }
     return Node(**{**fields, **changes})
 
@@ -52,8 +68,18 @@ def spec(name: str = "wrap", **changes: Any) -> JobSpec:
 
 def job(number: int, of: JobSpec | None = None, **changes: Any) -> Job:
     fields: dict[str, Any] = {
-        "id": number, "user": "alice", "uid": 1001, "gid": 1001, "group": "alice", "spec": of or spec(), "account": "lab", "qos": "normal",
-        "partition": "debug", "priority": 4294901100, "submit_time": when("09:22:26"), "last_eval": when("09:22:26"),
+        "id": number,
+        "user": "alice",
+        "uid": 1001,
+        "gid": 1001,
+        "group": "alice",
+        "spec": of or spec(),
+        "account": "lab",
+        "qos": "normal",
+        "partition": "debug",
+        "priority": 4294901100,
+        "submit_time": when("09:22:26"),
+        "last_eval": when("09:22:26"),
     }
     return Job(**{**fields, **changes})
 
@@ -78,7 +104,9 @@ class View:
         return [one for one in self.jobs.values() if one.uid == uid]
 
     def node_jobs(self, name: str) -> list[Job]:
-        return [one for one in self.jobs.values() if (not one.state.ended or one.completing) and any(part.node == name for part in one.nodes)]
+        return [
+            one for one in self.jobs.values() if (not one.state.ended or one.completing) and any(part.node == name for part in one.nodes)
+        ]
 
     def node_used(self, name: str) -> tuple[int, int, dict[str, int]]:
         parts = [part for one in self.node_jobs(name) for part in one.nodes if part.node == name]
@@ -95,9 +123,13 @@ class View:
 class Broker:
     """Keeps what it was asked in `asked`; refuses what `refuse` says: (method, job or name) → Code."""
 
-    def __init__(self, view: View, call: Call, *, refuse: dict[tuple[str, Any], Code] | None = None, records: list[Record] = (), now: float = NOW) -> None:  # type: ignore[assignment]
+    def __init__(
+        self, view: View, call: Call, *, refuse: dict[tuple[str, Any], Code] | None = None, records: list[Record] = (), now: float = NOW
+    ) -> None:  # type: ignore[assignment]
         self.view, self.caller, self.refuse, self.records, self._now = view, call, refuse or {}, list(records), now
-        self.config = SimpleNamespace(cluster="oracle", imitate="22.05", kill_wait=5, min_job_age=3600, max_array_size=100001, mpi_default="none")
+        self.config = SimpleNamespace(
+            cluster="oracle", imitate="22.05", kill_wait=5, min_job_age=3600, max_array_size=100001, mpi_default="none"
+        )
         self.asked: list[tuple[Any, ...]] = []
         self.queries: list[HistoryQuery] = []
         self.scripts: dict[int, bytes] = {}
@@ -132,6 +164,14 @@ class Broker:
         if name not in self.view.partitions:
             raise Refused(Code.INVALID_PARTITION)
         self._take("update_partition", name, fields)
+
+    async def create_partition(self, name: str, **fields: Any) -> None:
+        self._take("create_partition", name, fields)
+
+    async def delete_partition(self, name: str) -> None:
+        if name not in self.view.partitions:
+            raise Refused(Code.INVALID_PARTITION)
+        self._take("delete_partition", name)
 
     async def script(self, number: int) -> bytes:
         if number not in self.scripts:
@@ -178,11 +218,32 @@ class User:
         self.written[path] = data
 
 
-def command(name: str, argv: list[str], view: View, *, uid: int = 1001, operator: bool = False, env: dict[str, str] | None = None, stdin: str = "",
-            ttys: frozenset[int] = frozenset(), **more: Any) -> SimpleNamespace:
+def command(
+    name: str,
+    argv: list[str],
+    view: View,
+    *,
+    uid: int = 1001,
+    operator: bool = False,
+    env: dict[str, str] | None = None,
+    stdin: str = "",
+    ttys: frozenset[int] = frozenset(),
+    **more: Any,
+) -> SimpleNamespace:
     """One call of "scontrol" or "sacct" → out, err, code, asked (changes) and the user's and broker's sides."""
-    call = Call(id="c", name=name, argv=tuple(argv), env={**ENV, **(env or {})}, cwd="/home/alice/w", uid=uid, gid=uid, user="alice" if uid else "root",
-                operator=operator, host="LOGIN", ttys=ttys)
+    call = Call(
+        id="c",
+        name=name,
+        argv=tuple(argv),
+        env={**ENV, **(env or {})},
+        cwd="/home/alice/w",
+        uid=uid,
+        gid=uid,
+        user="alice" if uid else "root",
+        operator=operator,
+        host="LOGIN",
+        ttys=ttys,
+    )
     user = User(stdin, more.pop("files", None))
     scripts = more.pop("scripts", {})
     broker = Broker(view, call, **more)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from sbroker.states import JobState, NodeState, Reason
 from slurm_compat import getopt
 from slurm_compat.commands import sinfo, squeue
 from slurm_compat.commands.common import Stop
-from tests.compat.cluster import ALICE, CONFIG, ENV, FakeView, at, busy, idle
+from tests.compat.cluster import ALICE, CONFIG, ENV, NODES, PARTITIONS, FakeView, at, busy, idle, job, node, running, shares
 
 DATA = Path(__file__).parent / "data"
 UIDS = {"alice": ALICE, "1001": ALICE, "root": 0}
@@ -65,3 +66,89 @@ def test_column(clock, line):
     command, _, answer = line.partition(": ")
     out, err, _ = ask(command, busy(), clock)
     assert " ".join([" | ".join(row.rstrip() for row in out.splitlines()), *err.split("\n")]).strip() == answer
+
+
+def lines(command: str, view: FakeView) -> list[str]:
+    return ask(command, view, "09:22:30")[0].splitlines()
+
+
+def test_a_job_of_several_partitions():
+    """Recorded: the list as it is, or with -P a row for each; -p finds it by either."""
+    view = FakeView([job(878, priority=0, spec={"partitions": ("debug", "gpu")})], (), NODES, PARTITIONS)
+    assert lines("squeue -h -o '%i %P'", view) == ["878 debug,gpu"]
+    assert lines("squeue -h -p gpu -o '%i %P'", view) == ["878 debug,gpu"]
+    assert lines("squeue -h -P -o '%i %P'", view) == ["878 debug", "878 gpu"]
+    assert lines("squeue -h -P -p gpu -o '%i %P'", view) == ["878 gpu"]
+    assert lines("squeue -h -p nosuch", view) == []
+
+
+def test_states():
+    """Recorded states.txt: what each end shows in the last column."""
+    over = {"start_time": at("09:20:00"), "end_time": at("09:20:03"), "nodes": shares("node1")}
+    view = FakeView(
+        [
+            job(778, state=JobState.CANCELLED, **over),
+            job(771, state=JobState.FAILED, reason=Reason.NON_ZERO_EXIT, **over),
+            job(780, state=JobState.TIMEOUT, reason=Reason.TIME_LIMIT, **over),
+            job(785, reason=Reason.REQUEUE_HOLD, held="user"),
+            job(788, state=JobState.CANCELLED, completing=True, **over),
+            job(790, state=JobState.RUNNING, configuring=True, start_time=at("09:22:00"), nodes=shares("node2")),
+        ],
+        (),
+        NODES,
+        PARTITIONS,
+    )
+    assert lines("squeue -t all -h -S i -o '%i %t %T %r %R %M'", view) == [
+        "771 F FAILED NonZeroExitCode (NonZeroExitCode) 0:03",
+        "778 CA CANCELLED None node1 0:03",
+        "780 TO TIMEOUT TimeLimit (TimeLimit) 0:03",
+        "785 PD PENDING job requeued in held state (job requeued in held state) 0:00",
+        "788 CG COMPLETING None node1 0:03",
+        "790 CF CONFIGURING None node2 0:30",
+    ]
+    assert lines("squeue -h -S i -o %i", view) == ["785", "788", "790"]
+    assert lines("squeue -h -t CG,ca -o %i -S i", view) == ["778", "788"]
+
+
+def test_node_states():
+    """Recorded: completing nodes, full ones, drained ones; -t goes by the base state and by flags."""
+    jobs = [
+        job(745, state=JobState.CANCELLED, completing=True, nodes=shares("node1")),
+        running(746, "other", shares("node1"), "09:22:00"),
+        job(747, state=JobState.CANCELLED, completing=True, nodes=shares("node2")),
+        running(748, "full", shares("node3", cpus=8), "09:22:00"),
+    ]
+    view = FakeView(jobs, (), NODES, PARTITIONS)
+    assert lines("sinfo -h -p debug", view) == [
+        "debug*       up   infinite      2   comp node[1-2]",
+        "debug*       up   infinite      1  alloc node3",
+        "debug*       up   infinite      1   idle node4",
+    ]
+    assert lines("sinfo -h -N -p debug -O nodelist:6,statelong:12,statecomplete:18,cpusstate", view) == [
+        "node1 completing  mixed+completing  1/7/0/8             ",
+        "node2 completing  idle+completing   0/8/0/8             ",
+        "node3 allocated   allocated         8/0/0/8             ",
+        "node4 idle        idle              0/8/0/8             ",
+    ]
+    assert lines("sinfo -h -o '%A %F'", view) == ["3/1 3/1/0/4"]
+    assert lines("sinfo -h -p debug -t alloc -o %N", view) == ["node[1,3]"]
+    assert lines("sinfo -h -p debug -t idle -o %N", view) == ["node[2,4]"]
+    drained = {"drain": True, "reason": "disk", "reason_time": at("09:00:00")}
+    silent = {"state": NodeState.DOWN, "reason": "Not responding", "reason_time": at("09:00:00")}
+    nodes = [node(1, **drained), node(2), node(3, **drained), node(4, **silent)]
+    view = FakeView(jobs[3:], (), nodes, PARTITIONS)
+    assert lines("sinfo -h -N -p debug -o '%N %t %T %C'", view) == [
+        "node1 drain drained 0/0/8/8",
+        "node2 idle idle 0/8/0/8",
+        "node3 drng draining 8/0/0/8",
+        "node4 down* down* 0/0/8/8",
+    ]
+    assert sorted(lines("sinfo -h -R", view), reverse=True) == [
+        "disk                 root      2026-11-24T09:00:00 node[1,3]",
+        "Not responding       root      2026-11-24T09:00:00 node4",
+    ]
+    assert lines("sinfo -h -d -o %N", view) == ["node4"]
+    assert lines("sinfo -h -r -o %N", view) == ["node[1-3]"]
+    assert lines("sinfo -h -t 'drain&alloc' -o %N", view) == ["node3"]
+    cloud = [node(1, cloud=True, incarnation="", state=NodeState.UNKNOWN)]
+    assert lines("sinfo -h -o '%t %T'", FakeView((), (), cloud, PARTITIONS[:1])) == ["idle~ idle~"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sbroker.api import Target
-from sbroker.core.events import Cancel, Fence, Hold, Requeue, Submit, Suspend, Who
+from sbroker.core.events import Cancel, Fence, Hold, Requeue, Submit, Suspend, UpdateNode, Who
 from sbroker.model import Dependency, DepItem, JobSpec, Node, Partition
 from tests.sim import check
 from tests.sim.broker import Broker
@@ -155,7 +155,10 @@ class World:
         for _ in range(int(self.clock.rng.random() * 8 * self.trouble)):
             at = self.clock.rng.random() * 55
             self.clock.later(
-                at, self.clock.rng.choice([self.cut_a_wire, self.lose_a_node, self.reboot_a_node, self.take_over, self.kill_a_supervisor])
+                at,
+                self.clock.rng.choice(
+                    [self.cut_a_wire, self.lose_a_node, self.reboot_a_node, self.take_over, self.kill_a_supervisor, self.down_a_node]
+                ),
             )
 
     @property
@@ -206,6 +209,18 @@ class World:
         self.nodes[name].reboot()
         if self.clock.chance(0.3) and self.broker is not None and self.broker.alive:
             self.broker.ask(Fence(node=name, proof="an operator saw it start anew", who=ROOT))
+
+    def down_a_node(self) -> None:
+        """An operator takes a node down, or drains it, and up again until that was heard."""
+        name, state = self.clock.rng.choice(sorted(self.nodes)), self.clock.rng.choice(["down", "drain"])
+        if self.broker is not None and self.broker.alive:
+            self.broker.ask(UpdateNode(node=name, who=ROOT, state=state, reason="maintenance"))
+        for number in range(12):
+            self.clock.later(10.0 + 7 * number, lambda: self.up_a_node(name))
+
+    def up_a_node(self, name: str) -> None:
+        if self.broker is not None and self.broker.alive:
+            self.broker.ask(UpdateNode(node=name, who=ROOT, state="resume"))
 
     def take_over(self) -> None:
         """Another broker starts while the old one does not know yet."""

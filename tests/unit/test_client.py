@@ -87,6 +87,20 @@ def test_an_empty_path_is_standard_input_from_where_it_stands(path, tmp_path):
     assert got == [(1, 0, b"#!/bin/sh\ntrue\n")]
 
 
+def test_standard_input_is_there_again_when_the_command_runs_again(path):
+    def first(conn):
+        conn.send(read(1, b""))
+        assert conn.reply() == (1, 0, b"#!/bin/sh")
+
+    def second(conn):
+        first(conn)
+        conn.send(exit_with(0))
+        conn.drain()
+
+    with Server(path, first, second):
+        assert client(path, "sbatch", input=b"#!/bin/sh").returncode == 0
+
+
 def test_opens_writes_and_closes_files(path, tmp_path):
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
@@ -118,6 +132,12 @@ def test_a_closed_pipe_ends_it_without_a_word(path):
         error = process.stderr.read()
         process.wait(30)
     assert (process.returncode, error) == (-signal.SIGPIPE, b"")
+
+
+def test_closed_descriptors_do_not_become_the_socket(path):
+    with Server(path, answer(out(b"lost"), out(b"seen", 2), exit_with(0))):
+        done = subprocess.run(["bash", "-c", "exec %s <&- >&-" % (BIN / "squeue")], env=environ(path), capture_output=True, check=False)
+    assert (done.stderr, done.returncode) == (b"seen", 0)
 
 
 def test_works_through_links_under_the_name_of_the_link(path, tmp_path):

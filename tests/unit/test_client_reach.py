@@ -144,6 +144,17 @@ def test_a_broker_that_does_not_start_is_quoted(installed, tmp_path):
     assert (done.stdout, done.stderr, done.returncode) == (b"", text, 1)
 
 
+def test_a_long_log_is_put_aside(installed, tmp_path):
+    log = tmp_path / "h" / "logs" / "sbrokerd.log"
+    log.parent.mkdir(parents=True)
+    with open(log, "wb") as file:
+        file.truncate(reach.LOG_SIZE + 1)
+    folder = installed("import sys\nsys.exit('no')\n")
+    assert run(folder, "sbatch", tmp_path, SBROKER_HOME=str(tmp_path / "h")).returncode == 1
+    assert log.read_bytes() == b"no\n"
+    assert log.with_suffix(".log.1").stat().st_size == reach.LOG_SIZE + 1
+
+
 def test_a_home_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     done = subprocess.run([str(BIN / "sinfo")], env={"PATH": "/usr/bin:/bin", "SBROKER_HOME": str(tmp_path / "file" / "h")},

@@ -363,6 +363,13 @@ def test_defaults_of_partition_and_user() -> None:
     assert (timed.time_limit, timed.nodes[0].mem) == (3600, 1000)
 
 
+def test_accounts_and_qos_that_nobody_knows() -> None:
+    cluster = Cluster()
+    job = cluster.job(cluster.submit(hold=True, account="nosuch", qos="nosuch"))
+    assert (job.account, job.qos) == ("lab", "")
+    assert cluster.job(cluster.submit(hold=True, account="other")).account == "other"
+
+
 def test_rehearsal_changes_nothing() -> None:
     cluster = Cluster()
     decision = cluster.do(Submit(spec=JobSpec(name="x", nodes_min=4, nodes_max=4, exclusive="node"), who=ALICE, test=True))

@@ -34,6 +34,8 @@ def test_a_job_of_a_silent_node_waits_until_it_is_fenced() -> None:
     assert record.reason_text == "waiting until node1 is fenced"
     assert cluster.state.node_used("node1")[0] == 1
     cluster.do(Fence(node="node1", proof="boot id changed"))
+    assert cluster.job(job).reason is Reason.BEGIN_TIME
+    cluster.tick(121)
     record = cluster.job(job)
     assert (record.state, record.run, record.nodes[0].node) == (JobState.RUNNING, 1, "node2")
     assert cluster.state.all_runs[job, 0].state is RunState.LOST
@@ -60,6 +62,7 @@ def test_a_node_that_comes_back_ends_what_was_given_up() -> None:
     assert cluster.state.nodes["node1"].state is NodeState.IDLE
     cluster.report("node1", "ended", job, 0, code=0, signal=15, why="node_fail")
     cluster.report("node1", "empty", job, 0)
+    cluster.tick(121)
     assert (cluster.job(job).state, cluster.job(job).run) == (JobState.RUNNING, 1)
 
 
@@ -100,6 +103,7 @@ def test_a_lost_supervisor_is_never_tried_under_the_same_run() -> None:
     assert cluster.state.runs[job].state is RunState.LOST
     assert cluster.job(job).completing
     cluster.report("node1", "empty", job, 0)
+    cluster.tick(121)
     assert (cluster.job(job).state, cluster.job(job).run, cluster.job(job).restarts) == (JobState.RUNNING, 1, 1)
 
 
@@ -127,6 +131,7 @@ def test_an_operator_takes_a_node_down_and_up() -> None:
     assert cluster.state.nodes["node1"].state is NodeState.DOWN  # an operator's word stands
     cluster.do(UpdateNode(node="node1", who=ROOT, state="resume"))
     assert (cluster.state.nodes["node1"].state, cluster.state.nodes["node1"].reason) == (NodeState.IDLE, "")
+    assert cluster.refusal(UpdateNode(node="node1", who=ROOT, state="resume")) == "invalid_node_state"
 
 
 def test_nodes_that_are_not_configured_any_more_go_when_they_are_empty() -> None:

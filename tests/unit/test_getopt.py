@@ -118,3 +118,7 @@ def test_at_least_85_in_100_options_are_honoured_or_harmless(command):
 @pytest.mark.parametrize("command", ["sbatch", "salloc"])
 def test_every_option_has_a_setter(command):
     assert set(optable.by_name(command)) <= set(SETTERS)
+
+
+def test_what_srun_refuses_is_refused_before_anything_is_allocated():
+    assert {name for name, row in optable.by_name("srun").items() if row.cls == optable.REFUSED} <= set(SETTERS)
