@@ -44,7 +44,6 @@ class Cluster:
     def begin(self, script, job=1, cpus=None, environ=b"", **changes):
         """Prepare and start a run over all nodes; returns when it has started."""
         nodes = self.nodes(cpus)
-        script = f"PATH={ROOT / 'bin'}:$PATH\n{script}"  # a real srun may be installed here
         spec = dict({"stdout": str(self.folder / "%j.out"), "work_dir": str(self.folder)}, **changes.pop("spec", {}))
         for lab in self.labs:
             lab.prepare(script, job, environ=environ, head=self.head.node, nodes=nodes, bin=str(ROOT / "bin"), spec=spec, **changes)
