@@ -30,6 +30,7 @@ class BrokerApi:
     def __init__(self, daemon: Daemon, call: Call) -> None:
         self._daemon, self.caller = daemon, call
         self.config = daemon.config
+        self._owned: int | None = None
 
     @property
     def view(self) -> Any:
@@ -69,7 +70,16 @@ class BrokerApi:
             spec = msgspec.structs.replace(spec, script_hash=digest)
         spec = await self._daemon.hook(spec, self.caller)
         decision = await self._daemon.broker.do(events.Submit(spec=spec, who=self.who(), request_id=self.caller.id), blobs)
-        return self.view.jobs[cast("list[int]", decision.answer)[0]]
+        job = self.view.jobs[cast("list[int]", decision.answer)[0]]
+        if spec.kind == "alloc":
+            self._owned = job.id
+            self._daemon.owners.take(job.id)
+        return job
+
+    def close(self) -> None:
+        """The call is over: whoever waited for an allocation through it is no longer there."""
+        if self._owned is not None:
+            self._daemon.owners.leave(self._owned)
 
     async def test(self, spec: JobSpec) -> Placement:
         spec = await self._daemon.hook(spec, self.caller)

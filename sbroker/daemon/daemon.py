@@ -21,6 +21,7 @@ from sbroker.daemon.calls import Connection, make_call
 from sbroker.daemon.launch import Launcher
 from sbroker.daemon.links import Link
 from sbroker.daemon.mail import send_mail
+from sbroker.daemon.owners import Owners
 from sbroker.daemon.server import Server
 from sbroker.daemon.starter import StarterClient
 from sbroker.errors import SbrokerError
@@ -41,6 +42,7 @@ class Daemon:
         self.loop = asyncio.get_running_loop()
         self.links: dict[str, Link] = {}
         self.launcher = Launcher(self)
+        self.owners = Owners(self)
         self.bin_dir = _bin_dir()
         self.home_for_jobs = "" if shared else paths.state
         self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if shared else 0,
@@ -63,6 +65,7 @@ class Daemon:
         self.server = Server(self.front_end, lambda call: BrokerApi(self, call), frozenset(self.config.operators))
         await self.server.listen(Path(self.paths.socket), 0o666 if self.shared else 0o600)
         self._open_links()
+        self.keep(self.loop.create_task(self.owners.watch()))
         self.broker.apply(events.Tick())
 
     async def stop(self) -> None:

@@ -95,6 +95,7 @@ class Server:
             log.exception("%s %s of %s failed", call.name, " ".join(call.argv), call.user)
             await self._fail(call, connection, "an error inside the broker; its log says more (this is a bug, please report it)")
         finally:
+            api.close()
             if writer is not None:
                 writer.close()
 

@@ -7,6 +7,8 @@ import os
 import pwd
 import signal
 
+from msgspec import structs
+
 from sbroker.api import Api, Call, Client
 from sbroker.errors import BrokenOff
 from slurm_compat import environ
@@ -43,6 +45,8 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     no_shell = bool(asked.other.get("no_shell"))
     allocation = Allocation(call, client, api, asked)
     spec = asked.spec(name=asked.other.get("name", "no-shell" if no_shell else "interactive"), kind="alloc")
+    if no_shell:
+        spec = structs.replace(spec, extra={**spec.extra, "no-shell": ""})  # nobody has to stay for it
     try:
         await allocation.obtain(spec)
         await allocation.ready()
