@@ -96,10 +96,12 @@ class Batch:
     def _environ(self, user_env):
         sup, info = self.sup, self.sup.info
         env = sup.front.batch_environ(info, sup.node, user_env)
-        if not tasks.find("srun", env):
-            folder = self._commands(info)
-            if folder:
-                env["PATH"] = (env.get("PATH") or "/usr/local/bin:/usr/bin:/bin") + ":" + folder
+        found, folder = tasks.find("srun", env), self._commands(info)
+        path = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
+        if folder and not found:
+            env["PATH"] = path + ":" + folder
+        elif folder and os.path.dirname(os.path.realpath(found)) != os.path.realpath(folder):
+            env["PATH"] = folder + ":" + path  # the srun of some other Slurm: it knows nothing of this job
         return env
 
     def _commands(self, info):

@@ -14,6 +14,7 @@ class Cluster:
 
     def __init__(self, folder, names=("node1",), cpus=8, mem=16000, gres=None):
         self.folder, self.labs, self.cpus, self.mem, self.gres = folder, [], cpus, mem, gres or {}
+        self.begun = []
         for name in names:
             place = folder / name / "agent"
             place.mkdir(parents=True)
@@ -23,6 +24,13 @@ class Cluster:
         self.head = self.labs[0]
 
     def stop(self):
+        """End what runs (a supervisor outlives its agent), then the agents."""
+        for job in self.begun:
+            for lab in self.labs:
+                lab.order("end", job, why="cancel", uid=0)
+        for job in self.begun:
+            for lab in self.labs:
+                lab.wait("empty", job)
         for lab in self.labs:
             lab.stop()
 
@@ -36,10 +44,10 @@ class Cluster:
     def begin(self, script, job=1, cpus=None, environ=b"", **changes):
         """Prepare and start a run over all nodes; returns when it has started."""
         nodes = self.nodes(cpus)
-        script = f"PATH={ROOT / 'bin'}:$PATH\n{script}"  # a real srun may be installed here
         spec = dict({"stdout": str(self.folder / "%j.out"), "work_dir": str(self.folder)}, **changes.pop("spec", {}))
         for lab in self.labs:
             lab.prepare(script, job, environ=environ, head=self.head.node, nodes=nodes, bin=str(ROOT / "bin"), spec=spec, **changes)
+        self.begun.append(job)
         for lab in self.labs:
             lab.wait("held", job)
         self.head.order("start", job)
