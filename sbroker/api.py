@@ -220,6 +220,10 @@ class Api(Protocol):
         """Hand the call over to the head supervisor of a running job (srun, sattach, sbcast); the exit code."""
         ...
 
+    def status(self) -> dict[str, Any]:
+        """For `sbroker status`: plain JSON values."""
+        ...
+
     async def explain(self, job: int) -> list[str]:
         """Sentences: where it could run, and why not elsewhere or not yet."""
         ...

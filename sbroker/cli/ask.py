@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -63,7 +64,7 @@ def request(name: str, argv: list[str]) -> bytes:
 def relay(name: str, argv: list[str]) -> int:
     """Run the command on the broker's side; what it says goes to our standard output and error. Returns its exit code."""
     reader = wire.CallReader()
-    with connect(whom()) as sock:
+    with connect(whom()) as sock, contextlib.suppress(ConnectionResetError, BrokenPipeError):  # said below
         sock.sendall(request(name, argv))
         while data := sock.recv(1 << 18):
             for op, payload in reader.feed(data):

@@ -66,7 +66,8 @@ def _start(where: paths.Paths) -> str:
 def down(timeout: float, *, cancel: bool = False, keep: bool = False) -> str:
     """Stop the broker that our commands ask, and the agents of a personal one; wait for their ends. Returns sentences, a line each.
 
-    Supervisors of running jobs go on by themselves; the next broker starts agents that find them.
+    Refused while jobs exist, unless `cancel` ends them or `keep` leaves them: supervisors of running jobs go on by themselves, and
+    the next broker starts agents that find them.
     """
     socket = ask.whom()
     said = []

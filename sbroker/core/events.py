@@ -140,6 +140,6 @@ class Tick(Value, kw_only=True):
 
 
 Event = (
-    Submit | Cancel | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | CreatePartition | DeletePartition | Configure
+    Submit | Cancel | Finish | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | CreatePartition | DeletePartition | Configure
     | Hello | Silent | Reports | Fence | Tick
 )

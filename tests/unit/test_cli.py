@@ -76,6 +76,27 @@ def test_knows_the_pid_at_the_other_end(home):
         assert ask.broker_pid(sock) == os.getpid()
 
 
+def test_down_asks_whether_jobs_are_left(home, capfd):
+    asked = []
+
+    def script(conn):
+        asked.append(conn.call["argv"])
+        conn.send(out(b"sbroker: error: 2 jobs wait or run\n", 2), exit_with(1))
+        conn.drain()
+
+    with Server(home / "sbroker.sock", script):
+        assert run("down") == 1
+        assert run("down", "--cancel") == 1
+    assert asked == [[b"before-down"], [b"before-down", b"cancel"]]
+    assert capfd.readouterr().err == "sbroker: error: 2 jobs wait or run\nsbroker: error: The broker goes on.\n" * 2
+
+
+def test_a_broker_that_breaks_off(home, capfd):
+    with Server(home / "sbroker.sock", lambda conn: None):
+        assert run("status") == 1
+    assert capfd.readouterr().err == "sbroker: error: The broker broke off; its log says why.\n"
+
+
 def test_down_ends_broker_and_agents(home, capsys):
     code = "import os, socket, sys, time\ns = socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\ns.listen(5)\nprint('up', flush=True)\ntime.sleep(60)"
     agent = home / "spool" / "node1" / "agent.sock"
@@ -84,7 +105,7 @@ def test_down_ends_broker_and_agents(home, capsys):
     for path in (home / "sbroker.sock", agent):
         processes.append(subprocess.Popen([sys.executable, "-IS", "-c", code, str(path)], stdout=subprocess.PIPE))
         assert processes[-1].stdout.readline() == b"up\n"
-    assert run("down") == 0
+    assert run("down", "--keep") == 0
     pids = [process.pid for process in processes]
     assert capsys.readouterr().out == "The broker (pid %d) has ended.\nThe agent of node1 (pid %d) has ended.\n" % tuple(pids)
     for process in processes:
