@@ -1,83 +1,118 @@
-"""Why a job is where it is, in sentences: what `sbroker explain` prints. Pure, and by the same rules as the passes."""
+"""`sbroker explain`: why a job waits, where it could run, and why not elsewhere or not yet. Sentences; nothing is decided here."""
 
 from __future__ import annotations
 
-from sbroker.core import features
+from datetime import datetime
+
+from sbroker import hostlist
+from sbroker.core import features, gres, queue
 from sbroker.core.draft import Draft
-from sbroker.core.plan import NowPool, usable
-from sbroker.core.queue import barred
+from sbroker.core.plan import LaterPool, usable
 from sbroker.core.select import Miss, fits_config, offer, place
-from sbroker.core.shape import Shape, Want, shape_key
-from sbroker.core.state import State
+from sbroker.core.shape import Shape, shape_key
+from sbroker.core.state import HOLDING, State, natural
+from sbroker.core.usage import EMPTY
 from sbroker.model import Job, Node, Partition
 from sbroker.states import JobState, NodeState, Reason
 
-_TOO_SMALL = {Miss.CPUS: "has too few CPUs", Miss.MEMORY: "has too little memory", Miss.TMP: "has too little disk", Miss.SOCKETS: "has other sockets and cores"}
-_WAITS = {
-    Reason.PRIORITY: "It waits for its turn: jobs before it in the queue come first.",
-    Reason.RESOURCES: "It is next in its queue and waits until enough is free.",
-    Reason.HELD_USER: "Its owner holds it: `scontrol release` lets it go.",
-    Reason.HELD_ADMIN: "An operator holds it: only an operator can release it.",
-    Reason.DEPENDENCY: "It waits for other jobs.",
-    Reason.DEPENDENCY_NEVER: "What it waits for can never happen any more: cancel it, or change its dependency with `scontrol update`.",
-    Reason.ARRAY_TASK_LIMIT: "As many tasks of its array run as its %limit allows.",
-    Reason.BEGIN_TIME: "It may not start before its begin time.",
+_BARRIERS = {
+    Reason.PARTITION_DOWN: "it is down",
+    Reason.PARTITION_INACTIVE: "it is inactive",
+    Reason.PARTITION_TIME_LIMIT: "the job's time limit is over the partition's",
+    Reason.PARTITION_CONFIG: "it has fewer CPUs in all than the job asks for",
+    Reason.PARTITION_NODE_LIMIT: "it has, or allows, fewer nodes than the job asks for",
+}
+_SIZES = {
+    Miss.CPUS: "too few CPUs",
+    Miss.MEMORY: "too little memory",
+    Miss.TMP: "too little temporary disk",
+    Miss.SOCKETS: "other sockets, cores or threads than asked for",
+    Miss.NODES: "too little memory for that many CPUs",
 }
 
 
 def explain(state: State, job: Job, now: float) -> list[str]:
-    """Sentences about a job: what it does, what it waits for, and why each node is or is not for it."""
+    """Sentences about `job`, the most important first."""
+    if job.state.ended:
+        return ["Job %d has ended: %s." % (job.id, job.state.value)]
     if job.state is not JobState.PENDING:
-        nodes = ", ".join(share.node for share in job.nodes) or "no node"
-        verb = "completes" if job.completing else "ended as" if job.state.ended else "is"
-        return ["Job %d %s %s on %s." % (job.id, verb, job.state.value, nodes)]
-    draft = Draft(state, now)
-    shape = Shape(shape_key(job), job)
-    out = ["Job %d is PENDING, reason %s." % (job.id, job.reason.value)]
+        return ["Job %d runs on %s." % (job.id, hostlist.fold(share.node for share in job.nodes))]
+    draft, said = Draft(state, now), []
+    left = [part for part in state.parts.get(job.id, {}).values() if part.state in HOLDING]
+    if left:
+        said.append("Its run %d still has to end on %s." % (left[0].run, hostlist.fold(part.node for part in left)))
+    if job.held:
+        said.append("It is held by %s." % ("its user" if job.held == "user" else "an operator"))
+    if job.dep_failed:
+        said.append("What it depends on can never be fulfilled.")
+    elif job.deps_left is not None:
+        words = ["%s%s" % (item.kind, ":%d" % item.job if item.job else "") for item in job.deps_left.items]
+        said.append("It waits for %s." % (" or " if job.deps_left.any else ", ").join(words))
+    if job.begin is not None:
+        said.append("It may not begin before %s." % _when(job.begin))
+    if job.reason is Reason.ARRAY_TASK_LIMIT:
+        said.append("As many of its tasks run as its array allows.")
     if job.reason_text:
-        out.append(job.reason_text[:1].upper() + job.reason_text[1:] + ".")
-    elif job.reason in _WAITS:
-        out.append(_WAITS[job.reason])
-    start = state.estimate(job.id)
-    if start is not None:
-        out.append("By the time limits of what runs, it can start in %d s." % max(0, start - now))
+        said.append(job.reason_text[0].upper() + job.reason_text[1:] + ".")
+    shape = Shape(shape_key(job), job)
     for name in shape.partitions:
         partition = draft.partition(name)
-        out += ["Partition %s is not there any more." % name] if partition is None else _partition(draft, job, shape, partition)
-    return out
+        said += _partition(draft, shape, partition) if partition is not None else ["There is no partition %s." % name]
+    start = state.estimate(job.id)
+    if start is not None:
+        said.append("It is expected to start at %s." % _when(start))
+    return said
 
 
-def _partition(draft: Draft, job: Job, shape: Shape, partition: Partition) -> list[str]:
-    barrier = barred(draft, shape, partition)
+def _when(moment: float) -> str:
+    return datetime.fromtimestamp(moment).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _partition(draft: Draft, shape: Shape, partition: Partition) -> list[str]:
+    barrier = queue.barred(draft, shape, partition)
     if barrier is not None:
-        return ["Partition %s can not take it: %s." % (partition.name, barrier.value)]
-    want = shape.want(partition)
-    pool = NowPool(draft, [], draft.now + shape.seconds())
-    shares = place(job.spec, want, partition, pool, job.uid)
-    out = ["Partition %s: %s" % (partition.name, "it fits on what is free now: %s." % ", ".join(share.node for share in shares)
-                                 if not isinstance(shares, Miss) else "it does not fit on what is free now.")]  # fmt: skip
+        return ["Not in partition %s: %s." % (partition.name, _BARRIERS[barrier])]
+    causes: dict[str, list[str]] = {}
     for name in partition.nodes:
         node = draft.node(name)
         if node is not None:
-            out.append("  %s %s." % (name, _node(draft, job, want, node, pool)))
-    return out
+            causes.setdefault(_node(draft, shape, partition, node), []).append(name)
+    said = []
+    fitting = causes.pop("", [])
+    if fitting:
+        said.append("In partition %s it fits now on %s." % (partition.name, hostlist.fold(sorted(fitting, key=natural))))
+        pool = LaterPool(draft, [], draft.now, draft.now)
+        if isinstance(place(shape.spec, shape.want(partition), partition, pool, shape.uid), Miss):
+            said.append("Those are not enough of them.")
+        elif draft.state.memo.plan:
+            said.append("Jobs of better priority are planned there.")
+    for cause, names in causes.items():
+        said.append("%s: %s." % (hostlist.fold(sorted(names, key=natural)), cause))
+    return said
 
 
-def _node(draft: Draft, job: Job, want: Want, node: Node, pool: NowPool) -> str:
-    """What one node is for this job; the first thing that stands in the way."""
-    if usable(node) is None:
-        why = ": " + node.reason if node.reason else ""
-        return "is drained" + why if node.drain else "has not been heard yet" if node.state is NodeState.UNKNOWN else "is down" + why
-    if node.name in job.spec.exclude:
-        return "is excluded by the job"
-    if job.spec.constraint and not any(
-        way.every is None or features.holds(way.every, node.features) for way in features.alternatives(job.spec.constraint)
-    ):
-        return "lacks the features %s" % job.spec.constraint
+def _node(draft: Draft, shape: Shape, partition: Partition, node: Node) -> str:
+    """Why not this node, "" if it would do now."""
+    spec, want = shape.spec, shape.want(partition)
+    if node.name in spec.exclude:
+        return "excluded by --exclude"
+    if spec.constraint:
+        ways = features.alternatives(spec.constraint)
+        if not any(features.holds(way.every, node.features) for way in ways):
+            return "has not the features %s" % spec.constraint
     miss = fits_config(want, node)
     if miss is not None:
-        return _TOO_SMALL[miss]
-    use = pool.use(node.name)
-    if offer(want, node, use, job.uid, False) is None:
-        return "has not enough free (CPUs and memory in use: %d, %d MiB)" % draft.state.node_used(node.name)[:2]
-    return "has room for its part"
+        return _SIZES[miss]
+    if usable(node) is None:
+        words = "down" if node.state is NodeState.DOWN else "drained" if node.drain else "not heard of yet"
+        return "%s%s" % (words, " (%s)" % node.reason if node.reason else "")
+    for wanted in (want.gres, want.gpus, want.task_gpus):
+        if wanted and not gres.free_count(node, EMPTY, wanted, want.types):
+            return "has no such %s" % wanted[0].name
+    if offer(want, node, draft.use(node.name), shape.uid, False) is None:
+        return (
+            "in use by %s" % ", ".join("job %d" % key for key in sorted(draft.use(node.name).holders))
+            if draft.use(node.name).holders
+            else "too small"
+        )
+    return ""

@@ -105,10 +105,11 @@ class Broker:
         if not self._changed:
             return
         for change in changes:
-            if change.table == "job" and change.key in self._changed:
-                for future in self._changed.pop(change.key):
-                    if not future.done():
-                        future.set_result(self.state.jobs.get(change.key))
+            # A run's moves count as changes of its job: whoever waits for nodes wants to know when they are ready.
+            job = change.key if change.table == "job" else change.key[0] if change.table == "run" else None
+            for future in self._changed.pop(job, ()):
+                if not future.done():
+                    future.set_result(self.state.jobs.get(job))
 
     # ---- the store's answers
 
