@@ -43,17 +43,19 @@ class Ending:
             self._timers[name] = self.sup.loop.call_later(max(0.0, seconds), fn)
 
     def arm(self):
-        """The run starts: set the clocks."""
+        """The run starts on this node: set the clocks. The head alone ends the run by them; --signal is each node's own to send."""
         self._began = self.sup.loop.now()
         self._set_limit()
-        self._check_attended()
+        if self.sup.is_head:
+            self._check_attended()
 
     def _set_limit(self):
         if self.limit < 0 or self.frozen is not None or self.why:
             self._later("limit", None, None)
             return self._later("warn", None, None)
         left = self._began + self._frozen_for + self.limit - self.sup.loop.now()
-        self._later("limit", left, lambda: self.begin("time_limit"))
+        if self.sup.is_head:
+            self._later("limit", left, lambda: self.begin("time_limit"))
         spec = self.sup.info["spec"].get("signal")
         if spec and not self._warned:
             self._later("warn", left - spec.get("before", 60), self._warn)

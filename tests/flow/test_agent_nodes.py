@@ -99,3 +99,22 @@ def supervisor(lab):
     with open(f"/proc/{lab.process.pid}/task/{lab.process.pid}/children") as stream:
         (pid,) = stream.read().split()
     return int(pid)
+
+
+def test_a_suspended_run_with_a_time_limit_goes_on_everywhere(labs):
+    head, other = labs
+    hold(labs, "while [ ! -e go ]; do sleep 0.05; done", time_limit=600)
+    head.order("start")
+    wait_for(lambda: live(other) == ["ACTIVE"])
+    for suspend in (True, False):
+        for lab in labs:
+            lab.order("freeze", suspend=suspend)
+        head.wait("suspended" if suspend else "resumed")
+        other.settle()
+    for lab in labs:
+        lab.order("adjust", time_limit=900)
+    assert live(other) == ["ACTIVE"]
+    (head.folder.parent / "go").touch()
+    assert head.wait("ended")["data"]["why"] == "exit"
+    other.wait("empty")
+    assert other.kinds() == ["held", "empty"]
