@@ -113,8 +113,9 @@ def test_a_suspended_run_with_a_time_limit_goes_on_everywhere(labs):
         other.settle()
     for lab in labs:
         lab.order("adjust", time_limit=900)
-    assert live(other) == ["ACTIVE"]
     (head.folder.parent / "go").touch()
     assert head.wait("ended")["data"]["why"] == "exit"
+    other.settle()
+    assert other.kinds() == ["held"], "it ended by itself"
+    other.order("end", why="exit")
     other.wait("empty")
-    assert other.kinds() == ["held", "empty"]

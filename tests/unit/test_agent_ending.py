@@ -18,7 +18,7 @@ class Loop:
 
     def call_later(self, seconds, fn):
         timer = SimpleNamespace(at=self.time + seconds, fn=fn)
-        timer.cancel = lambda: self.timers.remove(timer)
+        timer.cancel = lambda: self.timers.remove(timer) if timer in self.timers else None
         self.timers.append(timer)
         return timer
 
