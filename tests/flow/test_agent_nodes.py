@@ -119,3 +119,9 @@ def test_a_suspended_run_with_a_time_limit_goes_on_everywhere(labs):
     assert other.kinds() == ["held"], "it ended by itself"
     other.order("end", why="exit")
     other.wait("empty")
+
+
+def test_an_agent_answers_with_its_load_and_free_memory(labs):
+    labs[0].send({"op": "ping", "n": 3})
+    pong = labs[0].until(lambda: next((header for header, _ in labs[0].frames if header["op"] == "pong"), None))
+    assert pong["n"] == 3 and pong["load"] >= 0 and pong["free_mem"] > 0
