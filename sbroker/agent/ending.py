@@ -28,6 +28,7 @@ class Ending:
         self._warned = False
         self._timers = {}
         self._memory = {}  # step → bytes
+        self._over_memory = False
         self._swept = 0
         self._attended = sup.loop.now()
         self._elsewhere = False  # the head said that the run is over; the broker has not yet
@@ -186,6 +187,7 @@ class Ending:
 
     def _exceeded(self, step, used, limit):
         """Over the limit: all of the run is killed, as Slurm does with OverMemoryKill; the exit shows signal 9."""
+        self._over_memory = True
         label = "batch" if step is None else step
         self._say("memory", step=label, used=used, limit=limit)
         self._say("job_memory")
@@ -205,6 +207,8 @@ class Ending:
         sup = self.sup
         if self.result is not None:
             return
+        if self._over_memory and signum:
+            why = "memory"
         self.result = {"code": code, "signal": signum, "why": self.why or why, "error": error, "derived": sup.derived, "usage": usage}
         sup.declare_over()
         self._set_limit_off()
