@@ -194,14 +194,14 @@ def absolute(path):
 
 
 def make(folder):
-    """mkdir -p, private."""
+    """mkdir -p, private; other commands may be making the same folders at this moment."""
     try:
         posix.mkdir(folder, 0o700)
     except FileExistsError:
         return
     except FileNotFoundError:
         make(folder.rpartition(b"/")[0])
-        posix.mkdir(folder, 0o700)
+        make(folder)
 
 
 def last_words(log, begin):

@@ -40,7 +40,7 @@ def hook(kind: type, value: Any) -> Any:
         from sbroker.hostlist import expand
 
         return Hosts(expand(",".join(map(str, value)) if isinstance(value, list) else text))
-    raise NotImplementedError(kind)
+    raise TypeError("no reader for values of %s" % kind)
 
 
 def size(text: str) -> int:

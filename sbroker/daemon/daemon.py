@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sbroker import providers
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
 from sbroker.clock import SystemClock
@@ -22,15 +21,18 @@ from sbroker.daemon.launch import Launcher
 from sbroker.daemon.links import Link
 from sbroker.daemon.mail import send_mail
 from sbroker.daemon.owners import Owners
+from sbroker.daemon.places import agent_options, endpoints
 from sbroker.daemon.server import Server
 from sbroker.daemon.starter import StarterClient
 from sbroker.errors import SbrokerError
 from sbroker.model import Job, JobSpec
-from sbroker.providers.base import Context, Endpoint
+from sbroker.providers.base import Endpoint
 from sbroker.store.store import Store
 from sbroker.transports import local
 
 log = logging.getLogger("sbroker.daemon")
+
+GREETING = 0.2  # seconds
 
 
 class Daemon:
@@ -63,8 +65,14 @@ class Daemon:
         self.broker.stop = lambda error: self.stop_asked.set()  # another broker has the database
         await self.broker.do(_configure(self.config))
         self.server = Server(self.front_end, lambda call: BrokerApi(self, call), frozenset(self.config.operators))
-        await self.server.listen(Path(self.paths.socket), 0o666 if self.shared else 0o600)
         self._open_links()
+        # The first answer should find the nodes of this machine: their agents take a moment to start, and may take no longer than this.
+        waiting = [self.loop.create_task(self.ready_link(name, GREETING)) for name in self.links]
+        if waiting:
+            await asyncio.wait(waiting, timeout=GREETING)
+            for task in waiting:
+                task.cancel()
+        await self.server.listen(Path(self.paths.socket), 0o666 if self.shared else 0o600)
         self.keep(self.loop.create_task(self.owners.watch()))
         self.broker.apply(events.Tick())
 
@@ -99,10 +107,7 @@ class Daemon:
 
     def _open_links(self) -> None:
         """A link to every machine that the sites list; the virtual ones get a loopback address each, by which they know each other."""
-        known: dict[str, Endpoint] = {}
-        for site, settings in self.config.sites.items():
-            provider = providers.make(settings, Context(site=site, spool=self.paths.spool, store_id=self.broker.store.store_id, clock=self.clock))
-            known.update((entry.endpoint.node, entry.endpoint) for entry in provider.list().machines if entry.endpoint is not None)
+        known = endpoints(self.config, self.paths, self.broker.store.store_id, self.clock)
         virtual = [name for name, endpoint in known.items() if endpoint.hostname]
         self.agent_settings["hosts"] = {name: "127.%d.%d.%d" % (n // 62500, n // 250 % 250 + 1, n % 250 + 1) for n, name in enumerate(virtual)}
         for name, endpoint in known.items():
@@ -124,7 +129,7 @@ class Daemon:
         while link is None or not link.ready:
             if self.clock.boottime() > end:
                 raise ConnectionError("node %s is not heard" % node)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
             link = self.links.get(node)
         return link
 
@@ -139,7 +144,7 @@ class Daemon:
         """Start the agent of a local node: by the privileged starter of a shared broker, or as ourselves."""
         if self._starter is not None:
             return self._starter.start(endpoint)
-        return local.start_agent(endpoint, extra=["--broker-uid", str(os.getuid())])
+        return local.start_agent(endpoint, extra=agent_options(self.front_end))
 
     # ---- calls from inside jobs
 

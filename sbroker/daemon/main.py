@@ -69,6 +69,12 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
         print("%s is good" % path)
         return 0
     lock = _lock(Path(paths.state) / "lock")
+    if starter is None:
+        from sbroker.clock import SystemClock
+        from sbroker.daemon.places import agent_options, endpoints
+        from sbroker.transports import local
+
+        local.start_early(endpoints(config, paths, "", SystemClock()).values(), agent_options(front_end))
     try:
         asyncio.run(_run(front_end, config, paths, starter, shared))
     finally:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
@@ -121,7 +122,7 @@ class Listing(Value, frozen=True, kw_only=True):
     groups: tuple[Group, ...] = ()
 
 
-class Provider:
+class Provider(ABC):
     """Base of all kinds. Methods block: providers that reach out of this machine are run in a worker process (`worker`).
 
     `fixed` kinds have their machines already: `nodes` lists them, nothing is created. All raise the errors of `sbroker.errors` that name
@@ -151,21 +152,21 @@ class Provider:
         """The nodes of a fixed site; for others those it may make, as far as they are known in advance."""
         return ()
 
+    @abstractmethod
     def offers(self, ask: Ask) -> Iterable[Offer]:
         """What could be had that satisfies `ask`, in any order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def create(self, order: Order) -> None:
         """Order the group; with the same token again nothing more is made."""
-        raise NotImplementedError
 
+    @abstractmethod
     def list(self) -> Listing:
         """All machines and groups of ours, queued ones included."""
-        raise NotImplementedError
 
+    @abstractmethod
     def terminate(self, token: str, ids: tuple[str, ...] | None = None) -> None:
         """End a group, or some machines of it; what is gone already is no error."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of what the provider holds here."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sbroker import paths
@@ -16,7 +17,7 @@ from sbroker.transports import Streams, Unreachable
 PATIENCE = 20.0  # seconds for an agent to answer after its start
 _LIMIT = 1 << 20  # bytes of the reader's buffer
 Start = Callable[[Endpoint], "subprocess.Popen[bytes] | None"]
-_children: list[subprocess.Popen[bytes]] = []  # started here; looked after so that a dead one does not stay a zombie
+_children: dict[str, subprocess.Popen[bytes]] = {}  # by folder: started here; looked after so that a dead one does not stay a zombie
 
 
 async def open(endpoint: Endpoint, *, start: Start | None = None, program: str | None = None) -> Streams:
@@ -32,8 +33,10 @@ async def open(endpoint: Endpoint, *, start: Start | None = None, program: str |
         pass
     except OSError as error:
         raise Unreachable("%s: %s" % (path, error.strerror)) from error
+    process = _children.get(endpoint.directory)  # one that was started a moment ago needs its time
     try:
-        process = start(endpoint) if start else start_agent(endpoint, program)
+        if process is None or process.poll() is not None:
+            process = start(endpoint) if start else start_agent(endpoint, program)
     except OSError as error:
         raise Unreachable("the agent of %s cannot be started: %s" % (endpoint.node, error)) from error
     loop = asyncio.get_running_loop()
@@ -77,7 +80,8 @@ def command(endpoint: Endpoint, program: str | None = None) -> tuple[list[str], 
 
 def start_agent(endpoint: Endpoint, program: str | None = None, extra: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     """Start the agent in a session of its own, its words in DIRECTORY/agent.log; `extra`: more options. OSError if that cannot be."""
-    _children[:] = [child for child in _children if child.poll() is None]
+    for directory in [directory for directory, child in _children.items() if child.poll() is not None]:
+        del _children[directory]
     os.makedirs(endpoint.directory, exist_ok=True)
     argv, environ = command(endpoint, program)
     log = os.open(_log(endpoint), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -87,8 +91,16 @@ def start_agent(endpoint: Endpoint, program: str | None = None, extra: Sequence[
         )
     finally:
         os.close(log)
-    _children.append(child)
+    _children[endpoint.directory] = child
     return child
+
+
+def start_early(endpoints: Iterable[Endpoint], extra: Sequence[str] = ()) -> None:
+    """Start the agents that were never started here, without waiting: they come up while the broker does other things."""
+    for endpoint in endpoints:
+        if not os.path.exists(os.path.join(endpoint.directory, "agent.sock")):
+            with contextlib.suppress(OSError):  # `open` tries again, and says what is wrong
+                start_agent(endpoint, extra=extra)
 
 
 def last_words(endpoint: Endpoint) -> str:

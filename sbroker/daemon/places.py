@@ -1,0 +1,25 @@
+"""Where the configured sites say that machines are, and how their agents are started."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from sbroker import providers
+from sbroker.api import FrontEnd
+from sbroker.clock import Clock
+from sbroker.providers.base import Context, Endpoint
+
+
+def endpoints(config: Any, paths: Any, store_id: str, clock: Clock) -> dict[str, Endpoint]:
+    """Node name → how to reach its agent, of every machine that the sites list now."""
+    known: dict[str, Endpoint] = {}
+    for site, settings in config.sites.items():
+        provider = providers.make(settings, Context(site=site, spool=paths.spool, store_id=store_id, clock=clock))
+        known.update((entry.endpoint.node, entry.endpoint) for entry in provider.list().machines if entry.endpoint is not None)
+    return known
+
+
+def agent_options(front_end: FrontEnd) -> list[str]:
+    """Options of an agent that this very user starts. The front end is named at once, so that it is loaded before the first job."""
+    return ["--broker-uid", str(os.getuid()), "--front", front_end.node_module()]
