@@ -8,6 +8,7 @@ import pwd
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,9 +77,8 @@ def user() -> pwd.struct_passwd:
 
 
 @pytest.fixture(scope="session")
-def real(user: pwd.struct_passwd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
-    folder = tmp_path_factory.mktemp("real")
-    os.chmod(folder.parent, 0o755)
+def real(user: pwd.struct_passwd) -> Iterator[Side]:
+    folder = Path(tempfile.mkdtemp(prefix="sbroker-real-"))  # pytest's own folders are closed to other users
     env = dict(os.environ, ORACLE_DIR=str(folder / "oracle"), ORACLE_PORT=str(27800 + os.getpid() % 500 * 10))
     up = subprocess.run([str(ORACLE), "up"], env=env, capture_output=True, text=True, check=False)
     if up.returncode:
@@ -91,12 +91,12 @@ def real(user: pwd.struct_passwd, tmp_path_factory: pytest.TempPathFactory) -> I
         yield Side("real", str(folder / "oracle" / "bin"), {"SLURM_CONF": str(folder / "oracle" / "etc" / "slurm.conf")}, home)
     finally:
         subprocess.run([str(ORACLE), "down"], env=env, capture_output=True, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def ours(user: pwd.struct_passwd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
-    folder = tmp_path_factory.mktemp("ours")
-    os.chmod(folder.parent, 0o755)
+def ours(user: pwd.struct_passwd) -> Iterator[Side]:
+    folder = Path(tempfile.mkdtemp(prefix="sbroker-ours-"))
     os.chmod(folder, 0o755)
     home, state = folder / "home", folder / "state"
     for path in (home, state):
@@ -107,4 +107,6 @@ def ours(user: pwd.struct_passwd, tmp_path_factory: pytest.TempPathFactory) -> I
     try:
         yield side
     finally:
-        subprocess.run(["sbroker", "down", "--cancel"], cwd=home, env=side.env, user="alice", group="alice", extra_groups=[], check=False, capture_output=True)
+        subprocess.run(["bash", "-c", "sbroker down --cancel"], cwd=home, env=side.env, user="alice", group="alice", extra_groups=[], check=False,
+                       capture_output=True)  # fmt: skip
+        shutil.rmtree(folder, ignore_errors=True)
