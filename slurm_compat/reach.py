@@ -236,7 +236,7 @@ def answer(here, name, args):
         if args[0] in VERSION:
             if len(args) > 1:
                 return None
-            from slurm_compat.messages import version
+            from slurm_compat.releases import version
 
             return told(version(imitated()) + "\n", "", 0)
         from slurm_compat.show.hostnames import run

@@ -8,6 +8,7 @@ import os
 
 from slurm_compat import getopt, hostlist, multiprog, optable, srunsize
 from slurm_compat.grammar import Invalid, numbers, timelimit, words
+from slurm_compat.releases import version
 from slurm_compat.srunsize import Refusal
 from slurm_compat.talk import CAUGHT, Talk
 
@@ -69,7 +70,7 @@ def _refused_rows(call):
 def _information(call):
     """--version, --help, --usage, --mpi=list: answered without a step."""
     if call.typed("version"):
-        raise Refusal("", 0, "slurm %s\n" % ("22.05.8" if call.info.get("imitate", "22.05") == "22.05" else "24.11.5"))
+        raise Refusal("", 0, version(call.info.get("imitate", "22.05")) + "\n")
     mpi = call.text("mpi")
     if mpi == "list":
         raise Refusal("", 0, MPI_LIST)

@@ -10,6 +10,7 @@ from sbroker.errors import Code, Refused
 from slurm_compat import getopt, hostlist, messages
 from slurm_compat.getopt import BadOption
 from slurm_compat.grammar import Invalid, spoken
+from slurm_compat.releases import version
 from slurm_compat.request import Asked
 
 HET = "heterogeneous jobs (components separated by \":\") are not supported"
@@ -39,7 +40,7 @@ async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]]
         first = messages.before(refused)
         if first:
             await say(client, command, "error", first)
-        if refused.code is Code.INVALID_GRES:
+        if refused.code in (Code.INVALID_GRES, Code.DEADLINE_PASSED):  # what the real commands see themselves
             lead = ""
         await say(client, command, "error", lead + messages.sentence(refused))
         return exit_error(call)
@@ -57,7 +58,7 @@ def known_gres(api: Api) -> set[str]:
 
 
 def asked_of(call: Call, api: Api) -> Asked:
-    return Asked(call, api.now(), known_gres(api), messages.version(api.config.imitate))
+    return Asked(call, api.now(), known_gres(api), version(api.config.imitate))
 
 
 def parsed(call: Call) -> getopt.Parsed:

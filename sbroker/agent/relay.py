@@ -189,7 +189,7 @@ class Relay:
         if op == "ack":
             return self._acknowledged(header["seq"])
         if op == "ping":
-            self._send([({"op": "pong", "n": header.get("n", 0)}, b"")])
+            self._send([(dict(inventory.pulse(), op="pong", n=header.get("n", 0)), b"")])
             return self._attend()
         if op == "chan_open":
             return self._channel_opened(header, body)

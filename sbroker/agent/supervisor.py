@@ -227,9 +227,9 @@ class Supervisor:
         if self.is_head:
             self.report("started", {"pid": os.getpid()})
             self.peers_link.connect()
-            self.ending.arm()
-            if self.info["kind"] == "batch":
-                self.batch.launch()
+        self.ending.arm()
+        if self.is_head and self.info["kind"] == "batch":
+            self.batch.launch()
         return True
 
     # --- processes

@@ -139,6 +139,8 @@ class Link:
                                 self.channels.pop(header["chan"], None)
                     elif op == "ping":
                         self.send({"op": "pong", "n": header.get("n")})
+                    elif op == "pong" and "load" in header:
+                        daemon.broker.state.pulse(self.node, float(header["load"]), int(header["free_mem"]))
                 if reports:
                     self._report(reports)
         finally:

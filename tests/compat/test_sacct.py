@@ -446,7 +446,7 @@ def test_lists_and_versions():
     assert lines[0] == "Account             AdminComment        AllocCPUS           AllocNodes         "
     assert lines[-1] == "WorkDir            "
     assert len(lines) == 28
-    assert sacct("-V").out == "slurm-wlm 22.05.8\n"
+    assert sacct("-V").out == "slurm 22.05.8\n"
     assert sacct("--usage").out == "Usage: sacct [options]\n\tUse --help for help\n"
 
 

@@ -167,6 +167,7 @@ def test_too_much_memory_kills_the_run_with_slurms_lines(lab):
     lab.wait("empty")
     assert (ended["code"], ended["signal"]) == (0, 9)
     assert [line.split()[0] for line in lab.output().splitlines()] == ["<memory", "<job_memory", "<job_cancelled", "<memory"]
+    assert lab.wait("ended")["data"]["why"] == "memory"
 
 
 def test_an_allocation_lasts_until_it_is_ended(lab):
