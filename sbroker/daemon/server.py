@@ -13,7 +13,7 @@ from typing import Any
 
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
-from sbroker.daemon.calls import Connection, make_call
+from sbroker.daemon.calls import MALFORMED, Connection, make_call
 from sbroker.errors import BrokenOff, SbrokerError
 
 log = logging.getLogger("sbroker.server")
@@ -60,7 +60,7 @@ class Server:
                     elif op == wire.CALL:
                         call = make_call(payload, uid, gid, self.operators)
                         task = self.start(call, connection, writer)
-        except (wire.WireError, ValueError, struct.error) as error:
+        except MALFORMED as error:
             log.warning("uid %d sent what is not a call: %s", uid, error)
         except OSError:
             pass  # the peer went away: the same as an end
