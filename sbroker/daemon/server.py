@@ -92,7 +92,7 @@ class Server:
         except SbrokerError as error:
             await self._fail(call, connection, str(error))
         except Exception:
-            log.exception("%s %s of %s failed", call.name, " ".join(call.argv), call.user)
+            log.exception("%s %.500s of %s failed", call.name, " ".join(call.argv), call.user)
             await self._fail(call, connection, "an error inside the broker; its log says more (this is a bug, please report it)")
         finally:
             api.close()
