@@ -82,6 +82,8 @@ class Link:
                     await self._converse(reader, writer)
                 except (OSError, StoreError, wire.WireError, asyncio.IncompleteReadError) as error:
                     log.warning("node %s: link broke: %s", self.node, error)
+                    if isinstance(error, StoreError):  # a disk stays full for a while: not twenty greetings a second meanwhile
+                        attempt = 3
                 except Exception:
                     log.exception("node %s: link failed", self.node)
                     attempt = len(RETRY) - 1
