@@ -15,6 +15,7 @@ from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
 from sbroker.daemon.calls import MALFORMED, Connection, make_call
 from sbroker.errors import BrokenOff, SbrokerError
+from sbroker.paths import socket_address
 
 log = logging.getLogger("sbroker.server")
 
@@ -33,7 +34,8 @@ class Server:
         temporary = path.with_name(path.name + ".new")
         temporary.unlink(missing_ok=True)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.bind(str(temporary))
+        with socket_address(str(temporary)) as address:  # the folder's name may be longer than an address holds
+            sock.bind(address)
         os.chmod(temporary, mode)
         sock.listen(1024)
         sock.setblocking(False)
