@@ -16,7 +16,7 @@ from sbroker.clock import SystemClock
 from sbroker.core import effects, events
 from sbroker.daemon.api import BrokerApi
 from sbroker.daemon.broker import Broker
-from sbroker.daemon.calls import Connection, make_call
+from sbroker.daemon.calls import MALFORMED, Connection, make_call
 from sbroker.daemon.launch import Launcher
 from sbroker.daemon.links import Link
 from sbroker.daemon.mail import send_mail
@@ -160,8 +160,14 @@ class Daemon:
             return
 
         def arrived(data: bytes) -> None:
-            for op, body in frames.feed(data):
-                connection.frame(op, body)
+            try:
+                for op, body in frames.feed(data):
+                    connection.frame(op, body)
+            except MALFORMED as error:  # one process in one job: it must not break the node's link, which all jobs there share
+                log.warning("job %d sent what is no part of a call: %s", job.id, error)
+                connection.lost()
+                channel.close("done")
+                return
             channel.took(len(data))
 
         channel.on_data = arrived
