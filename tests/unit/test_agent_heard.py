@@ -39,7 +39,7 @@ def test_an_honest_report_is_taken_as_it_is():
     ],
 )
 def test_what_no_broker_could_apply_is_none(report):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"\S"):
         heard.report(*report)
 
 
@@ -76,11 +76,11 @@ def test_a_seal_binds_the_description_to_its_run(tmp_path):
     for key, value in (("info", dict(info, user={"uid": 0})), ("seal", ""), ("seal", None)):
         with open(run.file("held"), "wb") as stream:
             stream.write(json.dumps(dict(json.loads(head), **{key: value})).encode() + b"\n" + rest)
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"\S"):
             run.trusted()
     other = RunDir(str(tmp_path), 8, 0, b"key")
     other.prepare(info, b"", b"")  # a record of another run of the same user, put here
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"\S"):
         other.trusted()
 
 
