@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from sbroker.api import Api, Call, Client
 from sbroker.errors import Code, Refused
-from slurm_compat import getopt, hostlist, messages
+from slurm_compat import getopt, hostlist, messages, srunsize
 from slurm_compat.getopt import BadOption
 from slurm_compat.grammar import Invalid, spoken
 from slurm_compat.releases import version
@@ -36,6 +36,9 @@ async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]]
         if text:
             await client.out(text, 2)
         return bad.code if bad.fixed else exit_error(call)
+    except srunsize.Refusal as no:
+        await client.out(no.err, 2)
+        return exit_error(call)
     except Refused as refused:
         first = messages.before(refused)
         if first:
@@ -70,7 +73,9 @@ def parsed(call: Call) -> getopt.Parsed:
 
 
 def from_variables(call: Call) -> list[tuple[str, str | None]]:
-    return [(name, value) for name, value, _variable in getopt.from_env(call.name, call.env)]
+    found = [(name, value) for name, value, _variable in getopt.from_env(call.name, call.env)]
+    plane = call.env.get("SLURM_DIST_PLANESIZE")  # salloc and sbatch export -m plane=3 as two variables
+    return [(name, "plane=" + plane) if plane and (name, value) == ("distribution", "plane") else (name, value) for name, value in found]
 
 
 async def host_files(asked: Asked, client: Client) -> None:

@@ -9,14 +9,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sbroker.model import INFINITE
 
-YEAR = 365 * 86400
 STANDARD = "%Y-%m-%dT%H:%M:%S"
 
 
 def duration(seconds: float) -> str:
-    """``0:05``, ``1:02:03``, ``2-00:00:00``: days and hours only where needed; INVALID for a negative one or more than a year."""
+    """``0:05``, ``1:02:03``, ``2-00:00:00``: days and hours only where needed; INVALID for a negative one, or more than 365 days."""
     secs = int(seconds)
-    if not 0 <= secs <= YEAR:
+    if not 0 <= secs <= 365 * 86400:
         return "INVALID"
     minutes, sec = divmod(secs, 60)
     hours, minute = divmod(minutes, 60)

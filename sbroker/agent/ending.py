@@ -218,7 +218,8 @@ class Ending:
             return self._done()
         sup.leave_word("ended")
         steps = {pid for process in sup.processes if process.step is not None for pid in process.tree()}
-        procs.signal_all([pid for pid in sup.everything() if pid not in steps], signal.SIGKILL)
+        if not (self.why and steps):  # else all was asked to end, and sruns of the script have last words to say of their tasks
+            procs.signal_all([pid for pid in sup.everything() if pid not in steps], signal.SIGKILL)
         if not steps:
             self._kill()
         elif not self.why:

@@ -70,6 +70,7 @@ class Supervisor:
         self.agent = None
         loop.on_orphan(self._orphan)
         self.listening = listening
+        listening.listen(128)  # once more, as the user: what the kernel tells a caller of us is who listened last
         loop.watch(listening.fileno(), read=self._accept)
         self.peers_link = Peers(self)
         self.peers = self.peers_link.connected

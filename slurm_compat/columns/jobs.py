@@ -70,7 +70,7 @@ def time_used(j: Job, c: Context) -> str:
 def time_left(j: Job, c: Context) -> str:
     if j.time_limit == INFINITE:
         return "UNLIMITED"
-    return duration(j.time_limit - jobtext.elapsed(j, c.now))
+    return duration(j.time_limit - int(jobtext.elapsed(j, c.now)))
 
 
 def batch_host(j: Job, c: Context) -> str:
@@ -162,7 +162,7 @@ _ROWS: tuple[tuple, ...] = (
     ("c", "mincpus", "MIN_CPUS", lambda j, c: str(jobnumbers.min_cpus(j.spec)), lambda j, c: jobnumbers.min_cpus(j.spec)),
     ("C", "numcpus", "CPUS", _number(cpu_count), cpu_count),
     ("d", "mintmpdisk", "MIN_TMP_DISK", lambda j, c: mebibytes(j.spec.tmp or 0, c.convert), lambda j, c: j.spec.tmp or 0),
-    ("D", "numnodes", "NODES", _number(node_count), node_count),
+    ("D", "numnodes", "NODES", lambda j, c: str(node_count(j, c))[:7], node_count),  # 22.05 has room for seven digits
     ("e", "endtime", "END_TIME", end_text, lambda j, c: jobtext.end(j, start(j, c)) or 0),
     ("E", "dependency", "DEPENDENCY", lambda j, c: jobtext.dependency(j, c.view.jobs) or NULL),
     ("f", "feature", "FEATURES", _spec("constraint", NULL), lambda j, c: j.spec.constraint or ""),
