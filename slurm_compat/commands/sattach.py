@@ -17,7 +17,7 @@ async def run(call: Call, client: Client, api: Api) -> int:
         await client.out(wish["refuse"]["err"], 2)
         return int(wish["refuse"]["code"])
     job = api.view.jobs.get(wish["job"])
-    if job is None or wish["step"] not in api.view.steps.get(wish["job"], {}):
+    if job is None or job.state.ended or wish["step"] not in api.view.steps.get(wish["job"], {}):
         await client.out(NO_STEP, 2)
         return 1
     try:
