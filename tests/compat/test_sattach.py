@@ -22,7 +22,7 @@ NO_STEP = "sattach: error: Could not get job step info: Invalid job id specified
 def test_only_a_step_that_runs(state, step, err, code):
     call, client = call_of("sattach", [step]), FakeClient()
     api = FakeApi(call, returns=3)
-    api.view.jobs[7] = msgspec.structs.replace(Job(id=7, user="alice", uid=1001, gid=1001, spec=JobSpec()), state=state)
+    api.view.jobs[7] = msgspec.structs.replace(Job(id=7, user="alice", uid=1001, gid=1001, spec=JobSpec(name="x")), state=state)
     api.view.steps = {7: {0: Step(job=7, run=0, step=0)}}
     assert asyncio.run(sattach.run(call, client, api)) == code
     assert client.texts[2] == err
