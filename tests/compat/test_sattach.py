@@ -12,12 +12,15 @@ from sbroker.model import Job, JobSpec, Step
 from sbroker.states import JobState
 from slurm_compat.commands import sattach
 
-NO_STEP = "sattach: error: Could not get job step info: Invalid job id specified\n"
+NO_STEP, ENDED, PENDING = (
+    "sattach: error: Could not get job step info: %s\n" % why
+    for why in ("Invalid job id specified", "Job/step already completing or completed", "Job is pending execution")
+)
 
 
 @pytest.mark.parametrize(("state", "step", "err", "code"), [
-    (JobState.RUNNING, "7.0", "", 3), (JobState.RUNNING, "7.1", NO_STEP, 1), (JobState.COMPLETED, "7.0", NO_STEP, 1),
-    (JobState.RUNNING, "8.0", NO_STEP, 1),
+    (JobState.RUNNING, "7.0", "", 3), (JobState.RUNNING, "7.1", NO_STEP, 1), (JobState.COMPLETED, "7.0", ENDED, 1),
+    (JobState.RUNNING, "8.0", NO_STEP, 1), (JobState.PENDING, "7.0", PENDING, 1),
 ])  # fmt: skip
 def test_only_a_step_that_runs(state, step, err, code):
     call, client = call_of("sattach", [step]), FakeClient()
