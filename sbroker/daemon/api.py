@@ -15,6 +15,7 @@ from sbroker.core import events
 from sbroker.daemon.calls import Connection
 from sbroker.errors import BrokenOff, Code, Refused, StoreError
 from sbroker.model import Exit, Job, JobSpec
+from sbroker.states import RunState
 
 if TYPE_CHECKING:
     from sbroker.daemon.daemon import Daemon
@@ -169,7 +170,7 @@ class BrokerApi:
     async def session(self, call: Call, client: Connection, job: int, options: dict[str, Any]) -> int:
         record = self._mine(job)
         run = self.view.runs.get(job)
-        if run is None:
+        if run is None or run.state in (RunState.ENDED, RunState.REVOKED, RunState.LOST):
             raise Refused(Code.NOT_RUNNING, job=job)
         link = await self._daemon.ready_link(run.head, LINK_WAIT)
         if call.resume[0] == 1:
