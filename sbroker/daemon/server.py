@@ -39,7 +39,7 @@ class Server:
         os.chmod(temporary, mode)
         sock.listen(1024)
         sock.setblocking(False)
-        self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=1 << 20)
+        self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=1 << 20, backlog=1024)
         os.replace(temporary, path)
 
     def close(self) -> None:
