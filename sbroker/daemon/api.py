@@ -60,6 +60,9 @@ class BrokerApi:
 
     async def submit(self, spec: JobSpec, script: bytes | None, environ: bytes) -> Job:
         launcher = self._daemon.launcher
+        refusal = self._daemon.policy.refusal({"uid": self.caller.uid, "gid": self.caller.gid}, me=0)
+        if refusal:  # every node would say so, and only once the job had been accepted
+            raise Refused(Code.POLICY, refusal)
         if self._daemon.broker.store.full:
             raise StoreError("the disk of the broker's database is full: nothing new is accepted until there is room; running jobs go on")
         blobs = {launcher.remember(environ): environ}
@@ -123,23 +126,30 @@ class BrokerApi:
 
     # ---- asking
 
-    def _mine(self, job_id: int) -> Job:
-        job = self.view.jobs.get(job_id)
+    def _mine(self, job_id: int, past: Job | None = None) -> Job:
+        job = self.view.jobs.get(job_id) or past
         if job is None:
             raise Refused(Code.INVALID_JOB_ID, job=job_id)
         if job.uid != self.caller.uid and not self.caller.operator:
             raise Refused(Code.ACCESS_DENIED, job=job_id)
         return job
 
-    async def script(self, job: int) -> bytes:
-        record = self._mine(job)
-        if not record.spec.script_hash:
-            raise Refused(Code.SCRIPT_MISSING, job=job)
-        return self._daemon.launcher.blob(record.spec.script_hash)
+    async def script(self, job: int, past: Job | None = None) -> bytes:
+        return self._kept(job, self._mine(job, past).spec.script_hash)
 
-    async def environ(self, job: int) -> bytes:
-        record = self._mine(job)
-        return self._daemon.launcher.blob(record.spec.environ_hash) if record.spec.environ_hash else b""
+    async def environ(self, job: int, past: Job | None = None) -> bytes:
+        digest = self._mine(job, past).spec.environ_hash
+        return self._kept(job, digest) if digest else b""
+
+    def _kept(self, job: int, digest: str) -> bytes:
+        """What a job came with; of one that ended long ago it may have been swept away."""
+        try:
+            if digest:
+                return self._daemon.launcher.blob(digest)
+        except StoreError:
+            if job in self.view.jobs:
+                raise
+        raise Refused(Code.SCRIPT_MISSING, job=job)
 
     async def describe(self, job: int) -> dict[str, Any]:
         return self._daemon.launcher.describe(self._mine(job), self.view.runs[job])

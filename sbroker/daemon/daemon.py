@@ -12,6 +12,7 @@ from typing import Any
 
 from sbroker import providers
 from sbroker.agent import wire
+from sbroker.agent.users import Policy
 from sbroker.api import Call, FrontEnd
 from sbroker.clock import SystemClock
 from sbroker.core import effects, events
@@ -47,6 +48,7 @@ class Daemon:
         self.home_for_jobs = "" if shared else paths.state
         self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if shared else 0,
                                "allow_root_jobs": not shared or config.allow_root_jobs}  # fmt: skip
+        self.policy = Policy(config.min_uid, config.allow_root_jobs) if shared else Policy(0, True)
         self._starter = StarterClient(starter) if starter is not None else None
         self.stop_asked = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from sbroker.api import FrontEnd
 from sbroker.errors import SbrokerError
 
@@ -47,20 +49,6 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
     shared = not options.personal and not options.home and not os.environ.get("SBROKER_HOME") and os.geteuid() == 0
     environ = dict(os.environ, SBROKER_HOME=options.home) if options.home else os.environ
     paths = paths_module.shared() if shared else paths_module.personal(environ)
-    starter = None
-    if shared and not options.check:
-        from sbroker.daemon import starter as starter_module
-        from sbroker.daemon.preload import preload
-
-        preload(front_end)
-        folders = [Path(paths.state), Path(paths.socket).parent, Path(paths.logs)]
-        starter = starter_module.split(Path(paths.spool), folders, options.allow_root_jobs)
-    elif not options.check:
-        paths.create()
-    os.umask(0o077)  # the database, the secret and the logs are the broker's own
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
     from sbroker import config as config_module
 
     path = Path(options.config or paths.config)
@@ -68,6 +56,21 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
     if options.check:
         print("%s is good" % path)
         return 0
+    config = msgspec.structs.replace(config, allow_root_jobs=config.allow_root_jobs or options.allow_root_jobs)
+    starter = None
+    if shared:
+        from sbroker.daemon import starter as starter_module
+        from sbroker.daemon.preload import preload
+
+        preload(front_end)
+        folders = [Path(paths.state), Path(paths.socket).parent, Path(paths.logs)]
+        starter = starter_module.split(Path(paths.spool), folders, config.allow_root_jobs)
+    else:
+        paths.create()
+    os.umask(0o077)  # the database, the secret and the logs are the broker's own
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
     lock = _lock(Path(paths.state) / "lock")
     try:
         asyncio.run(_run(front_end, config, paths, starter, shared))
