@@ -203,6 +203,10 @@ class Api(Protocol):
         ...
 
     async def delete_partition(self, name: str) -> None: ...
+    async def reconfigure(self) -> None:
+        """Read the configuration again; operators only. ConfigError says what is wrong with it; everything is as it was then."""
+        ...
+
     async def script(self, job: int, past: Job | None = None) -> bytes:
         """The batch script; its owner's and operators' only. `past`: the job as `history` has it, for one that has left the view;
         SCRIPT_MISSING when its script is no longer kept."""

@@ -13,7 +13,7 @@ from sbroker.agent import wire
 from sbroker.api import Call, HistoryQuery, Placement, Record, Target
 from sbroker.core import events
 from sbroker.daemon.calls import Connection
-from sbroker.errors import BrokenOff, Code, Refused, StoreError
+from sbroker.errors import BrokenOff, Code, ConfigError, Refused, StoreError
 from sbroker.model import Exit, Job, JobSpec
 
 if TYPE_CHECKING:
@@ -123,6 +123,14 @@ class BrokerApi:
 
     async def delete_partition(self, name: str) -> None:
         await self._do(events.DeletePartition(name=name, who=self.who()))
+
+    async def reconfigure(self) -> None:
+        if not self.caller.operator:
+            raise Refused(Code.ACCESS_DENIED)
+        try:
+            self._daemon.read_again()
+        except OSError as error:
+            raise ConfigError("the configuration cannot be read: %s" % error) from error
 
     # ---- asking
 

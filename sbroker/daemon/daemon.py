@@ -33,6 +33,8 @@ from sbroker.transports import local
 
 log = logging.getLogger("sbroker.daemon")
 
+FIRST_HEARD = 0.6  # seconds at the start, for agents that answer; one that does not is for its link to try again
+
 
 class Daemon:
     """Everything of one broker process. `start` returns when calls are answered."""
@@ -65,8 +67,9 @@ class Daemon:
         self.broker.stop = lambda error: self.stop_asked.set()  # another broker has the database
         await self.broker.do(_configure(self.config))
         self.server = Server(self.front_end, lambda call: BrokerApi(self, call), frozenset(self.config.operators))
-        await self.server.listen(Path(self.paths.socket), 0o666 if self.shared else 0o600)
         self._open_links()
+        await self._first_heard()
+        await self.server.listen(Path(self.paths.socket), 0o666 if self.shared else 0o600)
         self.keep(self.loop.create_task(self.owners.watch()))
         self.broker.apply(events.Tick())
 
@@ -77,18 +80,26 @@ class Daemon:
         await self.loop.run_in_executor(None, self.broker.store.close)
         Path(self.paths.socket).unlink(missing_ok=True)
 
+    async def _first_heard(self) -> None:
+        """Wait a moment for the agents, or the sinfo that started the broker finds every node unknown and scripts find none idle."""
+        await asyncio.gather(*(self.ready_link(node, FIRST_HEARD) for node in self.links), return_exceptions=True)
+
     def reload(self) -> None:
         """SIGHUP: read the configuration again; a broken one changes nothing."""
-        from sbroker import config as config_module
-
         try:
-            config = config_module.load(self.paths.config)
-            self.broker.settings = config.settings()
-            self.broker.state.configure(self.broker.settings)
-            self.broker.apply(_configure(config))
+            self.read_again()
         except (SbrokerError, OSError) as error:
             log.error("the configuration was not changed: %s", error)
-            return
+
+    def read_again(self) -> None:
+        """Take the configuration as its file is now. SbrokerError or OSError says why everything is as it was."""
+        from sbroker import config as config_module
+
+        path = Path(self.config.file or self.paths.config)
+        config = config_module.load(path) if self.config.file or path.exists() else config_module.default_config()
+        self.broker.settings = config.settings()
+        self.broker.state.configure(self.broker.settings)
+        self.broker.apply(_configure(config))
         self.config = config
         self._open_links()
 

@@ -173,6 +173,9 @@ class Broker:
             raise Refused(Code.INVALID_PARTITION)
         self._take("delete_partition", name)
 
+    async def reconfigure(self) -> None:
+        self._take("reconfigure", "")
+
     async def script(self, number: int, past: Job | None = None) -> bytes:
         if number not in self.scripts:
             raise Refused(Code.INVALID_JOB_ID if past is None else Code.SCRIPT_MISSING)
