@@ -115,7 +115,8 @@ class Batch:
         launcher = os.path.join(folder, "srun")
         shutil.copyfile(info["client"], launcher)
         os.chmod(launcher, 0o755)
-        for name in ("sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sacct", "salloc"):
+        for name in ("sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sacct", "sacctmgr", "salloc",
+                     "sshare"):
             if not os.path.lexists(os.path.join(folder, name)):
                 os.symlink("srun", os.path.join(folder, name))
         return folder
