@@ -50,7 +50,7 @@ class Client(Protocol):
 
     async def write(self, path: str, data: bytes, *, append: bool = False, mode: int = 0o666) -> None: ...
     async def stdin(self) -> bytes:
-        """Standard input to its end."""
+        """Standard input to its end; of one that has none, the first megabytes."""
         ...
 
     def lines(self) -> AsyncIterator[bytes]:

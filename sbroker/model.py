@@ -181,7 +181,7 @@ class Job(Value, kw_only=True):
     array_task: int | None = None
     array_pending: tuple[int, ...] = ()  # task ids still inside this record, ascending
     array_size: int = 0  # tasks submitted in all
-    array_range: tuple[int, int, int] = (0, 0, 1)  # least and greatest task id, and the step as asked for (1 unless one range with a step)
+    array_range: tuple[int, int, int] = (0, 0, 1)  # least and greatest task id, and the step that --array names first, or 1
     user: str
     uid: int
     gid: int

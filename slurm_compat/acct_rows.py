@@ -72,7 +72,7 @@ class Row:
     def state(self) -> str:
         """COMPLETED, "CANCELLED by 1001", REQUEUED, …"""
         if self.step is not None:
-            oom = self.step.step == BATCH and self.record.run is not None and self.record.run.why == "oom"
+            oom = self.step.step == BATCH and self.record.run is not None and self.record.run.why in ("oom", "memory")
             return "CANCELLED by 0" if oom else self.step.state.value
         if self.requeued:
             why = self.record.run.why if self.record.run is not None else ""

@@ -38,6 +38,8 @@ _NOT_ACCOUNTED = {"CG": "COMPLETING", "CF": "CONFIGURING", "SE": "SPECIAL_EXIT",
 _YEARLESS = re.compile(r"\d{1,2}[/.]\d{1,2}(?![/.\d])|\d{4}(?!\d|:|-\d\d-)")
 FLAGS = ("schedsubmit", "schedmain", "schedbackfill", "startrecieved", "none", "notset")
 
+_NO_JOB = 1 << 62  # greater than any job id, and still a number for a database
+
 
 class BadSelection(Exception):
     """sacct refuses. `text`: whole lines."""
@@ -131,7 +133,7 @@ def jobs(text: str) -> tuple[Wanted, ...]:
         found = re.match(r"(\d+)(.*)$", item)
         if not found:
             raise BadSelection(f"sacct: fatal: Bad job/step specified: {item}")
-        number, rest = int(found[1]), found[2]
+        number, rest = min(int(found[1]), _NO_JOB), found[2]
         task = step = None
         if rest.startswith("_"):
             digits = re.match(r"_(\d+)", rest)
@@ -199,7 +201,7 @@ def _groups(text: str) -> frozenset[int]:
     for name in text.split(","):
         try:
             out.add(grp.getgrgid(int(name)).gr_gid if name.isdigit() else grp.getgrnam(name).gr_gid)
-        except KeyError:
+        except (KeyError, OverflowError):
             raise BadSelection(f"sacct: error: Invalid group id: {name}") from None
     return frozenset(out)
 

@@ -47,13 +47,13 @@ class Sizes:
 def nodes_asked(job: Job, sizes: Sizes) -> int:
     """NODES of a pending job: no fewer than its tasks need on the largest nodes of its partition."""
     spec = job.spec
-    nodes = spec.nodes_min or len(spec.nodelist) or 1
+    nodes = _nodes_min(spec)
     tasks = spec.ntasks if spec.ntasks is not None else _tasks(spec, nodes)
     if spec.ntasks_per_node:
         needed = -(-tasks // spec.ntasks_per_node)
     else:
         node_cpus = sizes.largest(job.partition)[0]
-        needed = -(-tasks * (spec.cpus_per_task or 1) // node_cpus) if node_cpus else nodes
+        needed = -(-tasks // max(1, node_cpus // (spec.cpus_per_task or 1))) if node_cpus else nodes
     return needed if needed > nodes else nodes
 
 
@@ -61,7 +61,7 @@ def asked(job: Job, sizes: Sizes) -> Asked:
     """The numbers of a pending job."""
     spec = job.spec
     per_task = spec.cpus_per_task or 1
-    nodes_min = spec.nodes_min or len(spec.nodelist) or 1
+    nodes_min = _nodes_min(spec)
     tasks = _tasks(spec, nodes_min)
     min_cpus = (tasks if not spec.overcommit else nodes_min) * per_task
     nodes = nodes_asked(job, sizes)
@@ -95,12 +95,17 @@ def memory_asked(job: Job, sizes: Sizes) -> tuple[int, bool]:
     return (part.def_mem_per_node or 0) if part is not None else 0, False
 
 
+def _nodes_min(spec: JobSpec) -> int:
+    """-N as typed, 0 too."""
+    return spec.nodes_min if spec.nodes_min is not None else len(spec.nodelist) or 1
+
+
 def _tasks(spec: JobSpec, nodes_min: int) -> int:
     if spec.ntasks is not None:
         return spec.ntasks
     if spec.ntasks_per_node:
         return spec.ntasks_per_node * nodes_min
-    fixed = spec.nodes_max in (None, spec.nodes_min)
+    fixed = spec.nodes_max in (None, spec.nodes_min) or not nodes_min
     return nodes_min if fixed else 1
 
 

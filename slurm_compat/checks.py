@@ -38,6 +38,8 @@ def check_tasks(asked) -> None:
     if hosts and high and high < hosts and low is not None:
         raise Invalid("invalid number of nodes (-N %d-%d)" % (hosts, high), 1)
     nodes, tasks = max(low or 0, hosts if low is None else low), fields.get("ntasks")
+    if asked.command == "srun" and tasks is not None and nodes:
+        _tasks_per_node(asked, tasks, nodes)
     if tasks is not None and nodes > tasks:
         asked.say("info", "Warning: can't run %d processes on %d nodes, setting nnodes to %d" % (tasks, nodes, tasks))
         if low is not None:
@@ -47,6 +49,16 @@ def check_tasks(asked) -> None:
         fields["nodes_max"] = tasks
     if fields.get("distribution", "").startswith("arbitrary") and not hosts:
         raise Invalid("With Arbitrary distribution you need to specify a nodelist or hostfile with the -w option", 1)
+
+
+def _tasks_per_node(asked, tasks: int, nodes: int) -> None:
+    """srun takes no --ntasks-per-node that does not multiply to the tasks; sbatch and salloc leave that to the controller."""
+    each = asked.fields.get("ntasks_per_node")
+    if each and nodes * each != tasks:
+        asked.fields["ntasks_per_node"] = None
+        if nodes <= tasks:
+            asked.say("info", "Warning: can't honor --ntasks-per-node set to %d which doesn't match the requested tasks %d with the "
+                              "number of requested nodes %d. Ignoring --ntasks-per-node." % (each, tasks, nodes))
 
 
 def _implied_tasks(asked) -> None:

@@ -8,7 +8,8 @@ from importlib import resources
 from typing import Any
 
 from sbroker.api import Api, Call, Client
-from slurm_compat import messages, optable
+from slurm_compat import optable
+from slurm_compat.releases import version
 
 COMMANDS = ("sbatch", "salloc", "srun", "squeue", "scancel", "sinfo", "sacct", "scontrol", "sattach", "sbcast",
             "sacctmgr", "sshare")
@@ -43,7 +44,7 @@ class FrontEnd:
                 for command in COMMANDS for row in optable.options(command)]
 
     def version(self, imitate: str) -> str:
-        return messages.version(imitate)
+        return version(imitate)
 
 
 def _sources(folder: Any, entry: str) -> Iterator[tuple[str, bytes]]:

@@ -165,6 +165,17 @@ def command(job: Job) -> str:
     return " ".join((job.spec.command, *job.spec.script_args)) if job.spec.command else ""
 
 
+def submitted_from(job: Job) -> str:
+    """The controller calls its own machine localhost, by the address that the request came from."""
+    host, here = job.spec.submit_host, os.uname().nodename
+    return "localhost" if host in (here, here.partition(".")[0]) else host
+
+
+def waits_for_tasks(job: Job) -> bool:
+    """Kept back by its own array's limit: it grows older in the queue, yet is not eligible."""
+    return job.state is JobState.PENDING and job.reason is Reason.ARRAY_TASK_LIMIT
+
+
 def oversubscribe(job: Job, default: str = "no") -> str:
     """OK, YES, NO, USER or MCS. `default`: the partition's setting."""
     if job.spec.exclusive:

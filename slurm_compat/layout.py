@@ -129,6 +129,8 @@ def _dealt(ntasks, capacity, plane, overcommit):
             many = min(plane, ntasks - rank)
             if not overcommit:
                 many = min(many, capacity[index] - len(out[index]))
+            elif plane > 1:  # 22.05 leaves one task for each other node: 20 in planes of 2 end on two nodes with 2, 1 and 1
+                many = min(many, max(ntasks - rank - len(capacity) + 1, 1))
             out[index].extend(range(rank, rank + many))
             rank += many
     return out

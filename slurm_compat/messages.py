@@ -1,15 +1,9 @@
-"""Slurm's words for refusals and waiting, and what differs between the releases that can be imitated. Each in one table."""
+"""Slurm's words for refusals and waiting, each in one table."""
 
 from __future__ import annotations
 
 from sbroker.errors import Code, Refused
 from sbroker.states import Reason
-
-# what differs by `imitate`: everything that asks "which release?" asks here
-RELEASES: dict[str, dict[str, str]] = {
-    "22.05": {"version": "22.05.8"},
-    "24.11": {"version": "24.11.5"},
-}
 
 SENTENCES: dict[Code, str] = {
     Code.INVALID_PARTITION: "Invalid partition name specified",
@@ -44,6 +38,15 @@ SENTENCES: dict[Code, str] = {
     Code.JOB_FINISHED: "Job/step already completing or completed",
     Code.BATCH_ONLY: "Requested operation not supported for this job type",
     Code.SCRIPT_MISSING: "Job script not available",
+}
+
+# where scontrol, sacct and the small commands say it in other words than the commands that submit or cancel
+CONTROL_SENTENCES: dict[Code, str] = {
+    Code.ALREADY_DONE: "Job has already finished",
+    Code.JOB_FINISHED: "Job has already finished",
+    Code.BATCH_ONLY: "Only batch jobs are accepted or processed",
+    Code.SCRIPT_MISSING: "Job script not specified",
+    Code.INVALID_NICE: "Invalid nice value",
 }
 
 # what stands before the sentence when a submission is refused
@@ -86,14 +89,14 @@ def sentence(refused: Refused) -> str:
     return SENTENCES.get(refused.code) or refused.detail or refused.code.value
 
 
+def control_sentence(refused: Refused) -> str:
+    """The same in the words of scontrol, sacct and the small commands, which differ for some."""
+    return CONTROL_SENTENCES.get(refused.code) or sentence(refused)
+
+
 def unavailable_now(reason: Reason) -> str:
     """Why --immediate failed."""
     if reason is Reason.PRIORITY:
         return "Immediate execution impossible, insufficient priority"
     text = WAITING.get(reason, "")
     return text if text.startswith("Requested") else "Requested nodes are busy"
-
-
-def version(imitate: str) -> str:
-    """`slurm 22.05.8`: what --version prints."""
-    return "slurm %s" % RELEASES.get(imitate, RELEASES["22.05"])["version"]

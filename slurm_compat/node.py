@@ -52,6 +52,7 @@ FILES = (
     "optable_query.py",
     "optable_submit.py",
     "optrow.py",
+    "releases.py",
     "small.py",
     "srun.py",
     "srunsize.py",

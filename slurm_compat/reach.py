@@ -13,6 +13,8 @@ FIRST_WAIT = 8.0  # seconds for a broker that should be there, about as long as 
 AGAIN_WAIT = 60.0  # seconds for one that answered before
 START_WAIT = 30.0  # seconds for a personal broker to open its socket
 CONNECT_FAILURE = "Unable to contact slurm controller (connect failure)"
+STARTS = 3  # of a personal broker that is killed before it answers
+LOCKED = "another broker already runs here"  # daemon/main.py says so
 LOG_LINES = 5
 LOG_SIZE = 8 << 20  # bytes beyond which a start begins a new log and keeps one old one
 VERSION = ("--version", "-V")
@@ -135,25 +137,39 @@ def personal(call):
 
 def start(call, log):
     """Start the broker, detached, and wait for its socket."""
-    if posix.access(log, posix.F_OK) and posix.stat(log).st_size > LOG_SIZE:
-        posix.rename(log, log + b".1")
-    out = posix.open(log, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC, 0o600)
+    try:
+        if posix.access(log, posix.F_OK) and posix.stat(log).st_size > LOG_SIZE:
+            posix.rename(log, log + b".1")
+        out = posix.open(log, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC, 0o600)
+    except OSError as error:
+        refuse(call, "The personal broker has no log: %s: %s" % (text(log), posix.strerror(error.errno)))
     begin = posix.fstat(out).st_size
     command = broker_command(call)
-    pid = posix.fork()
-    if pid == 0:
-        detach(command, out, call.env)
+    pid, starts = launch(call, command, out), 1
     deadline = time.monotonic() + START_WAIT
     while True:
         try:
             return call.connect(call.path)
         except OSError:
-            gone = posix.waitpid(pid, posix.WNOHANG)[0]
-        if gone:
-            refuse(call, "The personal broker does not start: " + last_words(log, begin))
+            gone, status = posix.waitpid(pid, posix.WNOHANG)
+        if gone and status & 127 and starts < STARTS:  # killed: by the user, or for want of memory; that says nothing of the next one
+            pid, starts = launch(call, command, out), starts + 1
+        elif gone:
+            words = last_words(log, begin)
+            # one that somebody else started holds the lock, and may not answer yet
+            sock = insist(call, deadline) if LOCKED in words else None
+            return sock or refuse(call, "The personal broker does not start: " + words)
         if time.monotonic() > deadline:
             refuse(call, "The personal broker (pid %d) does not answer within %d seconds; its log is %s" % (pid, START_WAIT, text(log)))
         call.pause(0.01)
+
+
+def launch(call, command, out):
+    """The pid of a new broker."""
+    pid = posix.fork()
+    if pid == 0:
+        detach(command, out, call.env)
+    return pid
 
 
 def detach(command, out, env):
@@ -236,7 +252,7 @@ def answer(here, name, args):
         if args[0] in VERSION:
             if len(args) > 1:
                 return None
-            from slurm_compat.messages import version
+            from slurm_compat.releases import version
 
             return told(version(imitated()) + "\n", "", 0)
         from slurm_compat.show.hostnames import run

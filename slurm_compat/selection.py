@@ -9,7 +9,7 @@ import msgspec
 from sbroker.api import View
 from sbroker.model import Job, Step
 from sbroker.states import JobState
-from slurm_compat.jobtext import state
+from slurm_compat.jobtext import reason, state
 
 BATCH = -5  # step id of the batch script
 
@@ -33,6 +33,7 @@ def pick_jobs(view: View, chosen: JobFilter, *, expand: bool = False, per_partit
     """Job records to print, newest first but an array's tasks ascending; tasks that -j names, or all with `expand`, stand alone."""
     hidden = frozenset() if chosen.hidden else frozenset(p.name for p in view.partitions.values() if p.hidden)
     rows: list[Job] = []
+    parted: list[int] = []
     for job, tasks in _candidates(view, chosen):
         if not _passes(job, chosen) or (hidden and job.partition in hidden):
             continue
@@ -42,7 +43,33 @@ def pick_jobs(view: View, chosen: JobFilter, *, expand: bool = False, per_partit
                 rows += [alone(shown, task) for task in job.array_pending if tasks is None or task in tasks]
             else:
                 rows.append(shown)
-    return rows
+                if job.array_task is not None and tasks is None and not expand and job.state is JobState.PENDING:
+                    parted.append(len(rows) - 1)
+    return gathered(rows, parted) if parted else rows
+
+
+def gathered(rows: list[Job], parted: list[int]) -> list[Job]:
+    """Waiting tasks that have left their array's record, at the indices `parted`, are shown in it again where name and partition are the
+    same: ``12_[3-20]`` with all their reasons. A %limit is not shown then."""
+    rests = {_kin(job): index for index, job in enumerate(rows) if job.array_pending}
+    members: dict[int, list[int]] = {}
+    for index in parted:
+        rest = rests.get(_kin(rows[index]))
+        if rest is not None:
+            members.setdefault(rest, []).append(index)
+    gone = set()
+    for rest, indices in members.items():
+        gone.update(indices)
+        others = sorted((rows[index] for index in indices), key=lambda job: -job.id)
+        reasons = dict.fromkeys(reason(job) for job in (rows[rest], *others))
+        tasks = tuple(sorted([*rows[rest].array_pending, *(job.array_task for job in others if job.array_task is not None)]))
+        spec = msgspec.structs.replace(rows[rest].spec, array_limit=None)
+        rows[rest] = msgspec.structs.replace(rows[rest], array_pending=tasks, reason_text=",".join(reasons), spec=spec)
+    return [job for index, job in enumerate(rows) if index not in gone]
+
+
+def _kin(job: Job) -> tuple[int, str, str]:
+    return job.array_id, job.spec.name, job.partition
 
 
 def within(job: Job, partition: str) -> Job:

@@ -2,6 +2,7 @@
 
 from slurm_compat import getopt, hostlist
 from slurm_compat.grammar import Invalid, numbers
+from slurm_compat.releases import version
 
 SATTACH_USAGE = "Usage: sattach [options] <jobid.stepid>\n"
 SATTACH_HELP = (
@@ -40,7 +41,6 @@ Help options:
   --help                show this help message
   --usage               display brief usage message
 """
-VERSIONS = {"22.05": "22.05.8", "24.11": "24.11.5"}
 
 
 class _Say(Exception):
@@ -53,7 +53,7 @@ def _parsed(command, call, imitate):
     except getopt.BadOption as bad:
         raise _Say("", bad.text, bad.code)
     if raw.options.get("version"):
-        raise _Say("slurm %s\n" % VERSIONS.get(imitate, VERSIONS["22.05"]), "", 0)
+        raise _Say(version(imitate) + "\n", "", 0)
     return raw
 
 

@@ -8,6 +8,7 @@ import os
 
 from slurm_compat import getopt, hostlist, multiprog, optable, srunsize
 from slurm_compat.grammar import Invalid, numbers, timelimit, words
+from slurm_compat.releases import version
 from slurm_compat.srunsize import Refusal
 from slurm_compat.talk import CAUGHT, Talk
 
@@ -69,16 +70,16 @@ def _refused_rows(call):
 def _information(call):
     """--version, --help, --usage, --mpi=list: answered without a step."""
     if call.typed("version"):
-        raise Refusal("", 0, "slurm %s\n" % ("22.05.8" if call.info.get("imitate", "22.05") == "22.05" else "24.11.5"))
+        raise Refusal("", 0, version(call.info.get("imitate", "22.05")) + "\n")
     mpi = call.text("mpi")
     if mpi == "list":
         raise Refusal("", 0, MPI_LIST)
 
 
-def _mpi(call):
-    mpi = call.text("mpi") or (call.info.get("settings") or {}).get("mpi_default") or "none"
+def check_mpi(mpi):
+    """--mpi, or the cluster's default: a kind of wire-up that there is. Raises Refusal."""
     if mpi in _MPI_KNOWN:
-        return "none"
+        return
     lines = [
         "Couldn't find the specified plugin name for mpi/%s looking at all files" % mpi,
         "cannot find mpi plugin for mpi/%s" % mpi,
@@ -89,6 +90,11 @@ def _mpi(call):
     if mpi in _MPI_LATER:
         lines.append("mpi/%s is not part of this release; launchers that bring their own wire-up over srun or ssh work" % mpi)
     raise Refusal("".join("srun: error: %s\n" % line for line in lines))
+
+
+def _mpi(call):
+    check_mpi(call.text("mpi") or (call.info.get("settings") or {}).get("mpi_default") or "none")
+    return "none"
 
 
 def _kill_on_bad_exit(call):
@@ -341,7 +347,6 @@ def _step_base(call, request):
     if request["cpus_per_task"]:
         extra["SLURM_CPUS_PER_TASK"] = str(request["cpus_per_task"])
     for option, variable in (
-        ("ntasks-per-node", "SLURM_NTASKS_PER_NODE"),
         ("ntasks-per-core", "SLURM_NTASKS_PER_CORE"),
         ("ntasks-per-socket", "SLURM_NTASKS_PER_SOCKET"),
         ("ntasks-per-gpu", "SLURM_NTASKS_PER_GPU"),
@@ -349,6 +354,8 @@ def _step_base(call, request):
     ):
         if call.typed(option) and call.text(option):
             extra[variable] = call.text(option)
+    if call.typed("ntasks-per-node") and request["ntasks_per_node"]:
+        extra["SLURM_NTASKS_PER_NODE"] = str(request["ntasks_per_node"])
     if call.typed("hint") and call.text("hint") == "nomultithread":
         extra["SLURM_THREADS_PER_CORE"] = "1"
     if call.typed("cpu-freq") and call.text("cpu-freq"):

@@ -142,6 +142,7 @@ def whole(call, request):
         exact=False, overlap=False, nodelist=[], exclude=[], relative=None, gres=None, gpus_total=None, mem_per_node=None, mem_per_cpu=None
     )
     request.update(ntasks=ntasks, nodes_min=total, nodes_max=total)
+    request["ntasks_per_node"] = call.info["spec"].get("ntasks_per_node")  # as far as it was kept
     if request["hosts"]:
         request["nodes_min"] = request["nodes_max"] = len(set(request["hosts"]))
 

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 from sbroker.api import Api, Call, Client
 from sbroker.errors import Code, Refused
-from slurm_compat import getopt, hostlist, messages
+from slurm_compat import getopt, hostlist, messages, srunsize
 from slurm_compat.getopt import BadOption
 from slurm_compat.grammar import Invalid, spoken
+from slurm_compat.releases import version
 from slurm_compat.request import Asked
 
 HET = "heterogeneous jobs (components separated by \":\") are not supported"
@@ -35,11 +36,14 @@ async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]]
         if text:
             await client.out(text, 2)
         return bad.code if bad.fixed else exit_error(call)
+    except srunsize.Refusal as no:
+        await client.out(no.err, 2)
+        return exit_error(call)
     except Refused as refused:
         first = messages.before(refused)
         if first:
             await say(client, command, "error", first)
-        if refused.code is Code.INVALID_GRES:
+        if refused.code in (Code.INVALID_GRES, Code.DEADLINE_PASSED):  # what the real commands see themselves
             lead = ""
         await say(client, command, "error", lead + messages.sentence(refused))
         return exit_error(call)
@@ -57,7 +61,7 @@ def known_gres(api: Api) -> set[str]:
 
 
 def asked_of(call: Call, api: Api) -> Asked:
-    return Asked(call, api.now(), known_gres(api), messages.version(api.config.imitate))
+    return Asked(call, api.now(), known_gres(api), version(api.config.imitate))
 
 
 def parsed(call: Call) -> getopt.Parsed:
@@ -69,7 +73,9 @@ def parsed(call: Call) -> getopt.Parsed:
 
 
 def from_variables(call: Call) -> list[tuple[str, str | None]]:
-    return [(name, value) for name, value, _variable in getopt.from_env(call.name, call.env)]
+    found = [(name, value) for name, value, _variable in getopt.from_env(call.name, call.env)]
+    plane = call.env.get("SLURM_DIST_PLANESIZE")  # salloc and sbatch export -m plane=3 as two variables
+    return [(name, "plane=" + plane) if plane and (name, value) == ("distribution", "plane") else (name, value) for name, value in found]
 
 
 async def host_files(asked: Asked, client: Client) -> None:

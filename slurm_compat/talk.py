@@ -109,7 +109,7 @@ class Talk:
         self.deadline = None  # when -W runs out
         self._grace = 0
         self._deaths = False  # a task died of SIGKILL or SIGTERM: "Force Terminated" at the end
-        self._quit = False
+        self.interrupted_out = False  # Ctrl-C has ended it
         self._actions = []
 
     def actions(self):
@@ -182,7 +182,7 @@ class Talk:
         )
         how = how_ended(status)
         died_of = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        if how and not (died_of == signal.SIGINT and self._quit):
+        if how and not (died_of and self.interrupted_out):
             self.say("exited", node=node, tasks=tasks_text(ranks), how=how)
         elif not how:
             self._verbose("launch/slurm: _task_finish: %s: %s: Completed" % (node, tasks_text(ranks)))
@@ -256,7 +256,7 @@ class Talk:
             self.say("interrupt")
             self._states()
             return
-        self._quit = True
+        self.interrupted_out = True
         self.code = max(self.code, 128 + signal.SIGINT)
         self.say("ctrl_c")
         self._force(signal.SIGINT)

@@ -13,9 +13,9 @@ STANDARD = "%Y-%m-%dT%H:%M:%S"
 
 
 def duration(seconds: float) -> str:
-    """``0:05``, ``1:02:03``, ``2-00:00:00``: days and hours only where needed; INVALID for a negative one."""
+    """``0:05``, ``1:02:03``, ``2-00:00:00``: days and hours only where needed; INVALID for a negative one, or more than 365 days."""
     secs = int(seconds)
-    if secs < 0:
+    if not 0 <= secs <= 365 * 86400:
         return "INVALID"
     minutes, sec = divmod(secs, 60)
     hours, minute = divmod(minutes, 60)

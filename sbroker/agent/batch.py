@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 
 from . import tasks
 
@@ -38,7 +39,7 @@ class Batch:
             files = self._files(spec)
         except OSError as error:
             return self._over(0, LAUNCH_SIGNAL, "launch", f"{error.filename}: {error.strerror}", {})
-        self._stderr = os.dup(files[2])
+        self._stderr = os.dup(files[2]) if isinstance(files[2], int) else -1
         node = sup.node
         script = sup.rundir.file("slurm_script")
         work_dir = spec.get("work_dir", "/")
@@ -54,8 +55,7 @@ class Batch:
         except OSError as error:
             return self._over(0, LAUNCH_SIGNAL, "launch", f"{error.filename or 'fork'}: {error.strerror}", {})
         finally:
-            for fd in files:
-                os.close(fd)
+            _close(files)
         sup.ending.memory_limit(None, share.get("mem", 0) << 20)
 
     def _ended(self, process):
@@ -67,7 +67,8 @@ class Batch:
         self.sup.ending.script_ended(code, signum, why, error, usage)
 
     def _files(self, spec):
-        """Descriptors of 0, 1, 2 as the user opens them; OSError with the file's name."""
+        """0, 1, 2 as the user opens them, as tasks.Plan takes them; OSError with the file's name. A named pipe is opened by the script's
+        own process: it waits there for the other end, and this process must go on hearing orders meanwhile."""
         sup, info = self.sup, self.sup.info
         array = info.get("array") or {}
         fields = {"job": info["job"], "name": info["name"], "user": info["user"]["name"], "node": sup.node, "node_index": 0, "rank": 0,
@@ -83,13 +84,15 @@ class Batch:
         how = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if spec.get("open_mode") == "append" else os.O_TRUNC)
         opened = []
         try:
-            opened.append(os.open(path(spec["stdin"]) if spec.get("stdin") else os.devnull, os.O_RDONLY))
-            opened.append(os.open(out, how, 0o666))
+            opened.append(_open(path(spec["stdin"]) if spec.get("stdin") else os.devnull, os.O_RDONLY))
+            opened.append(_open(out, how))
             # one description for both when they are one file: neither writes over the other
-            opened.append(os.dup(opened[1]) if err == out else os.open(err, how, 0o666))
+            if err != out:
+                opened.append(_open(err, how))
+            else:
+                opened.append(os.dup(opened[1]) if isinstance(opened[1], int) else 1)
         except OSError:
-            for fd in opened:
-                os.close(fd)
+            _close(opened)
             raise
         return opened
 
@@ -161,6 +164,22 @@ class Batch:
             os.write(self._stderr, text)
         except OSError as error:
             self.sup.report("notice", {"text": f"writing to the job's standard error: {error.strerror}"})
+
+
+def _open(path, how):
+    """A descriptor, or (path, flags) of a named pipe."""
+    try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):
+            return path, how
+    except FileNotFoundError:
+        pass  # then it will be a plain file
+    return os.open(path, how, 0o666)
+
+
+def _close(files):
+    for fd in files:
+        if isinstance(fd, int) and fd > 2:
+            os.close(fd)
 
 
 def _blamed(script, error):

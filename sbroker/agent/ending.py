@@ -28,6 +28,7 @@ class Ending:
         self._warned = False
         self._timers = {}
         self._memory = {}  # step → bytes
+        self._over_memory = False
         self._swept = 0
         self._attended = sup.loop.now()
         self._elsewhere = False  # the head said that the run is over; the broker has not yet
@@ -43,17 +44,19 @@ class Ending:
             self._timers[name] = self.sup.loop.call_later(max(0.0, seconds), fn)
 
     def arm(self):
-        """The run starts: set the clocks."""
+        """The run starts on this node: set the clocks. The head alone ends the run by them; --signal is each node's own to send."""
         self._began = self.sup.loop.now()
         self._set_limit()
-        self._check_attended()
+        if self.sup.is_head:
+            self._check_attended()
 
     def _set_limit(self):
         if self.limit < 0 or self.frozen is not None or self.why:
             self._later("limit", None, None)
             return self._later("warn", None, None)
         left = self._began + self._frozen_for + self.limit - self.sup.loop.now()
-        self._later("limit", left, lambda: self.begin("time_limit"))
+        if self.sup.is_head:
+            self._later("limit", left, lambda: self.begin("time_limit"))
         spec = self.sup.info["spec"].get("signal")
         if spec and not self._warned:
             self._later("warn", left - spec.get("before", 60), self._warn)
@@ -184,6 +187,7 @@ class Ending:
 
     def _exceeded(self, step, used, limit):
         """Over the limit: all of the run is killed, as Slurm does with OverMemoryKill; the exit shows signal 9."""
+        self._over_memory = True
         label = "batch" if step is None else step
         self._say("memory", step=label, used=used, limit=limit)
         self._say("job_memory")
@@ -203,6 +207,8 @@ class Ending:
         sup = self.sup
         if self.result is not None:
             return
+        if self._over_memory and signum:
+            why = "memory"
         self.result = {"code": code, "signal": signum, "why": self.why or why, "error": error, "derived": sup.derived, "usage": usage}
         sup.declare_over()
         self._set_limit_off()
@@ -212,7 +218,8 @@ class Ending:
             return self._done()
         sup.leave_word("ended")
         steps = {pid for process in sup.processes if process.step is not None for pid in process.tree()}
-        procs.signal_all([pid for pid in sup.everything() if pid not in steps], signal.SIGKILL)
+        if not (self.why and steps):  # else all was asked to end, and sruns of the script have last words to say of their tasks
+            procs.signal_all([pid for pid in sup.everything() if pid not in steps], signal.SIGKILL)
         if not steps:
             self._kill()
         elif not self.why:

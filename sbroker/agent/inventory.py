@@ -12,6 +12,12 @@ def boot_id():
         return stream.read().strip()
 
 
+def pulse():
+    """What changes all the time: load (one minute) and free_mem (MiB)."""
+    with open("/proc/meminfo", encoding="ascii") as stream:
+        return {"load": os.getloadavg()[0], "free_mem": meminfo(stream.read()).get("MemAvailable", 0) >> 10}
+
+
 def take(now, hostname):
     """The inventory: cpus, sockets, cores_per_socket, threads_per_core, memory, free_mem and tmp (MiB), gres {name: count}, load (one
     minute), arch, os, hostname, boot_time. `now`: seconds since the epoch."""

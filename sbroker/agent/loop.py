@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 
@@ -343,9 +344,15 @@ def listen_unix(path, mode=0o600, backlog=128):
     return _unix(path, lambda sock, name: _bind(sock, name, path, mode, backlog))
 
 
-def connect_unix(path):
-    """A connected Unix socket; OSError as connect(2) gives it."""
-    return _unix(path, lambda sock, name: sock.connect(name))
+def connect_unix(path, timeout=0):
+    """A connected Unix socket; OSError as connect(2) gives it. `timeout`: seconds that a full queue of callers is waited for, 0 for ever."""
+
+    def connect(sock, name):
+        if timeout:  # not settimeout: it would not wait at all
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout), int(timeout % 1 * 1e6)))
+        sock.connect(name)
+
+    return _unix(path, connect)
 
 
 def _bind(sock, name, path, mode, backlog):

@@ -10,7 +10,7 @@ import time
 
 import sbroker
 
-from . import inventory, users, wire
+from . import heard, inventory, users, wire
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
 from .reserve import Reserve
@@ -31,6 +31,7 @@ class Relay:
         self.front = importlib.import_module(front) if front else None
         self.boot_id = inventory.boot_id()
         self.incarnation = f"{_identity(os.path.join(folder, 'id'))}:{self.boot_id}"
+        self.secret = _secret(os.path.join(folder, "secret"))
         self.epoch = Epoch(_read(os.path.join(folder, "epoch")))
         self.reserve = Reserve(folder)
         self._journal_path = os.path.join(folder, "journal")
@@ -189,7 +190,7 @@ class Relay:
         if op == "ack":
             return self._acknowledged(header["seq"])
         if op == "ping":
-            self._send([({"op": "pong", "n": header.get("n", 0)}, b"")])
+            self._send([(dict(inventory.pulse(), op="pong", n=header.get("n", 0)), b"")])
             return self._attend()
         if op == "chan_open":
             return self._channel_opened(header, body)
@@ -222,9 +223,10 @@ class Relay:
     def from_supervisor(self, record, header, body):
         op = header.get("op")
         if op == "report":
-            self.report(str(header["kind"]), record.key, dict(header["data"]), float(header["time"]), int(header["n"]))
-            self.runs.heard(record, header["kind"])
-            record.to_ack = header["n"]
+            number, kind, when, data = heard.report(header["n"], header["kind"], header["time"], header["data"])
+            self.report(kind, record.key, data, when, number)
+            self.runs.heard(record, kind)
+            record.to_ack = number
             self._touched.add(record)
             self._flush_soon()
         elif op == "idle":
@@ -291,6 +293,15 @@ def _read(path):
             return stream.read()
     except FileNotFoundError:
         return b""
+
+
+def _secret(path):
+    """Random bytes of this agent folder that nobody else can read."""
+    found = _read(path)
+    if len(found) != 32:
+        found = os.urandom(32)
+        replace(path, found, 0o600)
+    return found
 
 
 def _identity(path):

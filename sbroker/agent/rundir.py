@@ -12,24 +12,29 @@ The record is one file, because creating a file is what costs most in a short jo
 data], …]}, all that the agent had not acknowledged. Only the newest whole line counts.
 
 The directory belongs to the job's owner and nobody else can read it. A root agent that reads there trusts nothing: it opens
-without following links, and reads no more than a bound.
+without following links, reads no more than a bound, and believes a description (it says whose processes are started) only under
+its own seal.
 """
 
 import errno
+import hmac
 import json
 import os
-import shutil
 import stat
 
+from . import heard
+
 NEW, HELD, ACTIVE, ENDED, REVOKED = "NEW", "HELD", "ACTIVE", "ENDED", "REVOKED"
+FILES = ("slurm_script", "held.new", "held", "started", "revoked", "srun.sock", "login.env")
 _LIMIT = 16 << 20
 
 
 class RunDir:
-    """One run's directory below `runs`."""
+    """One run's directory below `runs`. `key`: the agent's secret for seals; without one (whoever can write there may do all that
+    the agent could do for him) descriptions are not sealed."""
 
-    def __init__(self, runs, job, run):
-        self.runs, self.job, self.run = runs, job, run
+    def __init__(self, runs, job, run, key=b""):
+        self.runs, self.job, self.run, self.key = runs, job, run, key
         self.path = os.path.join(runs, f"{job}.{run}")
 
     def file(self, name):
@@ -53,7 +58,7 @@ class RunDir:
                 return state
         if info.get("kind") == "batch":
             write(self.file("slurm_script"), script, 0o700)
-        head = json.dumps({"info": info, "environ": len(environ)}).encode("utf-8", "surrogatepass")
+        head = json.dumps({"info": info, "environ": len(environ), "seal": self._seal(info)}).encode("utf-8", "surrogatepass")
         write(self.file("held.new"), head + b"\n" + environ + b"\n", 0o600)
         if owner is not None:
             for name in os.listdir(self.path):
@@ -108,21 +113,40 @@ class RunDir:
         info, environ, _rest = self._record()
         return info, environ
 
-    def _record(self):
+    def trusted(self):
+        """The description as we wrote it. OSError or ValueError if it is not whole, or not ours."""
+        head, _, _ = self._whole().partition(b"\n")
+        info = self.record()[0]
+        if self.key:
+            try:
+                seal = str(json.loads(head.decode("utf-8", "surrogatepass"))["seal"])
+            except KeyError:
+                seal = ""
+            ours = (info.get("job"), info.get("run")) == (self.job, self.run)
+            if not ours or not hmac.compare_digest(seal.encode("utf-8", "surrogatepass"), self._seal(info).encode()):
+                raise ValueError("not the description that was written")
+        return info
+
+    def _seal(self, info):
+        if not self.key:
+            return ""
+        return hmac.new(self.key, json.dumps(info, sort_keys=True).encode("utf-8", "surrogatepass"), "sha256").hexdigest()
+
+    def _whole(self):
         for name in ("started", "held", "revoked"):
             try:
-                data = self.read(name)
-                break
+                return self.read(name)
             except FileNotFoundError:
                 continue
-        else:
-            raise FileNotFoundError(errno.ENOENT, "no record", self.path)
-        head, _, rest = data.partition(b"\n")
-        head = json.loads(head.decode("utf-8", "surrogatepass"))
+        raise FileNotFoundError(errno.ENOENT, "no record", self.path)
+
+    def _record(self):
+        head, _, rest = self._whole().partition(b"\n")
         try:
+            head = json.loads(head.decode("utf-8", "surrogatepass"))
             size = int(head["environ"])
             return dict(head["info"]), rest[:size], rest[size + 1 :]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a run's record: {error!r}")
 
     def last_word(self):
@@ -131,9 +155,9 @@ class RunDir:
             rest = self._record()[2]
             line = rest[: rest.rfind(b"\n") + 1].splitlines()[-1]
             reports = json.loads(line.decode("utf-8", "surrogatepass"))["reports"]
-            return [[int(number), str(kind), float(when), dict(data)] for number, kind, when, data in reports]
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
-            return []
+            return [heard.report(number, kind, when, data) for number, kind, when, data in reports]
+        except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+            return []  # also what the job's owner wrote there
 
     def read(self, name):
         """Bytes of one of our own files. OSError if it is missing, not a plain file, or too large."""
@@ -145,18 +169,28 @@ class RunDir:
             return stream.read(_LIMIT)
 
     def remove(self):
-        """The run is on record elsewhere: nothing of it is kept."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """The run is on record elsewhere: nothing of it is kept. False if there is more than our own files, which the caller has
+        removed by a process of its own: what a job's owner put there may be any number of files, as deep as a file system goes."""
+        for name in FILES:
+            try:
+                os.unlink(self.file(name))
+            except OSError:
+                continue  # not there, or a folder now
+        try:
+            os.rmdir(self.path)
+        except OSError as error:
+            return error.errno not in (errno.ENOTEMPTY, errno.EEXIST)
+        return True
 
 
-def scan(runs):
+def scan(runs, key=b""):
     """The runs in a folder after a start: [RunDir, …] by job and run; other entries are left alone."""
     found = []
     for name in os.listdir(runs):
         job, _, run = name.partition(".")
         if job.isdigit() and run.isdigit() and name == f"{int(job)}.{int(run)}":
             found.append((int(job), int(run)))
-    return [RunDir(runs, job, run) for job, run in sorted(found)]
+    return [RunDir(runs, job, run, key) for job, run in sorted(found)]
 
 
 def write(path, data, mode, sync=False):

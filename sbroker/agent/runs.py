@@ -7,13 +7,15 @@ import sys
 import traceback
 
 from . import kernel, procs, rundir, users
-from .loop import Stream, connect_unix, listen_unix, unix_socket
+from .loop import Stream, connect_unix, listen_unix, peer_ids, unix_socket
 from .rundir import ACTIVE, ENDED, HELD, NEW, REVOKED, RunDir
 from .warm import Warm
 from .wire import LinkReader, WireError, link_frame
 
 _SWEEP = 0.05  # seconds between rounds of SIGKILL on what a dead supervisor left
+_CONNECT = 1.0  # seconds for a supervisor to take our connection: what listens there may be the user's own, and never do
 _REFORK = 0.1  # seconds before a held run gets a new supervisor
+_AGAIN = 1.0  # seconds before what a full disk or a full process table forbade is tried again
 _SPARES = 16
 
 
@@ -50,33 +52,42 @@ class Runs:
         self.relay, self.folder = relay, folder
         self.records = {}  # (job, run) → Record
         self._spares = []  # supervisors without a run
+        self._removers = set()  # pids of processes that remove what a run left in its directory
 
     # --- after a start
 
     def scan(self):
         """Take up what earlier agents left."""
-        for directory in rundir.scan(self.folder):
+        for directory in rundir.scan(self.folder, self._key()):
             record = self.records[(directory.job, directory.run)] = Record(directory, directory.state())
             if record.state in (NEW, REVOKED):
                 continue
             if record.state == ENDED:
                 record.state = ACTIVE  # until `empty` is found in its last word
             try:
-                record.info = directory.record()[0]
-            except (OSError, ValueError):
+                record.info = directory.trusted()
+            except (OSError, ValueError) as error:
                 record.info = None
+                if record.state == HELD:  # nobody can say whose processes it would start
+                    self._give_up(record, f"its record is damaged: {error}")
+                    continue
             if not self._reconnect(record):
                 if record.state == HELD:
                     self.relay.report("held", record.key)
                 else:
                     self._gone(record)
 
+    def _key(self):
+        """What seals the descriptions of runs, where a job's owner could write what root would believe."""
+        return self.relay.secret if os.geteuid() == 0 else b""
+
     def _reconnect(self, record):
         try:
-            sock = connect_unix(record.dir.file("srun.sock"))
+            sock = connect_unix(record.dir.file("srun.sock"), timeout=_CONNECT)
         except OSError:
             return False
-        if record.info is None or not users.peer_is(sock, record.info["user"]["uid"]):
+        # its owner, and not root: the name may have been made a link to some socket of root's
+        if record.info is None or peer_ids(sock)[1] != record.info["user"]["uid"]:
             sock.close()
             return False
         self._attach(record, Stream(self.relay.loop, sock))
@@ -112,12 +123,12 @@ class Runs:
             refusal = f"the disk of {self.folder} is full"
         if refusal:
             return self.relay.report("refused", key, {"error": refusal})
-        directory = RunDir(self.folder, *key)
+        directory = RunDir(self.folder, key[0], key[1], self._key())
         owner = (info["user"]["uid"], info["user"]["gid"]) if os.geteuid() == 0 else None
         try:
             directory.prepare(info, script, environ, owner)
         except OSError as error:
-            directory.remove()
+            self._remove(directory)
             return self.relay.report("refused", key, {"error": f"{error.filename or directory.path}: {error.strerror}"})
         record = self.records[key] = Record(directory, HELD)
         record.info = info
@@ -140,11 +151,17 @@ class Runs:
         """Give the run up here if it has not started; the broker hears `empty` then."""
         record = self.records.get(key)
         if record is None:
-            record = self.records[key] = Record(RunDir(self.folder, *key), NEW)
+            record = self.records[key] = Record(RunDir(self.folder, key[0], key[1], self._key()), NEW)
         if record.state == ENDED:
             self._empty_again(key)
             return False
-        if record.dir.revoke() in (ACTIVE, ENDED):
+        try:
+            before = self.relay.reserve.writing(record.dir.revoke)
+        except OSError as error:
+            print(f"run {key[0]}.{key[1]}: not revoked yet: {error}", file=sys.stderr)
+            self.relay.loop.call_later(_AGAIN, lambda: self.revoke(key))
+            return True
+        if before in (ACTIVE, ENDED):
             record.state = ACTIVE
             return False
         record.state = REVOKED
@@ -178,22 +195,65 @@ class Runs:
         if record is None or record.clearing or record.state not in (ENDED, REVOKED):
             return
         del self.records[key]
-        record.dir.remove()
+        self._remove(record.dir)
         self.relay.journal.forget(*key)
+
+    def _remove(self, directory):
+        if directory.remove():
+            return
+        try:
+            pid = os.fork()
+        except OSError:
+            return  # it stays, and is in nobody's way
+        if pid == 0:
+            try:
+                os.closerange(3, 1 << 16)
+                signal.set_wakeup_fd(-1)
+                os.execvp("rm", ["rm", "-rf", "--", directory.path])
+            finally:
+                os._exit(1)
+        self._removers.add(pid)
+        self.relay.loop.on_child(pid, lambda status: self._removers.discard(pid))
 
     # --- supervisors
 
     def watch_over(self, record):
         """A supervisor for a held run: one that is spare, or a fork of this process, warm, without exec. The run's socket listens before
         there is anybody to answer: the next agent finds the supervisor whenever this one dies."""
-        listening = listen_unix(record.dir.file("srun.sock"), 0o777 if os.geteuid() == 0 else 0o600)  # the folder is its owner's alone
-        if not self._reuse(record, listening):
-            self._fork(record, listening)
-        listening.close()
+        try:
+            listening = listen_unix(record.dir.file("srun.sock"), 0o777 if os.geteuid() == 0 else 0o600)  # the folder is its owner's alone
+        except OSError as error:
+            return self._give_up(record, f"{record.dir.file('srun.sock')}: {error.strerror}")
+        try:
+            if not self._reuse(record, listening):
+                self._fork(record, listening)
+        except OSError as error:
+            print(f"run {record.dir.job}.{record.dir.run}: no supervisor yet: {error}", file=sys.stderr)
+            self.relay.loop.call_later(_AGAIN, lambda: self._refork(record))
+        finally:
+            listening.close()
+
+    def _give_up(self, record, error):
+        """A held run that cannot be started here, before anything of it was."""
+        if record.state != HELD:
+            return
+        try:
+            before = self.relay.reserve.writing(record.dir.revoke)
+        except OSError:  # it would need room, or its owner is in the way: as long as nobody starts it, it is the same
+            before = HELD
+        if before in (ACTIVE, ENDED):
+            return
+        record.state = REVOKED
+        self.relay.report("refused", record.key, {"error": error})
 
     def _fork(self, record, listening):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             self._supervise(record, theirs, listening)
         theirs.close()
@@ -277,7 +337,7 @@ class Runs:
             try:
                 for header, body in frames:
                     self.relay.from_supervisor(record, header, body)
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 # it may be anything that the user put into its place: it must not end a root process
                 print(f"run {record.dir.job}.{record.dir.run}: not a supervisor's frame: {error!r}", file=sys.stderr)
                 stream.close()
@@ -334,6 +394,7 @@ class Runs:
         children; those of an older agent's are known by their environment."""
         entry = b"SBROKER_SOCKET=" + os.fsencode(record.dir.file("srun.sock"))
         supervisors = {other.pid for other in self.records.values() if other is not record}.union(spare.pid for spare in self._spares)
+        supervisors |= self._removers
         orphans = [pid for pid in procs.children(os.getpid()) if pid not in supervisors and procs.alive(pid)]
         pids = set(orphans + [pid for orphan in orphans for pid in procs.descendants(orphan)])
         pids.update(procs.by_environ(entry, os.stat(record.dir.path).st_uid))

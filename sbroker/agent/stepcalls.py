@@ -9,6 +9,7 @@ from . import sattach, stdio, stephooks, stepnode, wire
 from .session import Session, limits_of
 from .steps import Busy
 
+_HEEDS_INTERRUPT = 0.9  # seconds in which a task may die of Ctrl-C by itself: of such a step nobody says that it was cancelled
 INPUT_WINDOW = 256 << 10  # bytes of standard input that the client may send ahead of the slowest reader
 
 
@@ -18,7 +19,7 @@ class Srun(Session):
     def __init__(self, sup, call):
         Session.__init__(self, sup, call)
         self.request = self.talk = self.step = self.plan = self.labels = None
-        self._entry = self._tick = None
+        self._entry = self._tick = self._killed = None
         self._received = {}  # handle → bytes of input so far
         self._ends = set()  # handles at their end
         self._granted = {}
@@ -254,14 +255,21 @@ class Srun(Session):
         if why != "bad_exit":
             self.talk.abort()
             self._act()
-        kind = {"time_limit": "time_limit", "requeue": "requeue", "preempt": "preempt", "node_fail": "node_fail"}.get(why, "")
+        if why == "srun" and self.talk.interrupted_out:
+            self._killed = self.sup.loop.call_later(_HEEDS_INTERRUPT, lambda: self._cancelled(""))
+        else:
+            self._cancelled({"time_limit": "time_limit", "requeue": "requeue", "preempt": "preempt", "node_fail": "node_fail"}.get(why, ""))
+
+    def _cancelled(self, kind):
+        """slurmstepd's word, if tasks are left to be ended."""
         node = self.step.layout["nodes"][0]
-        if len(self.step.status) < self.request["ntasks"]:
+        if not self.ended and len(self.step.status) < self.request["ntasks"]:
             fields = {"job": self.sup.info["job"], "step": self.step.number, "node": node, "why": kind, "time": time.time()}
             self.say(self.sup.front.notice("step_cancelled", fields), 2)
 
     def finished(self):
         self._stop(self._tick)
+        self._stop(self._killed)
 
         def last():
             code = self.talk.finish()
@@ -306,6 +314,7 @@ class Srun(Session):
 
     def client_gone(self):
         self._stop(self._tick)
+        self._stop(self._killed)
         self._stop(self._immediate)
         if self._entry is not None:
             self.sup.steps.forget(self._entry)

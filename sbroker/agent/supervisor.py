@@ -70,6 +70,7 @@ class Supervisor:
         self.agent = None
         loop.on_orphan(self._orphan)
         self.listening = listening
+        listening.listen(128)  # once more, as the user: what the kernel tells a caller of us is who listened last
         loop.watch(listening.fileno(), read=self._accept)
         self.peers_link = Peers(self)
         self.peers = self.peers_link.connected
@@ -227,9 +228,9 @@ class Supervisor:
         if self.is_head:
             self.report("started", {"pid": os.getpid()})
             self.peers_link.connect()
-            self.ending.arm()
-            if self.info["kind"] == "batch":
-                self.batch.launch()
+        self.ending.arm()
+        if self.is_head and self.info["kind"] == "batch":
+            self.batch.launch()
         return True
 
     # --- processes

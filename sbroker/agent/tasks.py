@@ -52,7 +52,8 @@ class Process:
 class Plan:
     """How to start a process. argv and env values: str (surrogates for bytes that are not UTF-8) or bytes.
 
-    fds: the three descriptors that become 0, 1, 2; the caller keeps its own. tty: True if fds[0] is the slave of a pseudo-terminal that
+    fds: the three descriptors that become 0, 1, 2; the caller keeps its own. One may be (path, flags), which the process opens itself, the
+    third may be 1: the same as the second. tty: True if fds[0] is the slave of a pseudo-terminal that
     shall control the new session. chdir_failed, exec_failed: fn(OSError) → bytes for standard error; without the first a missing
     folder is fatal like a failed exec. limits: as in JobSpec; memory: MiB, 0 none, shown as the resident limit.
     path: the file to execute if it is not argv[0]. session: a session of its own (else only a process group). pid_names: variables
@@ -109,7 +110,13 @@ def _child(plan, path, argv, env):
 
 
 def _streams(fds):
-    low = [os.dup(fd) if fd < 3 else fd for fd in fds]  # none of them is overwritten before it was used
+    low = []  # none of 0, 1, 2 is overwritten before it was used
+    for number, fd in enumerate(fds):
+        if not isinstance(fd, int):
+            fd = os.open(fd[0], fd[1], 0o666)  # a named pipe: this waits for its other end
+        elif number == 2 and fd == 1 and fds[1] != 1:
+            fd = low[1]
+        low.append(os.dup(fd) if fd < 3 else fd)
     for number, fd in enumerate(low):
         os.dup2(fd, number)  # inheritable, while every other descriptor of ours closes at exec
 

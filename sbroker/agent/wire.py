@@ -55,7 +55,7 @@ class LinkReader:
                 break
             try:
                 header = json.loads(bytes(buffer[at + 8 : at + 8 + head]).decode("utf-8", "surrogatepass"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise WireError("header is not JSON: %s" % error)
             if not isinstance(header, dict):
                 raise WireError("header is not a JSON object")

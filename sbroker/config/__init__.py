@@ -76,7 +76,6 @@ class Head(Value, frozen=True, kw_only=True):
     first_job_id: Positive = 1
     lost_after: Seconds = Seconds(300)
     min_uid: int = 1000
-    allow_root_jobs: bool = False
     operators: tuple[str, ...] = ("root",)
     submit_hook: str | None = None
 
@@ -123,7 +122,6 @@ class Config(Head, frozen=True, kw_only=True):
             "first_job_id",
             "lost_after",
             "min_uid",
-            "allow_root_jobs",
             "operators",
             "users",
             "accounts",

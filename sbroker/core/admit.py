@@ -29,7 +29,7 @@ _MISSES = {
     Miss.SOCKETS: Code.SOCKETS,
     Miss.NODES: Code.NODE_CONFIG,
 }
-_STEP = re.compile(r"\[?\d+-\d+:(\d+)\]?$")
+_STEP = re.compile(r":(\d+)")  # the first one speaks for the whole array, as with Slurm
 
 
 class EmptyPool:
@@ -186,7 +186,7 @@ def make_job(draft: Draft, spec: JobSpec, partitions: list[Partition], event: Su
     if limit is None:
         limit = first.default_time if first.default_time is not None else first.max_time
     tasks = tuple(sorted(set(spec.array_tasks)))
-    step = _STEP.match(spec.array or "")
+    step = _STEP.search(spec.array or "")
     # only operators set priorities: of a user's --priority=0 the real one takes no notice
     held: Literal["", "user"] = "user" if spec.hold or (spec.priority == 0 and who.operator) else ""
     begin = spec.begin if spec.begin is not None and spec.begin > draft.now else None

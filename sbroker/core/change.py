@@ -162,8 +162,8 @@ def _hold(draft: Draft, job: Job, held: str, who: Who) -> None:
     if not held:
         release(draft, job)
         return
-    if held == "user" and who.operator and who.uid != job.uid:
-        held = "admin"
+    if job.held == "admin" and not who.operator:
+        return  # an operator's hold stays one
     reason = Reason.HELD_USER if held == "user" else Reason.HELD_ADMIN
     draft.change(job, held=held, priority=0, reason=reason, eligible_time=None)
 
@@ -244,9 +244,9 @@ def suspend(draft: Draft, event: Suspend) -> None:
         if job.state is not wanted:
             raise Refused(Code.DISABLED, job=job.id)
         if event.suspend:
-            draft.change(job, state=JobState.SUSPENDED, suspend_time=draft.now, reason=Reason.HELD_USER)
+            draft.change(job, state=JobState.SUSPENDED, suspend_time=draft.now)
         else:
             spent = int(draft.now - (job.suspend_time or draft.now))
-            draft.change(job, state=JobState.RUNNING, suspend_time=None, suspended_secs=job.suspended_secs + spent, reason=Reason.NONE)
+            draft.change(job, state=JobState.RUNNING, suspend_time=None, suspended_secs=job.suspended_secs + spent)
         for part in finish.held_parts(draft, job.id, run.run):
             draft.effect(Freeze(job=job.id, run=run.run, node=part.node, suspend=event.suspend))

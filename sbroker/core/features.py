@@ -6,6 +6,7 @@ Grammar (man sbatch): names joined by "&" and "|", "(…)" to group, "[a|b]" one
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
@@ -13,6 +14,9 @@ from functools import lru_cache
 import msgspec
 
 _TOKEN = re.compile(r"\s*(?:([A-Za-z0-9_.:=%+/-]+)|([\[\]()&|*,]))")
+
+_MOST_TOKENS = 256  # an expression is read and tried recursively: what a user writes must not exhaust the broker's stack …
+_MOST_WAYS = 256  # … nor multiply: "[a|b]&[a|b]&…" has two to the power of its length
 
 Test = Callable[[Collection[str]], bool]
 
@@ -51,6 +55,8 @@ def _tokens(text: str) -> Iterator[str]:
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text, self.tokens, self.at = text, list(_tokens(text)), 0
+        if len(self.tokens) > _MOST_TOKENS:
+            raise FeatureError(text)
 
     def peek(self) -> str:
         return self.tokens[self.at] if self.at < len(self.tokens) else ""
@@ -95,9 +101,22 @@ def parse(text: str) -> Expr:
     """The expression of `text`; FeatureError if it is none."""
     parser = _Parser(text)
     expr = parser.joined()
-    if parser.peek():
+    if parser.peek() or _ways(expr) > _MOST_WAYS:
         raise FeatureError(text)
     return expr
+
+
+def _ways(expr: Expr) -> int:
+    """How many alternatives `_split` would make."""
+    if expr.count is None and expr.op == "[" and expr.parts[0].op == "|":
+        return sum(_ways(part) for part in expr.parts[0].parts)
+    if expr.count is None and expr.op in ("[", "()"):
+        return _ways(expr.parts[0])
+    if expr.count is None and expr.op == "&":
+        return math.prod(_ways(part) for part in expr.parts)
+    if expr.count is None and expr.op == "|" and any(part.count is not None for part in expr.parts):
+        return sum(_ways(part) for part in expr.parts)
+    return 1
 
 
 def names(expr: Expr) -> set[str]:

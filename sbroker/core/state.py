@@ -1,6 +1,6 @@
 """The record as it is now: tables, and indexes derived from them.
 
-`State.apply` is the only mutation; everything else reads. `State.memo` remembers what a pass found out about exactly this state,
+`State.apply` is the only mutation of what is decided (`pulse` notes a node's load); everything else reads. `State.memo` remembers what a pass found out about exactly this state,
 so that the next pass need not: it is never part of the record, and dropping it changes no decision.
 """
 
@@ -11,6 +11,8 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
+
+from msgspec.structs import replace
 
 from sbroker.core import usage
 from sbroker.core.effects import Del, Put
@@ -324,6 +326,12 @@ class State:
         if old is None or any(getattr(old, name) != getattr(node, name) for name in Node.__struct_fields__ if name not in _PULSE):
             self.memo.configured = {}
             self.version += 1
+
+    def pulse(self, node: str, load: float, free_mem: int) -> None:
+        """What a node's agent says of its load and memory: known here alone, decided upon by nobody, not worth a write."""
+        known = self.nodes.get(node)
+        if known is not None:
+            self.nodes[node] = replace(known, load=load, free_mem=free_mem)
 
     def _partition(self, key: str, partition: Partition | None) -> None:
         if partition is None:

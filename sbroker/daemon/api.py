@@ -60,6 +60,7 @@ class BrokerApi:
 
     async def submit(self, spec: JobSpec, script: bytes | None, environ: bytes) -> Job:
         launcher = self._daemon.launcher
+        self._daemon.may_run(self.caller)
         if self._daemon.broker.store.full:
             raise StoreError("the disk of the broker's database is full: nothing new is accepted until there is room; running jobs go on")
         blobs = {launcher.remember(environ): environ}
@@ -82,6 +83,7 @@ class BrokerApi:
             self._daemon.owners.leave(self._owned)
 
     async def test(self, spec: JobSpec) -> Placement:
+        self._daemon.may_run(self.caller)
         spec = await self._daemon.hook(spec, self.caller)
         return await self._do(events.Submit(spec=spec, who=self.who(), test=True))
 

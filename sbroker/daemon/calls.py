@@ -13,6 +13,8 @@ from sbroker.agent import wire
 from sbroker.api import Call
 
 WINDOW = 256 << 10  # bytes of input that the client may send before we take them
+MALFORMED = (wire.WireError, ValueError, struct.error, IndexError, asyncio.InvalidStateError)  # what frames of a foreign client may cause
+MOST_INPUT = 16 << 20  # bytes of standard input that are kept of one call, whatever its user pipes into it
 
 
 def make_call(payload: bytes, uid: int, gid: int, operators: frozenset[str], job: int | None = None, run: int | None = None) -> Call:
@@ -66,6 +68,7 @@ class Connection:
         self._exits: dict[int, asyncio.Future[int]] = {}
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._stdin = bytearray()
+        self._taken = self._granted = 0  # offsets: of what `_stdin` begins with, and up to which the client may send
         self._more = asyncio.Event()  # set whenever input or its end has come
         self._stdin_end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -91,8 +94,10 @@ class Connection:
 
     def _input(self, payload: bytes) -> None:
         handle, offset = struct.unpack_from(">IQ", payload)
-        if handle != 0 or offset != len(self._stdin):
+        if handle != 0 or offset != self._taken + len(self._stdin):
             return  # what a resumed client sends twice
+        if offset + len(payload) - 12 > self._granted + WINDOW:
+            raise wire.WireError("input that was not granted")
         if len(payload) == 12:
             if not self._stdin_end.done():
                 self._stdin_end.set_result(None)
@@ -100,7 +105,15 @@ class Connection:
             return
         self._stdin += payload[12:]
         self._more.set()
-        self._op(wire.GRANT, struct.pack(">IQQ", 0, len(self._stdin), len(self._stdin) + WINDOW))
+        if self._granted - offset < 2 * WINDOW:
+            self._grant()
+
+    def _grant(self) -> None:
+        """Let the client send on, unless enough is here that nobody has taken."""
+        end = self._taken + len(self._stdin)
+        if len(self._stdin) < MOST_INPUT and end + WINDOW > self._granted:
+            self._granted = end + WINDOW
+            self._op(wire.GRANT, struct.pack(">IQQ", 0, end, self._granted))
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -152,24 +165,30 @@ class Connection:
         self._op(wire.CLOSE, struct.pack(">I", 3))
 
     async def stdin(self) -> bytes:
-        self._op(wire.GRANT, struct.pack(">IQQ", 0, len(self._stdin), len(self._stdin) + WINDOW))
-        await self._stdin_end
+        self._grant()
+        while not self._stdin_end.done() and len(self._stdin) < MOST_INPUT:
+            self._more.clear()
+            await self._more.wait()
+        if self._stdin_end.done():
+            self._stdin_end.result()  # ConnectionError when the user went away
         return bytes(self._stdin)
 
     async def lines(self) -> AsyncIterator[bytes]:
-        self._op(wire.GRANT, struct.pack(">IQQ", 0, len(self._stdin), len(self._stdin) + WINDOW))
-        at = 0
         while True:
+            self._grant()
             self._more.clear()
-            while (end := self._stdin.find(b"\n", at)) >= 0:
-                yield bytes(self._stdin[at:end])
-                at = end + 1
-            if self._stdin_end.done():
+            ended = self._stdin_end.done()
+            whole = len(self._stdin) if ended or len(self._stdin) >= MOST_INPUT else self._stdin.rfind(b"\n") + 1
+            lines = bytes(self._stdin[:whole]).split(b"\n")
+            del self._stdin[:whole]  # what is taken here is not kept
+            self._taken += whole
+            for line in lines if lines[-1] else lines[:-1]:
+                yield line
+            if ended:
                 self._stdin_end.result()  # ConnectionError when the user went away
-                if at < len(self._stdin):
-                    yield bytes(self._stdin[at:])
                 return
-            await self._more.wait()
+            if not whole:
+                await self._more.wait()
 
     async def spawn(self, argv: list[str], env: Mapping[str, str]) -> int:
         args = b"".join(os.fsencode(arg) + b"\0" for arg in argv)

@@ -16,7 +16,7 @@ from sbroker.clock import SystemClock
 from sbroker.core import effects, events
 from sbroker.daemon.api import BrokerApi
 from sbroker.daemon.broker import Broker
-from sbroker.daemon.calls import Connection, make_call
+from sbroker.daemon.calls import MALFORMED, Connection, make_call
 from sbroker.daemon.launch import Launcher
 from sbroker.daemon.links import Link
 from sbroker.daemon.mail import send_mail
@@ -24,7 +24,7 @@ from sbroker.daemon.owners import Owners
 from sbroker.daemon.places import agent_options, endpoints
 from sbroker.daemon.server import Server
 from sbroker.daemon.starter import StarterClient
-from sbroker.errors import SbrokerError
+from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.model import Job, JobSpec
 from sbroker.providers.base import Endpoint
 from sbroker.store.store import Store
@@ -38,17 +38,18 @@ GREETING = 0.2  # seconds
 class Daemon:
     """Everything of one broker process. `start` returns when calls are answered."""
 
-    def __init__(self, front_end: FrontEnd, config: Any, paths: Any, starter: Any, shared: bool) -> None:
-        self.front_end, self.config, self.paths, self.shared = front_end, config, paths, shared
+    def __init__(self, front_end: FrontEnd, config: Any, paths: Any, starter: Any, allow_root: bool) -> None:
+        self.front_end, self.config, self.paths, self.shared = front_end, config, paths, paths.shared
+        self.allow_root = allow_root
         self.clock = SystemClock()
         self.loop = asyncio.get_running_loop()
         self.links: dict[str, Link] = {}
         self.launcher = Launcher(self)
         self.owners = Owners(self)
         self.bin_dir = _bin_dir()
-        self.home_for_jobs = "" if shared else paths.state
-        self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if shared else 0,
-                               "allow_root_jobs": not shared or config.allow_root_jobs}  # fmt: skip
+        self.home_for_jobs = "" if self.shared else paths.state
+        self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if self.shared else 0,
+                               "allow_root_jobs": allow_root}  # fmt: skip
         self._starter = StarterClient(starter) if starter is not None else None
         self.stop_asked = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
@@ -159,14 +160,28 @@ class Daemon:
             return
 
         def arrived(data: bytes) -> None:
-            for op, body in frames.feed(data):
-                connection.frame(op, body)
+            try:
+                for op, body in frames.feed(data):
+                    connection.frame(op, body)
+            except MALFORMED as error:  # one process in one job: it must not break the node's link, which all jobs there share
+                log.warning("job %d sent what is no part of a call: %s", job.id, error)
+                connection.lost()
+                channel.close("done")
+                return
             channel.took(len(data))
 
         channel.on_data = arrived
         channel.on_close = lambda why: connection.lost()
         task = self.server.start(call, connection)
         task.add_done_callback(lambda done: channel.close("done"))
+
+    def may_run(self, call: Call) -> None:
+        """Refused for users whose jobs no agent here would run: told at submission, not by a job that fails."""
+        if not self.shared or call.uid >= self.config.min_uid or call.uid == 0 and self.allow_root:
+            return
+        if call.uid == 0:
+            raise Refused(Code.POLICY, "jobs of root are not run here: submit as another user, or have sbrokerd started with --allow-root-jobs")
+        raise Refused(Code.POLICY, "users with ids below %d run no jobs here (min_uid in %s)" % (self.config.min_uid, self.paths.config))
 
     async def hook(self, spec: JobSpec, call: Call) -> JobSpec:
         """The site's submit_hook, when there is one."""
@@ -234,8 +249,9 @@ def _secret(path: Path) -> bytes:
 
 
 def _bin_dir() -> str:
-    """The folder of the Slurm names that belong to this installation, for jobs whose PATH has none."""
+    """The folder of the Slurm names that belong to this installation, for jobs whose PATH has none. Another Slurm may be installed
+    beside the interpreter: ours has the name `sbroker` there too."""
     for folder in (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent, Path(__file__).resolve().parents[2] / "bin"):
-        if (folder / "srun").exists():
+        if (folder / "srun").exists() and (folder / "sbroker").exists():
             return str(folder)
     return ""

@@ -74,11 +74,8 @@ class Launcher:
         state, config = self.daemon.broker.state, self.daemon.config
         array = None
         if job.array_task is not None:
-            tasks = job.spec.array_tasks or (job.array_task,)
-            low, high = min(tasks), max(tasks)
-            apart = {b - a for a, b in zip(sorted(tasks), sorted(tasks)[1:], strict=False)}
-            step = apart.pop() if len(apart) == 1 else 1
-            array = {"id": job.array_id, "task": job.array_task, "count": len(tasks), "min": low, "max": high, "step": step}
+            low, high, step = job.array_range
+            array = {"id": job.array_id, "task": job.array_task, "count": job.array_size, "min": low, "max": high, "step": step}
         spec = msgspec.to_builtins(job.spec)
         spec.pop("array_tasks", None)
         nodes = []

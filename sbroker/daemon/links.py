@@ -10,8 +10,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from sbroker import __version__
-from sbroker.agent import wire
+from sbroker.agent import heard, wire
 from sbroker.core.events import Hello, Reports, Silent
 from sbroker.daemon.channels import Channel
 from sbroker.errors import StoreError
@@ -80,6 +82,8 @@ class Link:
                     await self._converse(reader, writer)
                 except (OSError, StoreError, wire.WireError, asyncio.IncompleteReadError) as error:
                     log.warning("node %s: link broke: %s", self.node, error)
+                    if isinstance(error, StoreError):  # a disk stays full for a while: not twenty greetings a second meanwhile
+                        attempt = 3
                 except Exception:
                     log.exception("node %s: link failed", self.node)
                     attempt = len(RETRY) - 1
@@ -117,10 +121,7 @@ class Link:
                 for header, body in frames.feed(data):
                     op = header.get("op")
                     if op == "report":
-                        reports.append(
-                            Report(node=self.node, incarnation=self.incarnation, seq=header["seq"], kind=header["kind"], job=header["job"],
-                                   run=header["run"], time=header["time"], data=header.get("data") or {})
-                        )  # fmt: skip
+                        reports.append(self._taken(header))
                         continue
                     if reports:
                         self._report(reports)
@@ -139,6 +140,8 @@ class Link:
                                 self.channels.pop(header["chan"], None)
                     elif op == "ping":
                         self.send({"op": "pong", "n": header.get("n")})
+                    elif op == "pong" and "load" in header:
+                        daemon.broker.state.pulse(self.node, float(header["load"]), int(header["free_mem"]))
                 if reports:
                     self._report(reports)
         finally:
@@ -168,8 +171,32 @@ class Link:
         if seen:
             self.send({"op": "ack", "seq": seen})
 
+    def _taken(self, header: dict[str, Any]) -> Report:
+        """A report as it is applied. What could not be (the agent checks, but its journal may be older than the check) becomes a notice:
+        it keeps its place in the row, and those behind it are not held up for ever."""
+        try:
+            if header["kind"] not in heard.KINDS:
+                raise ValueError("unknown report %.60r" % (header["kind"],))
+            kind, when, data = header["kind"], heard.time_of(header["time"]), heard.data_of(header["kind"], header.get("data") or {})
+        except ValueError as error:
+            log.warning("node %s: job %s: report %s is not taken: %s", self.node, header["job"], header["seq"], error)
+            kind, when, data = "notice", 0.0, {"text": str(error)}
+        return Report(node=self.node, incarnation=self.incarnation, seq=header["seq"], kind=kind, job=header["job"], run=header["run"],
+                      time=when, data=data)  # fmt: skip
+
     def _report(self, reports: list[Report]) -> None:
-        _, seq = self.daemon.broker.apply(Reports(reports=tuple(reports)))
+        try:
+            _, seq = self.daemon.broker.apply(Reports(reports=tuple(reports)))
+        except StoreError:
+            raise
+        except Exception:
+            if len(reports) > 1:
+                for report in reports:
+                    self._report([report])
+                return
+            log.exception("node %s: a report of job %d cannot be applied and is left out: %r", self.node, reports[0].job, reports[0])
+            reports = [structs.replace(reports[0], kind="notice", data={})]
+            _, seq = self.daemon.broker.apply(Reports(reports=tuple(reports)))
         last = reports[-1].seq
         task = asyncio.get_running_loop().create_task(self._ack(seq, last))
         self.daemon.keep(task)

@@ -76,7 +76,7 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
 
         local.start_early(endpoints(config, paths, "", SystemClock()).values(), agent_options(front_end))
     try:
-        asyncio.run(_run(front_end, config, paths, starter, shared))
+        asyncio.run(_run(front_end, config, paths, starter, not shared or options.allow_root_jobs))
     finally:
         os.close(lock)
     return 0
@@ -95,10 +95,10 @@ def _lock(path: Path) -> int:
     return fd
 
 
-async def _run(front_end: FrontEnd, config: Any, paths: Any, starter: Any, shared: bool) -> None:
+async def _run(front_end: FrontEnd, config: Any, paths: Any, starter: Any, allow_root: bool) -> None:
     from sbroker.daemon.daemon import Daemon
 
-    daemon = Daemon(front_end, config, paths, starter, shared)
+    daemon = Daemon(front_end, config, paths, starter, allow_root)
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, daemon.stop_asked.set)

@@ -13,8 +13,9 @@ from typing import Any
 
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
-from sbroker.daemon.calls import Connection, make_call
+from sbroker.daemon.calls import MALFORMED, Connection, make_call
 from sbroker.errors import BrokenOff, SbrokerError
+from sbroker.paths import socket_address
 
 log = logging.getLogger("sbroker.server")
 
@@ -33,7 +34,8 @@ class Server:
         temporary = path.with_name(path.name + ".new")
         temporary.unlink(missing_ok=True)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.bind(str(temporary))
+        with socket_address(str(temporary)) as address:  # the folder's name may be longer than an address holds
+            sock.bind(address)
         os.chmod(temporary, mode)
         sock.listen(1024)
         sock.setblocking(False)
@@ -60,7 +62,7 @@ class Server:
                     elif op == wire.CALL:
                         call = make_call(payload, uid, gid, self.operators)
                         task = self.start(call, connection, writer)
-        except (wire.WireError, ValueError, struct.error) as error:
+        except MALFORMED as error:
             log.warning("uid %d sent what is not a call: %s", uid, error)
         except OSError:
             pass  # the peer went away: the same as an end
@@ -92,7 +94,7 @@ class Server:
         except SbrokerError as error:
             await self._fail(call, connection, str(error))
         except Exception:
-            log.exception("%s %s of %s failed", call.name, " ".join(call.argv), call.user)
+            log.exception("%s %.500s of %s failed", call.name, " ".join(call.argv), call.user)
             await self._fail(call, connection, "an error inside the broker; its log says more (this is a bug, please report it)")
         finally:
             api.close()

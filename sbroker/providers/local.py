@@ -61,7 +61,7 @@ class Provider(base.Provider):
                 name=name,
                 site=self.context.site,
                 hostname=name if virtual else uname.nodename,
-                address=name if virtual else uname.nodename,
+                address="127.0.0.1" if virtual else uname.nodename,
                 cpus=cpus,
                 sockets=shape[0],
                 cores_per_socket=shape[1],

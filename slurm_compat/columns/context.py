@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sbroker.api import View
-from slurm_compat import messages
 from slurm_compat.asked import Sizes
+from slurm_compat.releases import release
 from slurm_compat.taskset import bitstr_len
 from slurm_compat.timefmt import Times
 
@@ -19,7 +19,7 @@ class Context:
         env = env or {}
         self.view, self.config, self.now = view, config, now
         self.cluster: str = getattr(config, "cluster", "") or "cluster"
-        self.release: str = messages.version(str(getattr(config, "imitate", "22.05"))).split()[-1]  # which Slurm to be, on every node
+        self.release: str = release(getattr(config, "imitate", "22.05"))  # which Slurm to be, on every node
         self.times = Times(env, now)
         self.sizes = Sizes(view.nodes, view.partitions)
         self.room = bitstr_len(env)

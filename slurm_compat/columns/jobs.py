@@ -74,7 +74,7 @@ def time_used(j: Job, c: Context) -> str:
 def time_left(j: Job, c: Context) -> str:
     if j.time_limit == INFINITE:
         return "UNLIMITED"
-    return duration(j.time_limit - jobtext.elapsed(j, c.now))
+    return duration(j.time_limit - int(jobtext.elapsed(j, c.now)))
 
 
 def batch_host(j: Job, c: Context) -> str:
@@ -166,7 +166,7 @@ _ROWS: tuple[tuple, ...] = (
     ("c", "mincpus", "MIN_CPUS", lambda j, c: str(asked(j, c.sizes).cpus_per_node), lambda j, c: asked(j, c.sizes).cpus_per_node),
     ("C", "numcpus", "CPUS", _number(cpu_count), cpu_count),
     ("d", "mintmpdisk", "MIN_TMP_DISK", lambda j, c: mebibytes(j.spec.tmp or 0, c.convert), lambda j, c: j.spec.tmp or 0),
-    ("D", "numnodes", "NODES", _number(node_count), node_count),
+    ("D", "numnodes", "NODES", lambda j, c: str(node_count(j, c))[:7], node_count),  # 22.05 has room for seven digits
     ("e", "endtime", "END_TIME", end_text, lambda j, c: jobtext.end(j, start(j, c)) or 0),
     ("E", "dependency", "DEPENDENCY", lambda j, c: jobtext.dependency(j, c.view.jobs) or NULL),
     ("f", "feature", "FEATURES", _spec("constraint", NULL), lambda j, c: j.spec.constraint or ""),
@@ -213,7 +213,7 @@ _ROWS: tuple[tuple, ...] = (
     ("Z", "workdir", "WORK_DIR", lambda j, c: j.spec.work_dir),
     ("", "accruetime", "ACCRUE_TIME", accrue),
     ("", "admin_comment", "ADMIN_COMMENT", _spec("admin_comment", NULL)),
-    ("", "allocnodes", "ALLOC_NODES", lambda j, c: j.spec.submit_host or NULL),
+    ("", "allocnodes", "ALLOC_NODES", lambda j, c: jobtext.submitted_from(j) or NULL),
     ("", "allocsid", "ALLOC_SID", lambda j, c: str(j.spec.sid)),
     ("", "associd", "ASSOC_ID", _fixed("0")),
     ("", "batchflag", "BATCH_FLAG", lambda j, c: "1" if j.spec.kind == "batch" else "0"),
@@ -228,12 +228,12 @@ _ROWS: tuple[tuple, ...] = (
     ("", "deadline", "DEADLINE", lambda j, c: c.times.at(j.spec.deadline)),
     ("", "delayboot", "DELAY_BOOT", lambda j, c: duration(j.spec.delay_boot or 0)),
     ("", "derivedec", "DERIVED_EC", lambda j, c: str(j.derived_exit.code)),
-    ("", "eligibletime", "ELIGIBLE_TIME", lambda j, c: c.times.at(j.eligible_time or j.begin)),
+    ("", "eligibletime", "ELIGIBLE_TIME", lambda j, c: NA if jobtext.waits_for_tasks(j) else c.times.at(j.eligible_time or j.begin)),
     ("", "exit_code", "EXIT_CODE", lambda j, c: str(j.exit.code)),
     ("", "hetjobid", "HET_JOB_ID", _fixed(NA)),
     ("", "hetjobidset", "HET_JOB_ID_SET", _fixed(NA)),
     ("", "hetjoboffset", "HET_JOB_OFFSET", _fixed(NA)),
-    ("", "lastschedeval", "LAST_SCHED_EVAL", lambda j, c: c.times.at(j.last_eval)),
+    ("", "lastschedeval", "LAST_SCHED_EVAL", lambda j, c: c.times.at(j.last_eval or j.submit_time)),
     ("", "maxcpus", "MAX_CPUS", lambda j, c: str(asked(j, c.sizes).cpus)),
     ("", "maxnodes", "MAX_NODES", lambda j, c: str(len(j.nodes) if j.nodes and j.state is not _PENDING else asked(j, c.sizes).max_nodes)),
     ("", "mcslabel", "MCSLABEL", _fixed(NULL)),

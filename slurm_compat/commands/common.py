@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sbroker.api import Api, Call, Client
-from slurm_compat import getopt, messages, optable
+from slurm_compat import getopt, optable
+from slurm_compat.releases import version
 
 
 class Stop(Exception):
@@ -82,7 +83,7 @@ async def start(call: Call, client: Client, api: Api, usage: str) -> getopt.Raw 
         await client.out(bad.text, 2)
         return bad.code
     if "version" in raw.options:
-        await client.out(messages.version(str(getattr(api.config, "imitate", "22.05"))) + "\n")
+        await client.out(version(getattr(api.config, "imitate", "22.05")) + "\n")
         return 0
     if "help" in raw.options or "usage" in raw.options:
         await client.out(help_text(call.name) if "help" in raw.options else usage)

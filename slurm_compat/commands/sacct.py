@@ -11,7 +11,8 @@ from slurm_compat.acct_fields import BRIEF, DEFAULT, LONG
 from slurm_compat.acct_rows import Row, Scope, is_batch_job, rows
 from slurm_compat.acct_select import BadSelection, Selection, select
 from slurm_compat.jobnumbers import World
-from slurm_compat.refusals import release, sentence
+from slurm_compat.messages import control_sentence
+from slurm_compat.releases import version
 from slurm_compat.show.scene import clock
 from slurm_compat.timefmt import Times
 
@@ -108,7 +109,7 @@ def _early(parsed: getopt.Raw, api: Api) -> str | None:
     """What -V, -h, -e and --usage print, whatever else stands there."""
     for name, _ in parsed.pairs:
         if name == "version":
-            return f"slurm-wlm {release(str(api.config.imitate))}\n"
+            return version(api.config.imitate) + "\n"
         if name == "help":
             return HELP
         if name == "usage":
@@ -200,7 +201,7 @@ async def _documents(client: Client, api: Api, shown: list[Row], *, script: bool
                 else:
                     body = (await api.environ(row.job.id)).replace(b"\0", b"\n").decode("utf-8", "surrogateescape")
             except Refused as error:
-                await client.out(f"sacct: error: {sentence(error)}\n", 2)
+                await client.out(f"sacct: error: {control_sentence(error)}\n", 2)
                 return 1
         await client.out(f"{head}\n{RULE}\n{body}\n")
     return 0

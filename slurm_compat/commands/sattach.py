@@ -5,7 +5,7 @@ from __future__ import annotations
 from sbroker.api import Api, Call, Client
 from sbroker.errors import Code, Refused
 from slurm_compat import small
-from slurm_compat.refusals import sentence
+from slurm_compat.messages import control_sentence
 
 NO_STEP = "sattach: error: Could not get job step info: Invalid job id specified\n"
 
@@ -23,5 +23,5 @@ async def run(call: Call, client: Client, api: Api) -> int:
     try:
         return await api.session(call, client, job.id, {})
     except Refused as refused:
-        await client.out(NO_STEP if refused.code is Code.NOT_RUNNING else f"sattach: error: {sentence(refused)}\n", 2)
+        await client.out(NO_STEP if refused.code is Code.NOT_RUNNING else f"sattach: error: {control_sentence(refused)}\n", 2)
         return 1

@@ -14,6 +14,7 @@ from slurm_compat.submission import arbitrary_hosts, asked_of, clusters, from_va
 
 _LOOKS = ("This does not look like a batch script.  The first", "line must start with #! followed by the path to an interpreter.",
           "For instance: #!/bin/sh")
+_MOST = 4 << 20  # bytes of a script: max_script_size where nothing else is said
 _NUL = ("The Slurm controller does not allow scripts that", "contain a NULL character '\\0'.")
 _DOS = ("Batch script contains DOS line breaks (\\r\\n)", "instead of expected UNIX line breaks (\\n).")
 LOOK_AGAIN = 30.0  # seconds between looks at an array that --wait waits for, so that no ended task is purged unseen
@@ -101,7 +102,7 @@ async def _find(name: str, client: Client, call: Call) -> tuple[bytes, str]:
         return await client.stdin(), name
     for path in places:
         try:
-            return await client.read(path), path
+            return await client.read(path, _MOST), path
         except IsADirectoryError:
             return b"", path
         except (FileNotFoundError, NotADirectoryError):
@@ -121,6 +122,8 @@ def _examine(script: bytes) -> None:
         lines = _NUL
     elif b"\r\n" in script:
         lines = _DOS
+    elif len(script) > _MOST:
+        lines = ("Batch job submission failed: Pathname of a file, directory or other parameter too long",)
     if lines:
         raise Invalid(lines[-1], 1, before=tuple(("error", line) for line in lines[:-1]))
 

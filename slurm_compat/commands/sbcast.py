@@ -5,7 +5,7 @@ from __future__ import annotations
 from sbroker.api import Api, Call, Client
 from sbroker.errors import Refused
 from slurm_compat import small
-from slurm_compat.refusals import sentence
+from slurm_compat.messages import control_sentence
 
 
 async def run(call: Call, client: Client, api: Api) -> int:
@@ -21,5 +21,5 @@ async def run(call: Call, client: Client, api: Api) -> int:
     try:
         return await api.session(call, client, job.id, {})
     except Refused as refused:
-        await client.out(f"sbcast: error: Slurm job {wish['job']} lookup error: {sentence(refused)}\n", 2)
+        await client.out(f"sbcast: error: Slurm job {wish['job']} lookup error: {control_sentence(refused)}\n", 2)
         return 1

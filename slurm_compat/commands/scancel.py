@@ -214,6 +214,7 @@ class Act:
     def __init__(self, request: Request, call: Call, client: Client, api: Api) -> None:
         self.request, self.call, self.client, self.api = request, call, client, api
         self.code = 0
+        self._typed = client.lines()
         self.how: Mapping[str, object] = {"signal": request.signal, "batch": request.batch, "full": request.full}
         if request.signal is None and request.batch:
             self.how = {"signal": signals.NUMBERS["KILL"], "batch": True, "full": False}
@@ -354,12 +355,9 @@ class Act:
         """Ask until the answer begins with y or n; the end of input is a no."""
         while True:
             await self.client.out(f"Cancel {what} name={name} partition={partition} [y/n]? ")
-            answer = b""
-            while not answer.endswith(b"\n"):
-                more = await self.client.read("", 0)  # standard input, a byte at a time: what follows may be another's
-                if not more:
-                    return answer[:1].lower() == b"y"
-                answer += more
+            answer = await anext(self._typed, None)
+            if answer is None:
+                return False
             if answer[:1].lower() in (b"y", b"n"):
                 return answer[:1].lower() == b"y"
 

@@ -11,7 +11,7 @@ from slurm_compat.control import misc, verbs
 from slurm_compat.control.session import Session
 from slurm_compat.control.shows import show
 from slurm_compat.control.words import BadQuotes, split
-from slurm_compat.refusals import release
+from slurm_compat.releases import release
 from slurm_compat.update import update
 
 Act = Callable[[Session, str, list[str]], Awaitable[None]]
@@ -76,7 +76,7 @@ KEYWORDS: tuple[tuple[int, str, Act, int, int], ...] = (
 
 async def run(call: Call, client: Client, api: Api) -> int:
     """One scontrol call; the exit code."""
-    session = Session(call, client, api, release(str(api.config.imitate)))
+    session = Session(call, client, api, release(api.config.imitate))
     try:
         parsed = getopt.parse("scontrol", list(call.argv), call.env)
     except getopt.BadOption as error:

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from sbroker.api import Api, Call, Client, View
-from slurm_compat import messages
 from slurm_compat.columns import jobs as job_columns
 from slurm_compat.columns import steps as step_columns
 from slurm_compat.columns.context import Context
@@ -16,6 +15,7 @@ from slurm_compat.commands.common import Stop, leading_number, listing, own_clus
 from slurm_compat.getopt import Raw
 from slurm_compat.hostlist import HostlistError, expand
 from slurm_compat.jobtext import COMPACT
+from slurm_compat.releases import release
 from slurm_compat.render import BadSort, Layout, compile_long, compile_short, compile_sort, sort_rows
 from slurm_compat.selection import JobFilter, pick_jobs, pick_steps
 
@@ -232,7 +232,7 @@ async def run(call: Call, client: Client, api: Api) -> int:
         from slurm_compat import jsonout
         from slurm_compat.show.scene import Scene
 
-        scene = Scene(api.view, api.config, call.env, api.now(), version=messages.version("22.05").split()[1])
+        scene = Scene(api.view, api.config, call.env, api.now(), version=release(getattr(api.config, "imitate", "22.05")))
         await client.out(jsonout.squeue(scene, api.view.jobs.values()))
         return 0
     try:

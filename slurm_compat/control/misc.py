@@ -36,7 +36,7 @@ async def ping(session: Session, word: str, args: list[str]) -> None:
 
 
 async def version(session: Session, word: str, args: list[str]) -> None:
-    await session.out(f"slurm-wlm {session.version}\n")
+    await session.out(f"slurm {session.version}\n")
     if args:
         await session.fail("too many arguments for version keyword")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sbroker.api import Api, Call, Client
 from sbroker.errors import Code, Refused
-from slurm_compat.refusals import sentence
+from slurm_compat.messages import control_sentence
 from slurm_compat.show.scene import Scene
 
 
@@ -54,4 +54,4 @@ def words_of(refused: Refused, session: Session, uid: int | None = None, *, owne
     foreign = uid is not None and uid != session.call.uid and not session.call.operator
     if owner_first and foreign and refused.code is Code.ACCESS_DENIED:
         return "Invalid user id"
-    return sentence(refused)
+    return control_sentence(refused)

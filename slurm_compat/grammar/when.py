@@ -33,7 +33,12 @@ def parse(text, option, now, local=time.localtime, mktime=time.mktime):
     if not text:
         raise Invalid("Invalid --%s specification" % option)
     try:
-        return _parse(text, now, local, mktime)
+        try:
+            moment = _parse(text, now, local, mktime)
+            local(moment)  # what has no date is no time
+            return moment
+        except (OverflowError, OSError, ValueError):
+            raise _Bad(0)
     except _Bad as bad:
         raise Invalid("Invalid --%s specification" % option, before=(("raw", "Invalid time specification (pos=%d): %s" % (bad.at, text)),))
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 
 from sbroker.model import INFINITE, Job
-from sbroker.states import JobState, Reason
+from sbroker.states import JobState
 from slurm_compat import jobtext
 from slurm_compat.grammar.words import MAIL_ALL, MAIL_TYPES
 from slurm_compat.hostlist import compress
@@ -89,7 +88,7 @@ def lines(scene: Scene, job: Job, only_task: int | None = None) -> list[str]:
         f"RunTime={full_duration(max(0, jobtext.elapsed(job, scene.now)))} TimeLimit={time_limit(job.time_limit)} TimeMin={time_min}"
     )
     eligible = job.begin if pending and job.begin and job.begin > scene.now else job.eligible_time
-    waits_for_tasks = pending and job.reason is Reason.ARRAY_TASK_LIMIT  # it grows older in the queue, yet is not eligible
+    waits_for_tasks = jobtext.waits_for_tasks(job)
     out.append(f"SubmitTime={at(job.submit_time, 'Unknown')} EligibleTime={'Unknown' if waits_for_tasks else at(eligible, 'Unknown')}")
     out.append(f"AccrueTime={at(eligible if batch else None, 'Unknown')}")
     start, end = _start_end(scene, job)
@@ -100,7 +99,7 @@ def lines(scene: Scene, job: Job, only_task: int | None = None) -> list[str]:
     )
     out.append(
         f"Partition={','.join(spec.partitions) if pending and spec.partitions else job.partition}"
-        f" AllocNode:Sid={_submitted_from(spec.submit_host)}:{spec.sid}"
+        f" AllocNode:Sid={jobtext.submitted_from(job) or _NULL}:{spec.sid}"
     )
     out.append(f"ReqNodeList={compress(spec.nodelist) or _NULL} ExcNodeList={compress(spec.exclude) or _NULL}")
     nodes = [share.node for share in job.nodes] if not pending else []
@@ -133,12 +132,6 @@ def time_limit(seconds: int) -> str:
 def _scheduler(job: Job) -> str:
     """Which of Slurm's two loops saw it last: the one that fills gaps is what looks at running jobs. Here one pass does both."""
     return "Backfill" if job.state in (JobState.RUNNING, JobState.SUSPENDED) and not job.completing else "Main"
-
-
-def _submitted_from(host: str) -> str:
-    """The controller calls its own machine localhost, by the address that the request came from."""
-    here = os.uname().nodename
-    return "localhost" if host in (here, here.partition(".")[0]) else host or _NULL
 
 
 def _title(scene: Scene, job: Job, only_task: int | None) -> str:

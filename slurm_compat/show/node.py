@@ -37,10 +37,11 @@ def lines(scene: Scene, node: Node) -> list[str]:
     ]
     if node.os:
         out.append(f"OS={node.os} ")
+    state = NodeInfo(scene.view, node, node.name in scene.view.planned()).complete.upper()
     free = "N/A" if node.free_mem is None else node.free_mem
     out += [
         f"RealMemory={node.memory} AllocMem={mem} FreeMem={free} Sockets={node.sockets} Boards={node.boards}",
-        f"State={NodeInfo(scene.view, node).complete.upper()} ThreadsPerCore={node.threads_per_core} TmpDisk={node.tmp} Weight={node.weight} Owner=N/A MCS_label=N/A",
+        f"State={state} ThreadsPerCore={node.threads_per_core} TmpDisk={node.tmp} Weight={node.weight} Owner=N/A MCS_label=N/A",
         f"Partitions={partitions} ",
         f"BootTime={at(node.boot_time, 'None')} SlurmdStartTime={at(node.agent_time, 'None')}",
         f"LastBusyTime={at(busy, 'Unknown')}",

@@ -87,7 +87,8 @@ def job(number: int, of: JobSpec | None = None, **changes: Any) -> Job:
 class View:
     """Enough of `sbroker.api.View` for records."""
 
-    def __init__(self, jobs: list[Job] = (), *, nodes: list[Node] | None = None, steps: list[Step] = (), runs: list[Run] = ()) -> None:  # type: ignore[assignment]
+    def __init__(self, jobs: list[Job] = (), *, nodes: list[Node] | None = None, steps: list[Step] = (), runs: list[Run] = (), plan: frozenset[str] = frozenset()) -> None:  # type: ignore[assignment]
+        self.plan = plan
         self.jobs = {one.id: one for one in jobs}
         self.nodes = {one.name: one for one in (nodes if nodes is not None else [node(n) for n in range(1, 5)])}
         self.partitions = dict(PARTITIONS)
@@ -118,6 +119,9 @@ class View:
 
     def estimate(self, number: int) -> float | None:
         return None
+
+    def planned(self, number: int | None = None) -> frozenset[str]:
+        return self.plan
 
 
 class Broker:

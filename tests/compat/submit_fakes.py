@@ -79,7 +79,7 @@ class FakeApi:
 
     def __init__(self, call, refuse=None, moves=(), start=True, reason=Reason.NONE, returns=0):
         self.caller, self.refuse, self.moves, self.start, self.reason, self.returns = call, refuse, list(moves), start, reason, returns
-        self.config = SimpleNamespace(cluster="oracle", imitate="22.05")
+        self.config = SimpleNamespace(cluster="oracle", imitate="22.05", mpi_default="none")
         gpus = (Gres(name="gpu", type="a100", count=4),)
         nodes = {"node%d" % n: Node(name="node%d" % n, site="local", gres=gpus if n > 2 else ()) for n in range(1, 5)}
         self.view = SimpleNamespace(jobs={}, nodes=nodes, runs={}, array=self.array)

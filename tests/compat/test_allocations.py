@@ -49,6 +49,13 @@ STARTS = {"start": False, "moves": [{"state": JobState.RUNNING}]}
 CANCELLED = {"state": JobState.CANCELLED}
 GRANTED, GIVEN_BACK = "salloc: Granted job allocation 7\n", "salloc: Relinquishing job allocation 7\n"
 
+BOGUS_MPI = (
+    "Couldn't find the specified plugin name for mpi/bogus looking at all files",
+    "cannot find mpi plugin for mpi/bogus",
+    "MPI: Cannot create context for mpi/bogus",
+    "MPI: Unable to load any plugin",
+    "Invalid MPI type 'bogus', --mpi=list for acceptable types",
+)
 CASES = [
     Case("salloc true", GRANTED + GIVEN_BACK, done=(("finish", 7, 0, 0),)),
     Case("salloc -n2 bash -c 'exit 4'", GRANTED + GIVEN_BACK, 4, exits=(4 << 8,), done=(("finish", 7, 4, 0),)),
@@ -102,6 +109,13 @@ CASES = [
     Case("srun -n abc hostname", 'srun: error: Invalid numeric value "abc" for --ntasks.\n', 1),
     Case("srun -r1 -N1 hostname", "srun: fatal: --relative option invalid for job allocation request\n", 1),
     Case("srun -N2 -n1 hostname", "srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1\n"),
+    Case("srun -N2 -n5 --ntasks-per-node=3 true", "srun: Warning: can't honor --ntasks-per-node set to 3 which doesn't match the requested "
+         "tasks 5 with the number of requested nodes 2. Ignoring --ntasks-per-node.\n"),
+    Case("srun -N3 -n2 --ntasks-per-node=2 true", "srun: Warning: can't run 2 processes on 3 nodes, setting nnodes to 2\n"),
+    Case("srun -N2 -n4 --ntasks-per-node=2 true"),
+    Case("salloc -N2 -n5 --ntasks-per-node=3 true", GRANTED + GIVEN_BACK),
+    Case("srun --mpi=bogus true", "".join("srun: error: %s\n" % line for line in BOGUS_MPI), 42, env={"SLURM_EXIT_ERROR": "42"}),
+    Case("srun true", env={"SLURM_DISTRIBUTION": "plane", "SLURM_DIST_PLANESIZE": "3"}),
     Case("srun --test-only -N2 hostname",
          "srun: Job 7 to start at 2026-11-24T09:24:12 using 2 processors on nodes node[1-2] in partition debug\n"),
     Case("srun --jobid=999999 hostname", "srun: error: Unable to confirm allocation for job 999999: Invalid job id specified\n"

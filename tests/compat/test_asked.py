@@ -73,3 +73,23 @@ def printed(waiting: Job) -> dict[str, str]:
 @pytest.mark.parametrize(("spec", "changed"), ROWS.values(), ids=ROWS)
 def test_asked(spec, changed):
     assert printed(job(950, spec=spec)) == printed(job(950)) | changed
+
+
+SHOWN = [  # JobSpec, time limit in seconds, and the columns %l|%D|%C of a held job
+    ({"nodes_min": 0, "nodes_max": 0}, None, "UNLIMITED|0|0"),
+    ({"nodes_min": 0, "nodes_max": 0, "ntasks": 3}, None, "UNLIMITED|1|3"),
+    ({"cpus_per_task": 9}, None, "UNLIMITED|1|9"),
+    ({"ntasks": 2, "cpus_per_task": 9}, None, "UNLIMITED|2|18"),
+    ({"ntasks": 3, "cpus_per_task": 5}, None, "UNLIMITED|3|15"),
+    ({"ntasks": 5, "cpus_per_task": 3}, None, "UNLIMITED|3|15"),
+    ({"ntasks": 99999999}, None, "UNLIMITED|1250000|99999999"),
+    ({}, 365 * 86400, "365-00:00:00|1|1"),
+    ({}, 365 * 86400 + 60, "INVALID|1|1"),
+]
+
+
+@pytest.mark.parametrize(("spec", "limit", "row"), SHOWN)
+def test_odd_requests(spec, limit, row):
+    waiting = job(950, spec=spec) if limit is None else job(950, spec=spec, time_limit=limit)
+    context = Context(busy(), CONFIG, NOW, ENV)
+    assert "|".join(NAMES[name].text(waiting, context) for name in ("timelimit", "numnodes", "numcpus")) == row

@@ -152,3 +152,40 @@ def test_node_states():
     assert lines("sinfo -h -t 'drain&alloc' -o %N", view) == ["node3"]
     cloud = [node(1, cloud=True, incarnation="", state=NodeState.UNKNOWN)]
     assert lines("sinfo -h -o '%t %T'", FakeView((), (), cloud, PARTITIONS[:1])) == ["idle~ idle~"]
+
+
+def test_waiting_tasks_that_left_their_array_are_shown_in_it():
+    """Recorded: an array of 9, task 5 held, 7 with another nice, 9 renamed; then 3 in another partition."""
+    array = {"array_id": 12148, "array_size": 9}
+
+    def view(*tasks: int, limit: int | None = None, **moved: str) -> FakeView:
+        return FakeView(
+            [
+                job(12148, reason=Reason.RESOURCES, array_pending=tasks, spec={"array_limit": limit}, **array),
+                job(12149, reason=Reason.HELD_USER, held="user", priority=0, array_task=5, spec={"array_limit": limit}, **array),
+                job(12150, array_task=7, spec={"nice": 5}, **array),
+                job(12152, "foo", array_task=9, **array),
+                *([job(12153, array_task=3, partition="gpu", **array)] if moved else []),
+            ],
+            (),
+            NODES,
+            PARTITIONS,
+        )
+
+    merged = "12148_[1-8]|12148|1-8|Resources,None,JobHeldUser|(Resources,None,JobHeldUser)"
+    asked = "squeue -h -S i -o '%i|%A|%K|%r|%R'"
+    for limit in (None, 2):
+        assert lines(asked, view(1, 2, 3, 4, 6, 8, limit=limit)) == ["12148_9|12152|9|None|(None)", merged]
+    assert lines("squeue -h -S i -o '%i %P' -j 12148", view(1, 2, 4, 6, 8, gone="3")) == [
+        "12148_3 gpu",
+        "12148_9 debug",
+        "12148_[1-2,4-8] debug",
+    ]
+    assert lines("squeue -h -S i -o '%i %r' -j 12148_5,12148_6", view(1, 6)) == ["12148_5 JobHeldUser", "12148_6 Resources"]
+    assert lines("squeue -h -r -S i -o '%i %r' -j 12148", view(1, 6)) == [
+        "12148_1 Resources",
+        "12148_5 JobHeldUser",
+        "12148_6 Resources",
+        "12148_7 None",
+        "12148_9 None",
+    ]

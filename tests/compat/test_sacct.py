@@ -446,7 +446,7 @@ def test_lists_and_versions():
     assert lines[0] == "Account             AdminComment        AllocCPUS           AllocNodes         "
     assert lines[-1] == "WorkDir            "
     assert len(lines) == 28
-    assert sacct("-V").out == "slurm-wlm 22.05.8\n"
+    assert sacct("-V").out == "slurm 22.05.8\n"
     assert sacct("--usage").out == "Usage: sacct [options]\n\tUse --help for help\n"
 
 
@@ -468,3 +468,11 @@ def test_a_running_job():
         "-n", "-P", "-j", "749", "-o", "state,start,end,elapsed,cputime,exitcode,timelimit,timelimitraw,reserved,resvcpu", records=[runs]
     )
     assert got.out == "RUNNING|2026-11-24T09:22:31|Unknown|00:00:07|00:00:14|0:0|00:10:00|10|00:00:01|00:00:02\n"
+
+
+def test_numbers_beyond_any_id_are_answered_like_ids_that_are_not_there():
+    from slurm_compat import acct_select
+
+    assert acct_select.jobs("9" * 30)[0].job < 1 << 63
+    with pytest.raises(acct_select.BadSelection, match="Invalid group id"):
+        acct_select._groups("9" * 30)

@@ -12,6 +12,7 @@ import pytest
 from submit_fakes import FakeApi, FakeClient, call_of, refusal
 
 from slurm_compat.commands import sbatch
+from slurm_compat.grammar import Invalid
 
 OK = b'#!/bin/bash\n#SBATCH -J fromfile -n 2\n#SBATCH -o ok-%j.out\necho "args=$# $1 $2 name=$SLURM_JOB_NAME n=$SLURM_NTASKS"\n'
 FILES = {
@@ -64,3 +65,14 @@ def run(line, stdin="", files=FILES, env=None, **api):
 def test_recorded_answer(line, stdin, refused, out, err, code):
     got = run(line, stdin, refuse=refusal(refused) if refused else None)
     assert got[:3] == (out, err, code)
+
+
+@pytest.mark.parametrize(("size", "good"), [(4 << 20, True), ((4 << 20) + 1, False)])
+def test_a_script_of_more_than_4_mib_is_refused(size, good):
+    """Slurm's max_script_size: one byte more and it is not taken, let alone cut."""
+    script = b"#!/bin/sh\n".ljust(size, b"#")
+    if good:
+        sbatch._examine(script)
+    else:
+        with pytest.raises(Invalid, match="Pathname of a file, directory or other parameter too long"):
+            sbatch._examine(script)

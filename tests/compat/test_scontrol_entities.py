@@ -88,6 +88,11 @@ def test_a_node_with_gpus_and_one_that_drains():
     assert out.endswith("ExtSensorsTemp=n/s\n   Reason=maintenance work [root@2026-11-24T09:22:41]\n\n")
 
 
+def test_an_idle_node_where_a_job_is_to_start():
+    out = scontrol("show", "node", "node2", view=View([], plan=frozenset({"node2"}))).out
+    assert "   State=IDLE+PLANNED ThreadsPerCore=1 " in out
+
+
 def test_several_nodes_tell_each_that_is_missing():
     got = scontrol("show", "node", "node1,nosuch")
     assert got.out == NODE_TEXT + "Node nosuch not found\n"

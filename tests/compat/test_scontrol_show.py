@@ -411,8 +411,8 @@ def test_ends():
         (["show", "aliases"], "", "", 0),
         (["show", "hostnames", "node[1-3,7],gpu[01-02]"], "node1\nnode2\nnode3\nnode7\ngpu01\ngpu02\n", "", 0),
         (["show", "hostnames"], "", "scontrol: error: host list is empty\n", 0),
-        (["version"], "slurm-wlm 22.05.8\n", "", 0),
-        (["-V"], "slurm-wlm 22.05.8\n", "", 0),
+        (["version"], "slurm 22.05.8\n", "", 0),
+        (["-V"], "slurm 22.05.8\n", "", 0),
         (["--json", "show", "job"], "", "scontrol: unrecognized option '--json'\nTry \"scontrol --help\" for more information\n", 1),
     ],
 )

@@ -166,12 +166,12 @@ def test_completing():
         ("hold 999999\n", "scontrol: hold 999999\nscontrol: \n", f"{INVALID} for job 999999\nslurm_suspend error: {INVALID}\n", 1),
         (
             "bogus\nversion\nquit\nbogus\n",
-            "scontrol: bogus\nscontrol: version\nslurm-wlm 22.05.8\nscontrol: quit\n",
+            "scontrol: bogus\nscontrol: version\nslurm 22.05.8\nscontrol: quit\n",
             "invalid keyword: bogus\n",
             1,
         ),
         ("show hostnames n[1-2]\n!!\nexit\n", "scontrol: show hostnames n[1-2]\nn1\nn2\nscontrol: !!\nn1\nn2\nscontrol: exit\n", "", 0),
-        ("\n  version  \n", "scontrol: \nscontrol:   version  \nslurm-wlm 22.05.8\nscontrol: \n", "", 0),
+        ("\n  version  \n", "scontrol: \nscontrol:   version  \nslurm 22.05.8\nscontrol: \n", "", 0),
     ],
 )
 def test_the_prompt(typed, out, err, code):

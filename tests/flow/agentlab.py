@@ -124,8 +124,8 @@ class Lab:
         """The agent has dealt with all that was sent before (a turn of its loop ends between two answers)."""
         for _ in range(2):
             self.send({"op": "ping", "n": 7})
-            self.until(lambda: ({"op": "pong", "n": 7}, b"") in self.frames)
-            self.frames.remove(({"op": "pong", "n": 7}, b""))
+            answer = self.until(lambda: next((frame for frame in self.frames if frame[0]["op"] == "pong"), None))
+            self.frames.remove(answer)
 
     def kinds(self, job=None):
         return [report["kind"] for report in self.reports if job in (None, report["job"])]

@@ -99,3 +99,29 @@ def supervisor(lab):
     with open(f"/proc/{lab.process.pid}/task/{lab.process.pid}/children") as stream:
         (pid,) = stream.read().split()
     return int(pid)
+
+
+def test_a_suspended_run_with_a_time_limit_goes_on_everywhere(labs):
+    head, other = labs
+    hold(labs, "while [ ! -e go ]; do sleep 0.05; done", time_limit=600)
+    head.order("start")
+    wait_for(lambda: live(other) == ["ACTIVE"])
+    for suspend in (True, False):
+        for lab in labs:
+            lab.order("freeze", suspend=suspend)
+        head.wait("suspended" if suspend else "resumed")
+        other.settle()
+    for lab in labs:
+        lab.order("adjust", time_limit=900)
+    (head.folder.parent / "go").touch()
+    assert head.wait("ended")["data"]["why"] == "exit"
+    other.settle()
+    assert other.kinds() == ["held"], "it ended by itself"
+    other.order("end", why="exit")
+    other.wait("empty")
+
+
+def test_an_agent_answers_with_its_load_and_free_memory(labs):
+    labs[0].send({"op": "ping", "n": 3})
+    pong = labs[0].until(lambda: next((header for header, _ in labs[0].frames if header["op"] == "pong"), None))
+    assert pong["n"] == 3 and pong["load"] >= 0 and pong["free_mem"] > 0

@@ -167,6 +167,7 @@ def test_too_much_memory_kills_the_run_with_slurms_lines(lab):
     lab.wait("empty")
     assert (ended["code"], ended["signal"]) == (0, 9)
     assert [line.split()[0] for line in lab.output().splitlines()] == ["<memory", "<job_memory", "<job_cancelled", "<memory"]
+    assert lab.wait("ended")["data"]["why"] == "memory"
 
 
 def test_an_allocation_lasts_until_it_is_ended(lab):
@@ -187,3 +188,24 @@ def test_the_login_environment_is_taken_where_it_was_asked_for(lab, tmp_path):
 def test_a_run_with_a_lease_ends_itself_when_nobody_looks_after_it(lab):
     lab.run("sleep 1000", lease=1)
     assert lab.wait("ended")["data"]["why"] == "unattended"
+
+
+def test_an_output_that_nobody_reads_does_not_keep_a_run_from_its_end(lab):
+    """Opening a named pipe waits for the other end: in the script's process, not in the one that hears the orders."""
+    pipe = lab.folder.parent / "pipe"
+    os.mkfifo(pipe)
+    lab.run("echo never", spec={"stdout": str(pipe)})
+    lab.order("end", why="cancel", uid=0)
+    assert lab.wait("ended")["data"]["why"] == "cancel"
+    lab.wait("empty")
+
+
+def test_named_pipes_as_input_and_output(lab):
+    place = lab.folder.parent
+    os.mkfifo(place / "in")
+    os.mkfifo(place / "out")
+    lab.run("read word; echo got $word; echo error >&2", spec={"stdin": str(place / "in"), "stdout": str(place / "out")})
+    with open(place / "in", "w") as stream:
+        stream.write("hello\n")
+    assert (place / "out").read_text() == "got hello\nerror\n"
+    assert lab.wait("ended")["data"]["code"] == 0

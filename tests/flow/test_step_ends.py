@@ -56,14 +56,34 @@ def test_interrupt_twice_ends_the_step(one):
     assert process.stderr.readline() == b"srun: StepId=1.0 tasks 0-1: running\n"
     process.send_signal(signal.SIGINT)
     err, code = end(process)
-    assert err == "srun: sending Ctrl-C to StepId=1.0\nsrun: forcing job termination\n" + ABORTED + CANCELLED
+    assert err == "srun: sending Ctrl-C to StepId=1.0\nsrun: forcing job termination\n" + ABORTED
     assert code == 130
 
 
 def test_quit_on_interrupt(one):
     process = started(one, "--quit-on-interrupt", "sh", "-c", "echo up; exec sleep 60")
     process.send_signal(signal.SIGINT)
-    assert end(process) == ("srun: sending Ctrl-C to StepId=1.0\nsrun: forcing job termination\n" + ABORTED + CANCELLED, 130)
+    assert end(process) == ("srun: sending Ctrl-C to StepId=1.0\nsrun: forcing job termination\n" + ABORTED, 130)
+
+
+def test_tasks_that_do_not_heed_the_interrupt_are_killed(one):
+    process = started(one, "--quit-on-interrupt", "sh", "-c", "trap '' INT; echo up; exec sleep 60")
+    process.send_signal(signal.SIGINT)
+    err, code = end(process)
+    assert err == "srun: sending Ctrl-C to StepId=1.0\nsrun: forcing job termination\n" + ABORTED + CANCELLED
+    assert code == 137
+
+
+def test_an_srun_of_a_cancelled_script_has_its_last_words(tmp_path):
+    cluster = Cluster(tmp_path)
+    cluster.begin("#!/bin/sh\nsrun sh -c 'touch up; exec sleep 60'\n", kill_wait=5)
+    wait_for(lambda: (tmp_path / "up").exists())
+    cluster.head.order("end", 1, why="cancel", uid=0)
+    cluster.head.wait("empty", 1)
+    lines = plain(cluster.output()).splitlines()
+    cluster.stop()
+    assert {"srun: got SIGCONT", "srun: forcing job termination", ABORTED.strip(), CANCELLED.strip()} < set(lines)
+    assert "srun: error: node1: task 0: Terminated" in lines
 
 
 def test_term(one):

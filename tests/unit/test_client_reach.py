@@ -144,6 +144,35 @@ def test_a_broker_that_does_not_start_is_quoted(installed, tmp_path):
     assert (done.stdout, done.stderr, done.returncode) == (b"", text, 1)
 
 
+def test_a_broker_that_is_killed_while_it_starts_is_started_again(installed, tmp_path):
+    """Somebody's kill, or the kernel's for want of memory, says nothing of the next one."""
+    kill = "import os\nstate = os.environ['SBROKER_HOME']\nwith open(state + '/kills', 'a') as file: file.write('x')\n"
+    folder = installed(kill + "if os.path.getsize(state + '/kills') < 3: os.kill(os.getpid(), 9)\n" + BROKER)
+    done = run(folder, "squeue", tmp_path, CALLS="1", SBROKER_HOME=str(tmp_path / "h"))
+    assert (done.stderr, done.returncode, (tmp_path / "h" / "kills").read_text()) == (b"", 7, "xxx")
+
+
+def test_one_that_somebody_else_has_started_is_waited_for(installed, tmp_path):
+    """It has the lock and not yet the socket: ours ends at once."""
+    folder = installed("import sys\nsys.exit('sbrokerd: error: another broker already runs here (x is locked)')\n")
+    state = tmp_path / "h"
+    state.mkdir()
+    other = "import sys, time\ntime.sleep(0.7)\nsys.argv[1:] = ['--personal']\nimport os\nos.setsid()\n" + BROKER
+    with subprocess.Popen([sys.executable, "-c", other], env={"SBROKER_HOME": str(state), "CALLS": "1"}) as process:
+        done = run(folder, "squeue", tmp_path, SBROKER_HOME=str(state))
+        process.kill()
+    assert (done.stderr, done.returncode) == (b"", 7)
+
+
+def test_a_log_that_cannot_be_written_is_told_in_a_sentence(installed, tmp_path):
+    folder = installed("")
+    (tmp_path / "h").mkdir()
+    (tmp_path / "h" / "logs").write_text("")
+    done = run(folder, "squeue", tmp_path, SBROKER_HOME=str(tmp_path / "h"))
+    assert done.stderr == b"squeue: error: The personal broker has no log: %s/h/logs/sbrokerd.log: Not a directory\n" % str(tmp_path).encode()
+    assert done.returncode == 1
+
+
 def test_a_long_log_is_put_aside(installed, tmp_path):
     log = tmp_path / "h" / "logs" / "sbrokerd.log"
     log.parent.mkdir(parents=True)

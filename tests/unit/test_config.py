@@ -121,7 +121,6 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
         ("cluster: x\nkill_wait: soon", "config.yaml:2: kill_wait: 'soon' is not a number of seconds: write 30 or 0:10:00"),
         ("max_array_size: 0", "config.yaml:1: max_array_size: '0' is wrong: it must be a number >= 1"),
         ("max_array_size: many", "config.yaml:1: max_array_size: 'many' is wrong: it must be a whole number"),
-        ("allow_root_jobs: perhaps", "config.yaml:1: allow_root_jobs: 'perhaps' is wrong: it must be true or false"),
         ("partitions: 3", "config.yaml:1: partitions: '3' is not a list: begin each item with a dash"),
         ("sites: [a]", "config.yaml:1: sites: a list is not a group of names and their keys"),
         ("a: 1\nkill_wait: 1\na: 2", "config.yaml:3: a is written twice"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from sbroker.api import Target
 from sbroker.core.effects import Wake
 from sbroker.core.events import UpdateJob
@@ -44,6 +46,15 @@ def test_an_array_is_one_record_until_its_tasks_start() -> None:
     array = cluster.submit(array="1-9:4", array_tasks=(1, 5, 9))
     assert tasks(cluster, array) == {(1, 5, 9): (2, "PENDING")}
     assert cluster.job(array).array_range == (1, 9, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "step"), [("7,3,9", 1), ("1,3,5", 1), ("2,4,6-8:2", 2), ("10-20:3,1-5:2", 3), ("1-5:2,10-20", 2), ("4-4:7", 7)]
+)
+def test_the_first_step_named_is_the_arrays(text: str, step: int) -> None:
+    cluster = Cluster()
+    fill(cluster)
+    assert cluster.job(cluster.submit(array=text, array_tasks=(3, 7, 9))).array_range == (3, 9, step)
 
 
 def test_no_more_tasks_than_the_limit() -> None:

@@ -75,3 +75,9 @@ def test_any_expression_says_what_its_tree_says(tree: object) -> None:
         features = {name for name, there in zip("abc", bits, strict=True) if there}
         assert holds(parse(_text(tree)), features) is _true(tree, features)
         assert any(holds(way.every, features) for way in alternatives(_text(tree))) is _true(tree, features)
+
+
+@pytest.mark.parametrize("text", ["(" * 5000, "a&b|" * 3000 + "a", "&".join(["[a|b]"] * 30), "&".join(["(a*2|b)"] * 30), "[" * 999])
+def test_what_would_exhaust_the_broker_is_no_expression(text: str) -> None:
+    with pytest.raises(FeatureError):
+        parse(text)

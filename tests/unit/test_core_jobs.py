@@ -8,7 +8,7 @@ import pytest
 
 from sbroker.api import Placement, Target
 from sbroker.core.effects import Forget, Prepare, Start, Wake
-from sbroker.core.events import Cancel, Requeue, Submit, Suspend, UpdateJob, UpdateNode, UpdatePartition
+from sbroker.core.events import Cancel, Hold, Requeue, Submit, Suspend, UpdateJob, UpdateNode, UpdatePartition
 from sbroker.model import INFINITE, Dependency, DepItem, Exit, JobSpec
 from sbroker.states import JobState, Reason, RunState
 from tests.unit.core_cluster import ALICE, BOB, ROOT, Cluster, gpu
@@ -213,12 +213,25 @@ def test_holds_of_user_and_operator() -> None:
     cluster.tick(1)
     assert cluster.job(job).reason is Reason.RESOURCES
     cluster.hold(job, "user", ROOT)
+    assert cluster.job(job).reason is Reason.HELD_USER
+    cluster.hold(job, "admin", ROOT)
+    cluster.hold(job, "user")  # the user's own does not take the operator's away
     assert cluster.job(job).reason is Reason.HELD_ADMIN
-    from sbroker.core.events import Hold
-
     assert cluster.refusal(Hold(target=Target(job=job), who=ALICE, held="")) == "access_denied"
     cluster.hold(job, "", ROOT)
     assert cluster.job(job).priority > 0
+
+
+def test_a_suspension_keeps_the_reason() -> None:
+    cluster = Cluster()
+    job = cluster.submit()
+    cluster.begin(job)
+    for hold, reason in (("", Reason.NONE), ("user", Reason.HELD_USER)):
+        if hold:
+            cluster.hold(job, hold)
+        for suspend, state in ((True, JobState.SUSPENDED), (False, JobState.RUNNING)):
+            cluster.do(Suspend(target=Target(job=job), who=ROOT, suspend=suspend))
+            assert (cluster.job(job).state, cluster.job(job).reason) == (state, reason)
 
 
 def test_suspended_jobs_give_their_cpus_back() -> None:

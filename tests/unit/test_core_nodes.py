@@ -198,3 +198,13 @@ def test_a_state_is_what_its_rows_are() -> None:
     assert again.use == cluster.state.use
     assert again.array_active == cluster.state.array_active
     assert again.dues == cluster.state.dues
+
+
+def test_load_and_free_memory_are_told_without_a_decision() -> None:
+    cluster = Cluster()
+    version = cluster.state.version
+    cluster.state.pulse("node1", 0.5, 1000)
+    cluster.state.pulse("gone", 0.5, 1000)
+    node = cluster.state.nodes["node1"]
+    assert (node.load, node.free_mem, cluster.state.version) == (0.5, 1000, version)
+    assert "gone" not in cluster.state.nodes

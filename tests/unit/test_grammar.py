@@ -377,3 +377,9 @@ def test_any_text_is_parsed_or_refused(name, text):
         PARSERS[name](text)
     except REFUSALS:
         return
+
+
+@pytest.mark.parametrize("text", ["now+99999999999999999days", "now+9999999999999weeks", "now-99999999999999999days"])
+def test_a_moment_that_no_calendar_has_is_no_time(text):
+    with pytest.raises(Invalid, match="Invalid --begin specification"):
+        when.parse(text, "begin", NOW, time.localtime, time.mktime)

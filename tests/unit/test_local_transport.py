@@ -31,7 +31,7 @@ def program(tmp_path):
     path = tmp_path / "agent.pyz"
     path.write_text(AGENT)
     yield str(path)
-    for child in local._children:
+    for child in local._children.values():
         child.kill()
         child.wait()
     local._children.clear()
@@ -64,7 +64,7 @@ def test_the_agent_is_started_once_in_its_own_session_with_a_clean_environment(t
 def test_a_dead_agent_is_started_again(tmp_path, program):
     first = asyncio.run(ask(endpoint(tmp_path), program=program))
     os.kill(int(first[0]), signal.SIGKILL)
-    local._children[0].wait()
+    next(iter(local._children.values())).wait()
     os.unlink(tmp_path / "node1" / "agent.sock")
     second = asyncio.run(ask(endpoint(tmp_path), program=program))
     assert second[0] != first[0]
