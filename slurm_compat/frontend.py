@@ -11,8 +11,9 @@ from sbroker.api import Api, Call, Client
 from slurm_compat import optable
 from slurm_compat.releases import version
 
-COMMANDS = ("sbatch", "salloc", "srun", "squeue", "scancel", "sinfo", "sacct", "scontrol", "sattach", "sbcast")
-LATER = ("sprio", "sshare", "sstat", "sdiag", "sacctmgr", "sreport", "strigger")
+COMMANDS = ("sbatch", "salloc", "srun", "squeue", "scancel", "sinfo", "sacct", "scontrol", "sattach", "sbcast",
+            "sacctmgr", "sshare")
+LATER = ("sprio", "sstat", "sdiag", "sreport", "strigger")
 
 NODE_MODULE = "slurm_compat.node"
 

@@ -221,4 +221,39 @@ _SBCAST = rows(
     ("version", "V", NONE, "k", "", "version", HON, ""),
 )
 
-ROWS = _SQUEUE + _SCANCEL + _SINFO + _SACCT + _SCONTROL + _SATTACH + _SBCAST
+_SACCTMGR = rows(
+    ("associations", "s", NONE, "m", "", "associations", HON, ""),
+    ("help", "h", NONE, "m", "", "help", HON, ""),
+    ("immediate", "i", NONE, "m", "", "immediate", HARM, "changes are refused: there is nothing to be asked about"),
+    ("noheader", "n", NONE, "m", "", "noheader", HON, ""),
+    ("oneliner", "o", NONE, "m", "", "oneliner", HARM, "a record is one line"),
+    ("parsable", "p", NONE, "m", "", "parsable", HON, ""),
+    ("parsable2", "P", NONE, "m", "", "parsable2", HON, ""),
+    ("quiet", "Q", NONE, "m", "", "quiet", HARM, "nothing more is said"),
+    ("readonly", "r", NONE, "m", "", "readonly", HARM, "nothing can be changed"),
+    ("usage", "", NONE, "m", "", "usage", HON, ""),
+    ("verbose", "v", NONE, "m", "", "verbose", HARM, "nothing more is said"),
+    ("version", "V", NONE, "m", "", "version", HON, ""),
+)
+
+_SSHARE = rows(
+    ("accounts", "A", REQUIRED, "f", "", "accounts", HON, ""),
+    ("all", "a", NONE, "f", "", "all", HON, ""),
+    ("cluster", "", REQUIRED, "f", "", "clusters", HON, _ONE_CLUSTER, "clusters"),
+    ("clusters", "M", REQUIRED, "f", "=SLURM_CLUSTERS", "clusters", HON, _ONE_CLUSTER),
+    ("format", "o", REQUIRED, "f", "", "format", HON, ""),
+    ("help", "", NONE, "f", "", "help", HON, ""),
+    ("helpformat", "e", NONE, "f", "", "helpformat", HON, ""),
+    ("long", "l", NONE, "f", "", "long", HON, ""),
+    ("noheader", "n", NONE, "f", "", "noheader", HON, ""),
+    ("parsable", "p", NONE, "f", "", "parsable", HON, ""),
+    ("parsable2", "P", NONE, "f", "", "parsable2", HON, ""),
+    ("partition", "m", NONE, "f", "", "partition", HARM, "no association is for one partition"),
+    ("usage", "", NONE, "f", "", "usage", HON, ""),
+    ("users", "u", REQUIRED, "f", "", "users", HON, ""),
+    ("Users", "U", NONE, "f", "", "only_users", HON, ""),
+    ("verbose", "v", NONE, "f", "", "verbose", HARM, "nothing more is said"),
+    ("version", "V", NONE, "f", "", "version", HON, ""),
+)
+
+ROWS = _SQUEUE + _SCANCEL + _SINFO + _SACCT + _SCONTROL + _SATTACH + _SBCAST + _SACCTMGR + _SSHARE

@@ -16,9 +16,10 @@ NONE, REQUIRED, OPTIONAL = "none", "required", "optional"
 HONOURED, HARMLESS, REFUSED = "honoured", "harmless", "refused"
 
 COMMANDS = {"b": "sbatch", "a": "salloc", "s": "srun", "q": "squeue", "c": "scancel", "i": "sinfo", "t": "sacct", "o": "scontrol",
-            "h": "sattach", "k": "sbcast"}
+            "h": "sattach", "k": "sbcast", "m": "sacctmgr", "f": "sshare"}
 PREFIXES = {"sbatch": "SBATCH_", "salloc": "SALLOC_", "srun": "SLURM_", "squeue": "SQUEUE_", "scancel": "SCANCEL_", "sinfo": "SINFO_",
-            "sacct": "SACCT_", "scontrol": "SCONTROL_", "sattach": "SATTACH_", "sbcast": "SBCAST_"}
+            "sacct": "SACCT_", "scontrol": "SCONTROL_", "sattach": "SATTACH_", "sbcast": "SBCAST_",
+            "sacctmgr": "SACCTMGR_", "sshare": "SSHARE_"}
 
 Option = namedtuple("Option", "name short arg commands variables field cls note canonical")
 

@@ -172,5 +172,5 @@ def test_a_path_longer_than_a_socket_address(tmp_path):
 
 
 def test_all_launchers_are_one_text():
-    names = {"sacct", "salloc", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "srun"}
+    names = {"sacct", "sacctmgr", "salloc", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "srun", "sshare"}
     assert len({(BIN / name).read_bytes() for name in names}) == 1
