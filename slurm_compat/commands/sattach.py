@@ -21,13 +21,13 @@ async def run(call: Call, client: Client, api: Api) -> int:
     job = api.view.jobs.get(wish["job"])
     why = ""
     if job is None:
-        why = sentence(Refused(Code.INVALID_JOB_ID))
+        why = control_sentence(Refused(Code.INVALID_JOB_ID))
     elif job.state is JobState.PENDING:
-        why = sentence(Refused(Code.JOB_PENDING))
+        why = control_sentence(Refused(Code.JOB_PENDING))
     elif job.state.ended or job.completing:
         why = ENDED
     elif wish["step"] not in api.view.steps.get(wish["job"], {}):
-        why = sentence(Refused(Code.INVALID_JOB_ID))
+        why = control_sentence(Refused(Code.INVALID_JOB_ID))
     if why:
         await client.out(NO_STEP % why, 2)
         return 1
