@@ -100,7 +100,7 @@ def asked(job: Job, world: World) -> Numbers:
     if spec.ntasks is None and job.state.ended and job.run < 0:
         shown = None
     gres = gres_total(spec, nodes, tasks or nodes)
-    return Numbers(nodes, spec.nodes_max, cpus if nodes else 0, shown, _memory(job, world, nodes, cpus, gres), gres)
+    return Numbers(nodes, spec.nodes_max, cpus if nodes or spec.ntasks else 0, shown, _memory(job, world, nodes, cpus, gres), gres)
 
 
 def held(job: Job) -> Numbers:
@@ -126,9 +126,9 @@ def shown_nodes(job: Job, world: World) -> int:
     tasks = wanted_tasks(spec) or 1
     if spec.ntasks_per_node:
         least = max(least, tasks // spec.ntasks_per_node)
-    room = world.largest(job.partition)[0] // per_task(spec)
-    if room and least:
-        least = max(least, -(-tasks // room))
+    widest = world.largest(job.partition)[0]
+    if widest and (least or spec.ntasks):
+        least = max(least, -(-tasks // max(1, widest // per_task(spec))))
     return least
 
 

@@ -302,7 +302,8 @@ def _ended(draft: Draft, report: Report) -> None:
     if run.state is RunState.HELD:
         run = draft.move_run(run, RunState.ENDING, why=str(data.get("why") or "exit"))
     if run.state in (RunState.STARTED, RunState.ENDING):
-        run = draft.move_run(run, RunState.ENDED, ended=at, exit=exit)
+        why = run.why or (data["why"] if data.get("why") in ("oom", "memory") else "")
+        run = draft.move_run(run, RunState.ENDED, ended=at, exit=exit, why=why)
     finish.close_steps(draft, run, at)
     if job.run == run.run:
         if job.state in RUNNING and data.get("why") == "unattended":

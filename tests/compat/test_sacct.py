@@ -318,6 +318,17 @@ def test_arrays():
     assert got.out == "750_[1-3%2]|PENDING|Unknown|None assigned|Partition_Limit|JobHeldUser|0||0\n"
 
 
+def test_the_batch_step_of_a_job_over_its_memory():
+    killed = Exit(signal=9)
+    record = Record(
+        job=ended(777, "E_oom", JobState.FAILED, killed),
+        run=Run(job=777, run=0, head="node1", why="memory"),
+        steps=(batch(777, CA, killed),),
+    )
+    got = sacct("-n", "-P", "-j", "777", "-o", "jobid,state,exitcode", records=[record])
+    assert got.out == "777|FAILED|0:9\n777.batch|CANCELLED by 0|0:9\n"
+
+
 def test_a_requeued_job_has_a_record_for_each_run():
     first = Record(job=ended(783, "E_requeue", JobState.RUNNING, end="09:19:55"), run=Run(job=783, run=0, head="node1", why="requeue"))
     last = Record(

@@ -223,6 +223,15 @@ def test_holds_of_user_and_operator() -> None:
     assert cluster.job(job).priority > 0
 
 
+def test_a_run_that_used_too_much_memory_failed_and_says_why() -> None:
+    cluster = Cluster()
+    job = cluster.submit()
+    cluster.begin(job)
+    cluster.report("node1", "ended", job, code=0, signal=9, why="memory")
+    assert (cluster.job(job).state, cluster.job(job).exit) == (JobState.FAILED, Exit(signal=9))
+    assert cluster.state.runs[job].why == "memory"
+
+
 def test_a_suspension_keeps_the_reason() -> None:
     cluster = Cluster()
     job = cluster.submit()
