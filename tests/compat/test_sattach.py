@@ -29,3 +29,20 @@ def test_only_a_step_that_runs(state, step, err, code):
     api.view.steps = {7: {0: Step(job=7, run=0, step=0)}}
     assert asyncio.run(sattach.run(call, client, api)) == code
     assert client.texts[2] == err
+
+
+USAGE = "Usage: sattach [options] <jobid.stepid>\n"
+NO_ID = USAGE, "sattach: error: Failed to parse stepid from command line options\n"
+TOO_MANY = USAGE, "sattach: error: too many parameters\n"
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ([], TOO_MANY), (["1.0", "2.0"], TOO_MANY), (["1"], NO_ID), ([""], NO_ID), (["1."], ("", "sattach: fatal: Bad step specified: 1\n")),
+    (["1.y"], ("", "sattach: fatal: Bad step specified: 1\n")), (["x.1"], ("", NO_STEP)), (["1.batch"], ("", NO_STEP)),
+])  # fmt: skip
+def test_what_names_no_step(words, said):
+    call, client = call_of("sattach", words), FakeClient()
+    api = FakeApi(call)
+    api.view.steps = {}
+    assert asyncio.run(sattach.run(call, client, api)) == 1
+    assert (client.texts[1], client.texts[2]) == said
