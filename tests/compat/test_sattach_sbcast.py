@@ -1,4 +1,4 @@
-"""sattach's part in the broker: which steps there are."""
+"""sattach's and sbcast's part in the broker: which steps and jobs there are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from submit_fakes import FakeApi, FakeClient, call_of
 
 from sbroker.model import Job, JobSpec, Step
 from sbroker.states import JobState
-from slurm_compat.commands import sattach
+from slurm_compat.commands import sattach, sbcast
 
 NO_STEP, ENDED, PENDING = (
     "sattach: error: Could not get job step info: %s\n" % why
@@ -46,3 +46,14 @@ def test_what_names_no_step(words, said):
     api.view.steps = {}
     assert asyncio.run(sattach.run(call, client, api)) == 1
     assert (client.texts[1], client.texts[2]) == said
+
+
+@pytest.mark.parametrize(("words", "err", "code"), [
+    (["--jobid=9", "there", "/tmp/x"], "sbcast: error: Slurm job 9 lookup error: Invalid job id specified\n", 1),
+    (["--jobid=x", "there", "/tmp/x"], "sbcast: error: Slurm job 0 lookup error: Invalid job id specified\n", 1),
+    (["--jobid=9", "nosuch", "/tmp/x"], "sbcast: error: Can't open `nosuch`: No such file or directory\n", 255),
+])  # fmt: skip
+def test_sbcast_looks_at_the_file_first(words, err, code):
+    call, client = call_of("sbcast", words), FakeClient({"there": b"data"})
+    assert asyncio.run(sbcast.run(call, client, FakeApi(call))) == code
+    assert client.texts[2] == err
