@@ -64,6 +64,9 @@ def _answer(fn, call, imitate):
         return {"refuse": {"out": say.args[0], "err": say.args[1], "code": say.args[2]}}
 
 
+_STEPS = {"batch": -5, "extern": -4}  # by the numbers of the record
+
+
 def parse_sattach(call, imitate="22.05"):
     """argv and env → {"job", "step", "label", "layout", "input", "output", "error" (ranks or None), "quiet"} or {"refuse": …}."""
     return _answer(_sattach, call, imitate)
@@ -76,11 +79,13 @@ def _sattach(call, imitate):
     if raw.options.get("usage"):
         raise _Say(SATTACH_USAGE, "", 0)
     if len(raw.rest) != 1:
-        raise _Say("", "sattach: error: too many parameters\n" + SATTACH_USAGE, 1)
+        raise _Say(SATTACH_USAGE, "sattach: error: too many parameters\n", 1)
     job, dot, step = raw.rest[0].partition(".")
-    if not (job.isdigit() and dot and step.isdigit()):
-        raise _Say("", "sattach: error: Failed to parse stepid from command line options\n" + SATTACH_USAGE, 1)
-    found: dict = {"job": int(job), "step": int(step)}
+    if not dot:
+        raise _Say(SATTACH_USAGE, "sattach: error: Failed to parse stepid from command line options\n", 1)
+    if step not in _STEPS and not step[:1].isdigit():
+        raise _Say("", "sattach: fatal: Bad step specified: %s\n" % job, 1)
+    found: dict = {"job": numbers.leading(job), "step": _STEPS.get(step, numbers.leading(step))}
     for name, key in (("input-filter", "input"), ("output-filter", "output"), ("error-filter", "error")):
         value = raw.options.get(name)
         try:

@@ -221,18 +221,24 @@ def _stdio(call, request):
             request["label"] = False
 
 
-def _binding(call):
-    value = call.text("cpu-bind")
-    if not call.typed("cpu-bind") or value is None:
-        return
-    heads = [part.partition(":")[0] for part in value.lower().split(",")]
+def check_cpu_bind(value):
+    """--cpu-bind as typed, None if it was not. Raises Refusal."""
+    heads = [part.partition(":")[0] for part in (value.lower().split(",") if value else ())]
     for head in heads:
         if head in ("map_cpu", "mask_cpu", "map_ldom", "mask_ldom"):
             break
         if head not in _CPU_BINDS:
             raise Refusal(
-                'srun: error: unrecognized --cpu-bind argument "%s"\nsrun: fatal: Failed to parse --cpu-bind= values.\n' % value, 1
+                'srun: %s\nsrun: error: unrecognized --cpu-bind argument "%s"\nsrun: fatal: Failed to parse --cpu-bind= values.\n'
+                % (DEFAULT_CPU_BIND, head)
             )
+
+
+def _binding(call):
+    value = call.text("cpu-bind")
+    if not call.typed("cpu-bind") or value is None:
+        return
+    check_cpu_bind(value)
     call.warnings.append("srun: %s\n" % DEFAULT_CPU_BIND)
 
 

@@ -158,7 +158,7 @@ def check(draft: Draft, job: Job) -> Job:
 def _again(draft: Draft, keys: set[int]) -> None:
     for key in sorted(keys):
         job = draft.job(key)
-        if job is not None and job.deps_left is not None:
+        if job is not None and job.deps_left is not None and not job.held:  # a held job is looked at when it is released
             check(draft, job)
 
 

@@ -30,7 +30,7 @@ def tick(draft: Draft) -> None:
             _pending(draft, job)
     for key in list(draft.state.delayed):
         job = draft.job(key)
-        if job is not None:
+        if job is not None and not job.held:  # what a held job waits for is looked at when it is released
             dependency.check(draft, job)
 
 
@@ -84,7 +84,7 @@ def next_due(draft: Draft) -> float | None:
             times.append(again)
     for key in draft.state.delayed:
         job = draft.job(key)
-        later = dependency.after_due(draft, job) if job is not None else None
+        later = dependency.after_due(draft, job) if job is not None and not job.held else None
         if later is not None:
             times.append(later)
     return min(times) if times else None

@@ -125,7 +125,7 @@ def want(spec: JobSpec, partition: Partition) -> Want:
     gpus, tasks = spec.gpus, spec.ntasks
     cpt = spec.cpus_per_task or 1
     node_gres = _sum(spec.gres, spec.gpus_per_node, _times(spec.gpus_per_socket, spec.sockets_per_node or 1))
-    low, high = spec.nodes_min, spec.nodes_max
+    low, high = spec.nodes_min, spec.nodes_max or None  # a most of 0 is none
     if spec.ntasks_per_gpu and not gpus and not count(node_gres) and tasks:
         gpus = (Gres(name="gpu", count=-(-tasks // spec.ntasks_per_gpu)),)
     if spec.gpus_per_task and gpus and tasks is None:

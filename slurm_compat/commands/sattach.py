@@ -19,20 +19,16 @@ async def run(call: Call, client: Client, api: Api) -> int:
         await client.out(wish["refuse"]["err"], 2)
         return int(wish["refuse"]["code"])
     job = api.view.jobs.get(wish["job"])
-    why = ""
-    if job is None:
-        why = control_sentence(Refused(Code.INVALID_JOB_ID))
-    elif job.state is JobState.PENDING:
-        why = control_sentence(Refused(Code.JOB_PENDING))
-    elif job.state.ended or job.completing:
-        why = ENDED
-    elif wish["step"] not in api.view.steps.get(wish["job"], {}):
-        why = control_sentence(Refused(Code.INVALID_JOB_ID))
-    if why:
-        await client.out(NO_STEP % why, 2)
-        return 1
     try:
+        if job is None:
+            raise Refused(Code.INVALID_JOB_ID)
+        if job.state is JobState.PENDING:
+            raise Refused(Code.JOB_PENDING)
+        if job.state.ended or job.completing:
+            raise Refused(Code.NOT_RUNNING)
+        if wish["step"] not in api.view.steps.get(wish["job"], {}):
+            raise Refused(Code.INVALID_JOB_ID)
         return await api.session(call, client, job.id, {})
     except Refused as refused:
-        await client.out(NO_STEP % ENDED if refused.code is Code.NOT_RUNNING else f"sattach: error: {control_sentence(refused)}\n", 2)
+        await client.out(NO_STEP % (ENDED if refused.code is Code.NOT_RUNNING else control_sentence(refused)), 2)
         return 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from sbroker.api import Api, Call, Client
 from sbroker.errors import Refused
 from slurm_compat import small
+from slurm_compat.grammar import numbers
 from slurm_compat.messages import control_sentence
 
 
@@ -16,7 +19,14 @@ async def run(call: Call, client: Client, api: Api) -> int:
         return int(wish["refuse"]["code"])
     job = api.view.jobs.get(int(wish["job"])) if wish["job"].isdigit() else None
     if job is None or job.state.ended:
-        await client.out(f"sbcast: error: Slurm job {wish['job']} lookup error: Invalid job id specified\n", 2)
+        try:  # the file is looked at first
+            await client.read(wish["source"], 0)
+        except IsADirectoryError:
+            pass
+        except OSError as error:
+            await client.out(f"sbcast: error: Can't open `{wish['source']}`: {os.strerror(error.errno or 0)}\n", 2)
+            return 255
+        await client.out(f"sbcast: error: Slurm job {numbers.leading(wish['job'])} lookup error: Invalid job id specified\n", 2)
         return 1
     try:
         return await api.session(call, client, job.id, {})

@@ -45,6 +45,7 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     number = _inside(call, asked)
     if number is not None:
         return await _step(call, client, api, number)
+    srun.check_cpu_bind(dict(line.pairs).get("cpu-bind"))
     return await _alone(call, client, api, asked, line.rest)
 
 

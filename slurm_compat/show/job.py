@@ -170,7 +170,7 @@ def _counts(scene: Scene, job: Job, cpus: int, tasks: int | None) -> str:
     spec = job.spec
     if job.state is JobState.PENDING or not job.nodes:
         least = str(shown_nodes(job, scene.world))
-        if spec.nodes_max is not None and spec.nodes_min is not None:
+        if spec.nodes_max and spec.nodes_min is not None:  # a most of 0 is none
             most = spec.nodes_max if spec.ntasks is None else max(spec.nodes_min, min(spec.nodes_max, spec.ntasks))
             least = f"{spec.nodes_min}-{most}"
     else:

@@ -115,6 +115,8 @@ CASES = [
     Case("srun -N2 -n4 --ntasks-per-node=2 true"),
     Case("salloc -N2 -n5 --ntasks-per-node=3 true", GRANTED + GIVEN_BACK),
     Case("srun --mpi=bogus true", "".join("srun: error: %s\n" % line for line in BOGUS_MPI), 42, env={"SLURM_EXIT_ERROR": "42"}),
+    Case("srun --cpu-bind=v,bogus true", 'srun: cluster configuration lacks support for cpu binding\nsrun: error: unrecognized --cpu-bind '
+         'argument "bogus"\nsrun: fatal: Failed to parse --cpu-bind= values.\n', 1),
     Case("srun true", env={"SLURM_DISTRIBUTION": "plane", "SLURM_DIST_PLANESIZE": "3"}),
     Case("srun --test-only -N2 hostname",
          "srun: Job 7 to start at 2026-11-24T09:24:12 using 2 processors on nodes node[1-2] in partition debug\n"),

@@ -40,7 +40,7 @@ def parse(*argv, env=None, files=None, info=INFO, tty=""):
         (["--bell", "true"], "srun: unrecognized option '--bell'\nTry \"srun --help\" for more information", 255),
         (
             ["--cpu-bind=foo", "true"],
-            'srun: error: unrecognized --cpu-bind argument "foo"\nsrun: fatal: Failed to parse --cpu-bind= values.',
+            'srun: cluster configuration lacks support for cpu binding\nsrun: error: unrecognized --cpu-bind argument "foo"\nsrun: fatal: Failed to parse --cpu-bind= values.',
             1,
         ),
         (["-r2", "-N2", "true"], "srun: error: --relative and --nodes option incompatible with count of allocated nodes (2+2>2)", 1),

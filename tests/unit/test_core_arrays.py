@@ -146,6 +146,22 @@ def test_minutes_after_the_start() -> None:
     assert cluster.job(job).state is JobState.RUNNING
 
 
+def test_what_a_held_job_waits_for_is_looked_at_when_it_is_released() -> None:
+    cluster = Cluster()
+    first = cluster.submit()
+    later = DepItem(kind="after", job=first, delay=120)
+    held = [cluster.submit(hold=True, dependency=Dependency(items=items)) for items in ((later,), dep(("afternotok", first)).items)]
+    cluster.begin(first)
+    assert not [effect for effect in cluster.tick(0).effects if isinstance(effect, Wake) and effect.at == 1120.0]
+    cluster.tick(200)
+    cluster.finish(first)
+    assert all(cluster.job(job).deps_left is not None and not cluster.job(job).dep_failed for job in held)
+    for job in held:
+        cluster.hold(job, "")
+    assert cluster.job(held[0]).state is JobState.RUNNING
+    assert cluster.job(held[1]).reason is Reason.DEPENDENCY_NEVER
+
+
 def test_dependencies_on_arrays() -> None:
     cluster = Cluster()
     array = cluster.submit(array="1-3", array_tasks=(1, 2, 3))

@@ -27,6 +27,8 @@ SEEN: list[tuple[dict[str, Any], str]] = [
     ({"nodes_min": 1, "nodes_max": 3, "ntasks": 9}, "7,1(x2)"),
     ({"nodes_min": 1, "nodes_max": 3, "ntasks": 2}, "1(x2)"),
     ({"nodes_min": 2, "nodes_max": 4}, "1(x4)"),
+    ({"nodes_min": 1, "nodes_max": 0}, "1"),
+    ({"nodes_min": 2, "nodes_max": 0}, "1(x2)"),
     ({"nodes_min": 3, "nodes_max": 3, "ntasks": 20}, "8(x2),4"),
     ({"ntasks": 6, "cpus_per_task": 4}, "8(x3)"),
     ({"ntasks": 5, "cpus_per_task": 3}, "6(x2),3"),
