@@ -23,6 +23,7 @@ class Code(str, Enum):
     INVALID_LICENSES = "invalid_licenses"
     INVALID_RESERVATION = "invalid_reservation"
     INVALID_DEPENDENCY = "invalid_dependency"
+    CIRCULAR_DEPENDENCY = "circular_dependency"
     INVALID_NICE = "invalid_nice"
     INVALID_UPDATE = "invalid_update"
     DEADLINE_PASSED = "deadline_passed"

@@ -21,6 +21,7 @@ SENTENCES: dict[Code, str] = {
     Code.INVALID_LICENSES: "Invalid license specification",
     Code.INVALID_RESERVATION: "Requested reservation is invalid",
     Code.INVALID_DEPENDENCY: "Job dependency problem",
+    Code.CIRCULAR_DEPENDENCY: "Circular job dependency",
     Code.INVALID_NICE: "Invalid --nice value",
     Code.INVALID_UPDATE: "Requested operation not supported on this system",
     Code.DEADLINE_PASSED: "Incompatible begin and deadline time specification",

@@ -59,6 +59,7 @@ def submit(draft: Draft, event: Submit) -> None:
     partitions = resolve_partitions(draft, spec, who)
     check_spec(draft, spec, partitions, who)
     job = make_job(draft, spec, partitions, event)
+    dependency.refuse_loops(draft, job, job.deps_left)
     if event.test:
         draft.answer = rehearse(draft, job)
         return

@@ -13,6 +13,7 @@ from sbroker.core import arrays
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Mail
 from sbroker.core.state import lives
+from sbroker.errors import Code, Refused
 from sbroker.model import Dependency, DepItem, Job
 from sbroker.states import JobState, Reason
 
@@ -186,6 +187,24 @@ def ended(draft: Draft, job: Job) -> None:
 def by_task(job: Job) -> bool:
     """Whether tasks of this array wait for different things, so that each needs its own record."""
     return bool(job.array_pending) and job.deps_left is not None and any(item.kind == "aftercorr" for item in job.deps_left.items)
+
+
+def refuse_loops(draft: Draft, job: Job, wanted: Dependency | None) -> None:
+    """Refused if the job would wait for itself, at once or by way of others: it would wait for ever."""
+    own = {job.id, job.array_id or job.id}
+    seen: set[int] = set()
+    ahead = [(wanted, Code.INVALID_DEPENDENCY)]
+    while ahead:
+        waits, code = ahead.pop()
+        for item in waits.items if waits is not None else ():
+            if item.kind == "singleton" or item.job in seen:
+                continue
+            if item.job in own:
+                raise Refused(code, job=job.id)
+            seen.add(item.job)
+            target = draft.job(item.job)
+            records = draft.array(item.job) if target is None or target.array_id else [target]
+            ahead += [(record.deps_left, Code.CIRCULAR_DEPENDENCY) for record in records]
 
 
 def admit(draft: Draft, job: Job) -> list[Job]:

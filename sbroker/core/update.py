@@ -103,6 +103,7 @@ def _update(draft: Draft, job: Job, event: UpdateJob) -> None:
                 eligible_time=begin if begin is not None else draft.now, reason=Reason.BEGIN_TIME if begin is not None else Reason.NONE
             )
     if "dependency" in changes:
+        dependency.refuse_loops(draft, job, changes["dependency"])
         fields.update(deps_left=changes["dependency"], dep_failed=False)
         if not job.held:
             fields.update(reason=Reason.DEPENDENCY if changes["dependency"] is not None else Reason.NONE)

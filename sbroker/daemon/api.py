@@ -206,6 +206,10 @@ class BrokerApi:
                 channel.close("client")
                 raise ConnectionError("the user's side is gone")
             return end.result()
+        except asyncio.CancelledError:
+            # this broker goes down: the client will come back by the next one, to the same session
+            channel.close("link")
+            raise
         finally:
             client.passthrough = None
             gone.cancel()

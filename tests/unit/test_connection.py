@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from sbroker.agent import wire
-from sbroker.daemon import daemon, server
+from sbroker.daemon import api, daemon, server
 from sbroker.daemon.calls import MALFORMED, MOST_INPUT, WINDOW, Connection
 
 
@@ -160,5 +160,43 @@ def test_halves_of_frames_are_bounded_and_silence_is_cut(monkeypatch, tmp_path):
         await asyncio.sleep(0.05)
         assert not any(broker._half.values())
         broker.close()
+
+    run(scene)
+
+
+def test_a_broker_that_goes_down_leaves_a_session_to_the_next_one():
+    """The client comes back to it: its step must not be told that its user is gone."""
+
+    class Channel:
+        closed = ()
+
+        def close(self, why):
+            self.closed = (*self.closed, why)
+
+        def send(self, data):
+            return None
+
+    async def scene():
+        channel = Channel()
+        client, _ = connection()
+        link = type("Link", (), {"channel": lambda self, *args: channel})()
+
+        async def ready(node, wait):
+            return link
+
+        session = api.BrokerApi.__new__(api.BrokerApi)
+        session._daemon = type("Daemon", (), {"ready_link": staticmethod(ready)})()
+        session._mine = lambda job: type("Job", (), {"run": 0})()
+        runs = {7: type("Run", (), {"head": "n1"})()}
+        call = type("Call", (), {"resume": (0, 0), "uid": 0, "raw": b""})()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(api.BrokerApi, "view", type("View", (), {"runs": runs})(), raising=False)
+            task = asyncio.ensure_future(session.session(call, client, 7, {}))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert channel.closed[0] == "link"
 
     run(scene)

@@ -426,3 +426,20 @@ def test_a_partition_of_a_group():
     cluster = Cluster(parts=(only,))
     assert cluster.refusal(Submit(spec=JobSpec(name="job"), who=ALICE)) == "group"
     cluster.submit(who=msgspec.structs.replace(ALICE, groups=("alice", "ml")))
+
+
+def test_a_job_never_waits_for_itself() -> None:
+    """As the real one says it: at once a dependency problem, by way of others a circle. It would wait for ever."""
+    cluster = Cluster()
+    first = cluster.submit(hold=True)
+    wait = Submit(spec=JobSpec(name="x", dependency=dep(("afterok", first + 1))), who=ALICE)
+    assert cluster.refusal(wait) == "invalid_dependency"
+    second = cluster.submit(dependency=dep(("afterok", first)))
+    third = cluster.submit(dependency=dep(("afterany", second)))
+
+    def update(*items: tuple[Any, ...]) -> UpdateJob:
+        return UpdateJob(target=Target(job=first), who=ALICE, changes={"dependency": dep(*items)})
+
+    assert cluster.refusal(update(("afterok", first))) == "invalid_dependency"
+    assert cluster.refusal(update(("afterok", third))) == "circular_dependency"
+    assert cluster.refusal(update(("singleton", 0))) == ""
