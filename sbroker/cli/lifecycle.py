@@ -64,7 +64,7 @@ def _start(where: paths.Paths) -> str:
 
 
 def down(timeout: float, *, cancel: bool = False, keep: bool = False) -> str:
-    """Stop the broker that our commands ask, and the agents of a personal one; wait for their ends. Returns sentences, a line each.
+    """Stop the broker that our commands ask, and its agents; wait for their ends. Returns sentences, a line each.
 
     Refused while jobs exist, unless `cancel` ends them or `keep` leaves them: supervisors of running jobs go on by themselves, and
     the next broker starts agents that find them.
@@ -82,8 +82,9 @@ def down(timeout: float, *, cancel: bool = False, keep: bool = False) -> str:
         said.append("The broker (pid %d) has ended." % pid)
     except ask.NoBroker as error:
         said.append(str(error))
-    where = paths.personal(os.environ)
-    if socket == where.socket:
+    for where in (paths.personal(os.environ), paths.shared()):
+        if socket != where.socket or (where.shared and os.geteuid() != 0):
+            continue
         for agent in sorted(Path(where.spool).glob("*/agent.sock")):
             try:
                 pid = _end(str(agent), timeout)

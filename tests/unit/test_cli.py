@@ -10,6 +10,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from scripted import Server, exit_with, out, read
 
@@ -97,7 +98,14 @@ def test_a_broker_that_breaks_off(home, capfd):
     assert capfd.readouterr().err == "sbroker: error: The broker broke off; its log says why.\n"
 
 
-def test_down_ends_broker_and_agents(home, capsys):
+@pytest.mark.parametrize("shared", [False, True])
+def test_down_ends_broker_and_agents(home, capsys, monkeypatch, shared):
+    if shared:  # one that lies where a test may write
+        here = msgspec.structs.replace(paths.personal(os.environ), shared=True)
+        monkeypatch.setattr(paths, "shared", lambda: here)
+        monkeypatch.setattr(paths, "personal", lambda environ: paths.Paths(config="", state="", database="", socket="", logs="", spool=""))
+        monkeypatch.setattr(ask, "whom", lambda: here.socket)
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
     code = "import os, socket, sys, time\ns = socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\ns.listen(5)\nprint('up', flush=True)\ntime.sleep(60)"
     agent = home / "spool" / "node1" / "agent.sock"
     agent.parent.mkdir(parents=True)
