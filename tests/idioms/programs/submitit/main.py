@@ -1,5 +1,7 @@
 """submitit: a job, an array, one of several tasks, and one that fails."""
 
+import time
+
 import submitit
 
 
@@ -22,6 +24,10 @@ assert executor.submit(square, 7).result() == 49
 assert [job.result() for job in executor.map_array(square, range(4))] == [0, 1, 4, 9]
 failed = executor.submit(broken)
 assert isinstance(failed.exception(), submitit.core.utils.FailedJobError)
-assert failed.state == "FAILED"
+for _ in range(50):  # the exception is on disk before the process has ended
+    if failed.get_info(mode="force")["State"] != "RUNNING":
+        break
+    time.sleep(0.2)
+assert failed.get_info(mode="force")["State"] == "FAILED"
 executor.update_parameters(nodes=2, tasks_per_node=2)
 assert [tuple(result) for result in executor.submit(rank).results()] == [(number, 4, 2) for number in range(4)]
