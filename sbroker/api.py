@@ -203,12 +203,17 @@ class Api(Protocol):
         ...
 
     async def delete_partition(self, name: str) -> None: ...
-    async def script(self, job: int) -> bytes:
-        """The batch script; its owner's and operators' only."""
+    async def reconfigure(self) -> None:
+        """Read the configuration again; operators only. ConfigError says what is wrong with it; everything is as it was then."""
         ...
 
-    async def environ(self, job: int) -> bytes:
-        """The environment that the user exported to a batch job, KEY=value each ended by NUL; its owner's and operators' only."""
+    async def script(self, job: int, past: Job | None = None) -> bytes:
+        """The batch script; its owner's and operators' only. `past`: the job as `history` has it, for one that has left the view;
+        SCRIPT_MISSING when its script is no longer kept."""
+        ...
+
+    async def environ(self, job: int, past: Job | None = None) -> bytes:
+        """The environment that the user exported to a batch job, KEY=value each ended by NUL; who may and `past` as with `script`."""
         ...
 
     async def changed(self, job: int, timeout: float | None = None) -> Job | None:

@@ -32,6 +32,7 @@ class Code(str, Enum):
     SOCKETS = "sockets"  # "Socket, core and/or thread specification can not be satisfied"
     TMP_DISK = "tmp_disk"  # "Temporary disk specification can not be satisfied"
     ACCESS_DENIED = "access_denied"
+    GROUP = "group"  # "User's group not permitted to use this partition"
     ALREADY_DONE = "already_done"
     DISABLED = "disabled"  # "Requested operation is presently disabled"
     JOB_PENDING = "job_pending"

@@ -58,7 +58,7 @@ class JobSpec(Value, kw_only=True):
 
     name: str
     kind: Literal["batch", "alloc"] = "batch"  # alloc: srun or salloc, no script
-    command: str = ""  # scontrol's Command=: path of the script with its arguments, or ""
+    command: str = ""  # path of the script, or ""; scontrol's Command= has script_args after it
     script_args: tuple[str, ...] = ()
     script_hash: str = ""  # in the store's blob table
     environ_hash: str = ""  # NUL-separated, as the user exported it

@@ -245,7 +245,8 @@ class Call:
             return None
         self.at = end
         self.received += 1
-        self.progress = True
+        if buffer[at + 4] != PHASE:  # being handed to a party that breaks off is none
+            self.progress = True
         return buffer[at + 4], buffer[at + 5 : end]
 
     def fill(self):

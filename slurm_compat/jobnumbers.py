@@ -21,11 +21,24 @@ class Numbers(NamedTuple):
     gres: dict[str, int]
 
 
-class World(NamedTuple):
-    """What the counts of a waiting job depend on."""
+class World:
+    """What the counts of a waiting job depend on: partitions and nodes, the largest of each partition looked up once for a whole listing."""
 
-    partitions: Mapping[str, Partition]
-    nodes: Mapping[str, Node]
+    __slots__ = ("_largest", "nodes", "partitions")
+
+    def __init__(self, partitions: Mapping[str, Partition], nodes: Mapping[str, Node]) -> None:
+        self.partitions, self.nodes = partitions, nodes
+        self._largest: dict[str, tuple[int, int]] = {}
+
+    def largest(self, partition: str) -> tuple[int, int]:
+        """CPUs and MiB of the largest node of a partition; (0, 0) of an unknown or empty one."""
+        found = self._largest.get(partition)
+        if found is None:
+            known = self.partitions.get(partition)
+            members = [self.nodes[name] for name in known.nodes if name in self.nodes] if known is not None else []
+            found = max((node.cpus for node in members), default=0), max((node.memory for node in members), default=0)
+            self._largest[partition] = found
+        return found
 
 
 def wanted_nodes(spec: JobSpec) -> int:
@@ -113,10 +126,15 @@ def shown_nodes(job: Job, world: World) -> int:
     tasks = wanted_tasks(spec) or 1
     if spec.ntasks_per_node:
         least = max(least, tasks // spec.ntasks_per_node)
-    room = _widest(job, world) // per_task(spec)
+    room = world.largest(job.partition)[0] // per_task(spec)
     if room and least:
         least = max(least, -(-tasks // room))
     return least
+
+
+def most_nodes(job: Job, world: World) -> int:
+    """MAX_NODES."""
+    return max(job.spec.nodes_max or 0, shown_nodes(job, world))
 
 
 def tres(found: Numbers, *, node: bool = True, billing: bool = True) -> str:
@@ -154,13 +172,6 @@ def min_cpus(spec: JobSpec) -> int:
     return max(spec.mincpus or 0, (spec.ntasks_per_node or 1) * per_task(spec), 1)
 
 
-def _widest(job: Job, world: World) -> int:
-    """CPUs of the biggest node that its partition has."""
-    partition = world.partitions.get(job.partition)
-    names = partition.nodes if partition is not None else ()
-    return max((world.nodes[name].cpus for name in names if name in world.nodes), default=1)
-
-
 def _memory(job: Job, world: World, nodes: int, cpus: int, gres: Mapping[str, int]) -> int:
     spec = job.spec
     if spec.mem_per_gpu is not None and spec.mem_per_node is None and spec.mem_per_cpu is None:
@@ -169,7 +180,5 @@ def _memory(job: Job, world: World, nodes: int, cpus: int, gres: Mapping[str, in
     if kind == "CPU":
         return mib * cpus
     if mib == 0 and spec.mem_per_node == 0:
-        partition = world.partitions.get(job.partition)
-        names = partition.nodes if partition is not None else ()
-        mib = next((world.nodes[name].memory for name in names if name in world.nodes), 0)
+        mib = world.largest(job.partition)[1]
     return mib * nodes

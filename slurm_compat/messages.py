@@ -30,6 +30,7 @@ SENTENCES: dict[Code, str] = {
     Code.SOCKETS: "Requested node configuration is not available",
     Code.TMP_DISK: "Requested node configuration is not available",
     Code.ACCESS_DENIED: "Access/permission denied",
+    Code.GROUP: "User's group not permitted to use this partition",
     Code.ALREADY_DONE: "Job/step already completing or completed",
     Code.DISABLED: "Requested operation is presently disabled",
     Code.JOB_PENDING: "Job is pending execution",

@@ -95,6 +95,8 @@ def again(call):
     now = time.monotonic()
     if call.progress or call.deadline is None:
         call.progress, call.deadline, call.delay = False, now + AGAIN_WAIT, 0.02
+    elif now >= call.deadline and not call.alive():
+        unreachable(call)
     else:  # connected and lost again without a single op: do not spin
         call.pause(call.delay)
         call.delay = min(call.delay * 2, 1.0)

@@ -9,6 +9,7 @@ from slurm_compat import environ, getopt, hostlist, layout
 from slurm_compat.grammar import Invalid, gres, memory, numbers, words
 
 _BAD_GRES = "Invalid generic resource (gres) specification"
+RELATIVE = "-r,--relative not allowed with -w,--nodelist or -x,--exclude."
 _TOO_MANY_A_NODE = (
     "srun: Warning: can't honor --ntasks-per-node set to %d which doesn't match the requested tasks %d with the number of "
     "requested nodes %d. Ignoring --ntasks-per-node.\n"
@@ -222,6 +223,8 @@ def placement(call):
                 raise Refusal(no_step(call, "Requested node configuration is not available"))
     if call.text("nodefile"):
         request["nodelist"] = [host for line in call.lines(call.text("nodefile")) for host in hostlist.expand(line)]
+    if request["relative"] is not None and (call.text("nodelist") or call.text("exclude")):
+        raise error(RELATIVE)
     return request
 
 

@@ -2,10 +2,9 @@
 
 import errno
 import os
-import shutil
 import stat
 
-from . import tasks
+from . import commands, tasks
 
 STEP = -5  # the batch script's number among the steps
 LAUNCH_SIGNAL = 53  # Slurm's exit code of a batch job whose files could not be opened: 0:53
@@ -99,14 +98,10 @@ class Batch:
     def _environ(self, user_env):
         sup, info = self.sup, self.sup.info
         env = sup.front.batch_environ(info, sup.node, user_env)
-        found, folder = tasks.find("srun", env), self._commands(info)
-        path = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
-        if folder and not found:
-            env["PATH"] = path + ":" + folder
-        elif folder and os.path.dirname(os.path.realpath(found)) != os.path.realpath(folder):
-            env["PATH"] = folder + ":" + path  # the srun of some other Slurm: it knows nothing of this job
+        commands.offer(sup, env)
         return env
 
+<<<<<<< HEAD
     def _commands(self, info):
         """A folder in which the job finds Slurm's names; None if the description offers none."""
         if info.get("bin") and os.path.isdir(info["bin"]):
@@ -124,6 +119,8 @@ class Batch:
                 os.symlink("srun", os.path.join(folder, name))
         return folder
 
+=======
+>>>>>>> main
     def _login_environ(self, environ):
         """--get-user-env: what a login shell of the user exports here, under what the job sends along."""
         sup, user = self.sup, self.sup.info["user"]

@@ -78,6 +78,16 @@ def alive(pid):
     return bool(fields) and fields[0] not in (b"Z", b"X")
 
 
+def stopped(pid, uid):
+    """Whether the process is one of `uid`'s and stopped."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as stream:  # its folder's owner is root for a process that gave up root
+            fields = dict(line.partition(b":")[::2] for line in stream.read().splitlines())
+        return fields[b"State"].strip()[:1] in (b"T", b"t") and int(fields[b"Uid"].split()[0]) == uid
+    except (OSError, KeyError):
+        return False
+
+
 def resident(pid):
     """Resident memory in bytes, 0 if it is gone."""
     try:

@@ -15,6 +15,8 @@ from .wire import LinkReader, WireError, link_frame
 _SWEEP = 0.05  # seconds between rounds of SIGKILL on what a dead supervisor left
 _CONNECT = 1.0  # seconds for a supervisor to take our connection: what listens there may be the user's own, and never do
 _REFORK = 0.1  # seconds before a held run gets a new supervisor
+_LOOK = 1.0  # seconds between looks at a supervisor that was told to end
+_PATIENCE = 5.0  # seconds beyond KillWait for one that is stopped again and again
 _AGAIN = 1.0  # seconds before what a full disk or a full process table forbade is tried again
 _SPARES = 16
 
@@ -25,8 +27,9 @@ class Record:
     def __init__(self, directory, state):
         self.dir, self.state = directory, state
         self.stream, self.pid, self.info = None, 0, None
+        self.peer = 0  # pid of the process behind `stream`, whoever forked it
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
-        self.clearing = self.to_start = False
+        self.clearing = self.to_start = self.ending = False
 
     @property
     def key(self):
@@ -90,6 +93,7 @@ class Runs:
         if record.info is None or peer_ids(sock)[1] != record.info["user"]["uid"]:
             sock.close()
             return False
+        record.peer = peer_ids(sock)[0]
         self._attach(record, Stream(self.relay.loop, sock))
         record.tell({"op": "agent"})
         return True
@@ -174,7 +178,22 @@ class Runs:
 
     def end(self, key, header):
         if not self.revoke(key):
-            self.records[key].tell(header)
+            record = self.records[key]
+            record.tell(header)
+            if not record.ending:
+                record.ending = True
+                patience = record.info.get("kill_wait", 30) if record.info else 30
+                self._awake(record, self.relay.loop.now() + patience + _PATIENCE)
+
+    def _awake(self, record, deadline):
+        """A job can stop its own supervisor, which then hears no order to end: it is continued, and one that stops again is killed in the
+        end, which clears what the run has here."""
+        if record.stream is None or record.state != ACTIVE or record.info is None:
+            return
+        if procs.stopped(record.peer, record.info["user"]["uid"]):
+            late = self.relay.loop.now() > deadline
+            procs.signal_all([record.peer], signal.SIGKILL if late else signal.SIGCONT)
+        self.relay.loop.call_later(_LOOK, lambda: self._awake(record, deadline))
 
     def _empty_again(self, key):
         """For a broker that asks though `empty` was acknowledged: its record was restored from a backup, say."""
@@ -257,7 +276,7 @@ class Runs:
         if pid == 0:
             self._supervise(record, theirs, listening)
         theirs.close()
-        record.pid = pid
+        record.pid = record.peer = pid
         self._attach(record, Stream(self.relay.loop, ours))
         self.relay.loop.on_child(pid, lambda status: self._exited(pid))
 
@@ -278,7 +297,7 @@ class Runs:
             return False
         finally:
             sock.close()
-        record.pid = spare.pid
+        record.pid = record.peer = spare.pid
         self._attach(record, spare.stream)
         return True
 

@@ -23,7 +23,7 @@ import signal
 import struct
 import termios
 
-from . import procs, stephooks, tasks
+from . import commands, procs, stephooks, tasks
 from .loop import Stream
 from .stdio import LONG_LINE
 
@@ -119,6 +119,8 @@ class NodeStep:
         base["SBROKER_SOCKET"] = sup.calls.path if sup.is_head else base.get("SBROKER_SOCKET", "")
         if not sup.is_head:
             base.pop("SBROKER_SOCKET")
+        elif base.get("PATH"):  # without one nothing is looked for, as with Slurm
+            commands.offer(sup, base)
         if self.fields.get("mem"):
             sup.memory_limit(self.step, self.fields["mem"] << 20)
         for rank in self.fields["ranks"]:

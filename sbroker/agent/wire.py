@@ -76,6 +76,11 @@ class CallReader:
     def __init__(self):
         self._buffer = bytearray()
 
+    @property
+    def pending(self):
+        """Bytes of a frame that is not complete."""
+        return len(self._buffer)
+
     def feed(self, data):
         buffer = self._buffer
         buffer += data

@@ -15,6 +15,7 @@ from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.states import JobState
 
 Answer = Awaitable[str]
+OF_A_JOB = {Code.INVALID_JOB_ID: "There is no job %s.", Code.ACCESS_DENIED: "Job %s is another user's."}
 
 
 async def run(call: Call, client: Client, api: Api) -> int:
@@ -27,8 +28,8 @@ async def run(call: Call, client: Client, api: Api) -> int:
     try:
         await client.out(await answer(api, arguments) + "\n")
     except SbrokerError as error:
-        known = isinstance(error, Refused) and error.code is Code.INVALID_JOB_ID
-        await client.out("sbroker: error: %s\n" % ("There is no job %s." % arguments[0] if known else error), 2)
+        known = OF_A_JOB.get(error.code) if isinstance(error, Refused) and arguments else None
+        await client.out("sbroker: error: %s\n" % (known % arguments[0] if known else error), 2)
         return 1
     return 0
 

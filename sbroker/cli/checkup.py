@@ -71,6 +71,8 @@ def config(where: paths.Paths) -> Iterator[Finding]:
 
 
 def state(where: paths.Paths) -> Iterator[Finding]:
+    if where.shared and os.geteuid() != 0:
+        return  # the folders of a shared broker are not for its users to write
     folder = Path(where.state)
     while not folder.exists():
         folder = folder.parent
@@ -123,6 +125,38 @@ def names(where: paths.Paths) -> Iterator[Finding]:
         yield Finding(NOTE, unknown % name)
     else:
         yield Finding(GOOD, "%s resolves to %s." % (name, address))
+    lost = [node for node in virtual_nodes(where) if not _resolves(node)] if os.geteuid() != 0 and not where.shared else []
+    if lost:
+        unknown = "Only root's broker can give virtual nodes names that resolve: add lines like `127.0.1.1 %s` to /etc/hosts, or what connects to %s fails."
+        yield Finding(NOTE, unknown % (lost[0], ", ".join(lost)))
+
+
+def virtual_nodes(where: paths.Paths) -> list[str]:
+    """The names of this machine's virtual nodes, of a configuration that is good."""
+    from sbroker import config as configuration
+    from sbroker import providers
+    from sbroker.clock import SystemClock
+    from sbroker.providers.base import Context
+
+    if not os.path.exists(where.config):
+        return []
+    try:
+        sites = configuration.load(where.config).sites.items()
+    except (ConfigError, OSError):
+        return []  # `config` says so
+    found = []
+    for site, settings in sites:
+        provider = providers.make(settings, Context(site=site, spool=where.spool, store_id="", clock=SystemClock()))
+        ends = [machine.endpoint for machine in provider.list().machines]
+        found += [end.node for end in ends if end is not None and end.transport == "local" and end.hostname == end.node]
+    return found
+
+
+def _resolves(name: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))
+    except OSError:
+        return False
 
 
 def gpus(where: paths.Paths) -> Iterator[Finding]:

@@ -16,7 +16,9 @@ from sbroker.config.units import Limit, Seconds, Size
 from sbroker.model import INFINITE, Node, Partition, Value
 from sbroker.paths import Paths
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2_000_000_000)]
+MaxArray = Annotated[int, msgspec.Meta(ge=1, le=4_000_001)]  # Slurm's own bound; a list of tasks is made of each
+JobId = Annotated[int, msgspec.Meta(ge=1, le=0x03FFFFFF)]  # Slurm's MaxJobId: programs read ids as 32 bits
 
 
 class PartitionConfig(Value, frozen=True, kw_only=True):
@@ -71,9 +73,9 @@ class Head(Value, frozen=True, kw_only=True):
     store: str = "sqlite"
     kill_wait: Seconds = Seconds(30)
     min_job_age: Seconds = Seconds(300)
-    max_array_size: Positive = 100001
+    max_array_size: MaxArray = 100001
     mpi_default: str = "none"
-    first_job_id: Positive = 1
+    first_job_id: JobId = 1
     lost_after: Seconds = Seconds(300)
     min_uid: int = 1000
     operators: tuple[str, ...] = ("root",)

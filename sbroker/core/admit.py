@@ -95,8 +95,8 @@ def resolve_partitions(draft: Draft, spec: JobSpec, who: Who) -> list[Partition]
     allowed = [partition for partition in found if _allowed(partition, account, spec, who)]
     if not allowed:
         first = found[0]
-        if first.allow_groups and not who.operator and not set(who.groups) & set(first.allow_groups):
-            raise Refused(Code.ACCESS_DENIED, first.name)
+        if first.allow_groups and not who.operator and not (set(who.groups) | {who.group}) & set(first.allow_groups):
+            raise Refused(Code.GROUP, first.name)
         if first.allow_accounts and account not in first.allow_accounts:
             raise Refused(Code.INVALID_ACCOUNT, account or "")
         raise Refused(Code.INVALID_QOS, spec.qos or "")

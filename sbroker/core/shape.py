@@ -143,7 +143,10 @@ def want(spec: JobSpec, partition: Partition) -> Want:
     if partition.max_nodes is not None and (high is None or high > partition.max_nodes):
         high = max(low, partition.max_nodes)
     per_task = 0 if spec.overcommit else cpt
-    node_cpus = max(spec.mincpus or 0, cpt, (spec.ntasks_per_node or 1) * per_task)
+    each = spec.ntasks_per_node
+    if spec.ntasks_per_gpu and each is None and tasks and low > 1 and tasks % low == 0:
+        each = tasks // low  # of so many nodes each has as many tasks, whichever of the GPUs they use
+    node_cpus = max(spec.mincpus or 0, cpt, (each or 1) * per_task)
     whole, share = sharing(spec, partition)
     mem = (spec.mem_per_node, spec.mem_per_cpu, spec.mem_per_gpu)
     if mem == (None, None, None):
@@ -170,7 +173,7 @@ def want(spec: JobSpec, partition: Partition) -> Want:
         exact_nodes=not spec.use_min_nodes,
         cpus=cpus,
         node_cpus=node_cpus,
-        tasks_per_node=spec.ntasks_per_node,
+        tasks_per_node=each,
         tasks_per_socket=spec.ntasks_per_socket,
         threads=1 if one_thread or spec.ntasks_per_core == 1 else spec.threads_per_core,
         sockets=spec.sockets_per_node,

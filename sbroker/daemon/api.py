@@ -13,8 +13,9 @@ from sbroker.agent import wire
 from sbroker.api import Call, HistoryQuery, Placement, Record, Target
 from sbroker.core import events
 from sbroker.daemon.calls import Connection
-from sbroker.errors import BrokenOff, Code, Refused, StoreError
+from sbroker.errors import BrokenOff, Code, ConfigError, Refused, StoreError
 from sbroker.model import Exit, Job, JobSpec
+from sbroker.states import RunState
 
 if TYPE_CHECKING:
     from sbroker.daemon.daemon import Daemon
@@ -123,25 +124,40 @@ class BrokerApi:
     async def delete_partition(self, name: str) -> None:
         await self._do(events.DeletePartition(name=name, who=self.who()))
 
+    async def reconfigure(self) -> None:
+        if not self.caller.operator:
+            raise Refused(Code.ACCESS_DENIED)
+        try:
+            self._daemon.read_again()
+        except OSError as error:
+            raise ConfigError("the configuration cannot be read: %s" % error) from error
+
     # ---- asking
 
-    def _mine(self, job_id: int) -> Job:
-        job = self.view.jobs.get(job_id)
+    def _mine(self, job_id: int, past: Job | None = None) -> Job:
+        job = self.view.jobs.get(job_id) or past
         if job is None:
             raise Refused(Code.INVALID_JOB_ID, job=job_id)
         if job.uid != self.caller.uid and not self.caller.operator:
             raise Refused(Code.ACCESS_DENIED, job=job_id)
         return job
 
-    async def script(self, job: int) -> bytes:
-        record = self._mine(job)
-        if not record.spec.script_hash:
-            raise Refused(Code.SCRIPT_MISSING, job=job)
-        return self._daemon.launcher.blob(record.spec.script_hash)
+    async def script(self, job: int, past: Job | None = None) -> bytes:
+        return self._kept(job, self._mine(job, past).spec.script_hash)
 
-    async def environ(self, job: int) -> bytes:
-        record = self._mine(job)
-        return self._daemon.launcher.blob(record.spec.environ_hash) if record.spec.environ_hash else b""
+    async def environ(self, job: int, past: Job | None = None) -> bytes:
+        digest = self._mine(job, past).spec.environ_hash
+        return self._kept(job, digest) if digest else b""
+
+    def _kept(self, job: int, digest: str) -> bytes:
+        """What a job came with; of one that ended long ago it may have been swept away."""
+        try:
+            if digest:
+                return self._daemon.launcher.blob(digest)
+        except StoreError:
+            if job in self.view.jobs:
+                raise
+        raise Refused(Code.SCRIPT_MISSING, job=job)
 
     async def describe(self, job: int) -> dict[str, Any]:
         return self._daemon.launcher.describe(self._mine(job), self.view.runs[job])
@@ -169,7 +185,7 @@ class BrokerApi:
     async def session(self, call: Call, client: Connection, job: int, options: dict[str, Any]) -> int:
         record = self._mine(job)
         run = self.view.runs.get(job)
-        if run is None:
+        if run is None or run.state in (RunState.ENDED, RunState.REVOKED, RunState.LOST):
             raise Refused(Code.NOT_RUNNING, job=job)
         link = await self._daemon.ready_link(run.head, LINK_WAIT)
         if call.resume[0] == 1:

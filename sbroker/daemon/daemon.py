@@ -86,16 +86,20 @@ class Daemon:
 
     def reload(self) -> None:
         """SIGHUP: read the configuration again; a broken one changes nothing."""
-        from sbroker import config as config_module
-
         try:
-            config = config_module.load(self.paths.config)
-            self.broker.settings = config.settings()
-            self.broker.state.configure(self.broker.settings)
-            self.broker.apply(_configure(config))
+            self.read_again()
         except (SbrokerError, OSError) as error:
             log.error("the configuration was not changed: %s", error)
-            return
+
+    def read_again(self) -> None:
+        """Take the configuration as its file is now. SbrokerError or OSError says why everything is as it was."""
+        from sbroker import config as config_module
+
+        path = Path(self.config.file or self.paths.config)
+        config = config_module.load(path) if self.config.file or path.exists() else config_module.default_config()
+        self.broker.settings = config.settings()
+        self.broker.state.configure(self.broker.settings)
+        self.broker.apply(_configure(config))
         self.config = config
         self._open_links()
 

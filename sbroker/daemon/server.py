@@ -17,6 +17,9 @@ from sbroker.daemon.calls import MALFORMED, Connection, make_call
 from sbroker.errors import BrokenOff, SbrokerError
 from sbroker.paths import socket_address
 
+FIRST = 30.0  # seconds within which who connects has said what it wants
+MOST_HALF = 128 << 20  # bytes of frames that one user has begun and not ended, all connections together
+
 log = logging.getLogger("sbroker.server")
 
 
@@ -28,6 +31,7 @@ class Server:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._server: asyncio.AbstractServer | None = None
         self.calls = 0
+        self._half: dict[int, int] = {}  # uid → bytes of unfinished frames
 
     async def listen(self, path: Path, mode: int) -> None:
         """Bind under another name and rename: whoever finds the socket finds it answering. `mode` is 0600 or 0666."""
@@ -39,7 +43,7 @@ class Server:
         os.chmod(temporary, mode)
         sock.listen(1024)
         sock.setblocking(False)
-        self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=1 << 20)
+        self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=1 << 20, backlog=1024)
         os.replace(temporary, path)
 
     def close(self) -> None:
@@ -54,19 +58,28 @@ class Server:
         frames = wire.CallReader()
         connection = Connection(writer.write, writer.drain)
         task: asyncio.Task[Any] | None = None
+        half = 0
+        timer = asyncio.get_running_loop().call_later(FIRST, writer.close)
         try:
             while data := await reader.read(1 << 18):
                 for op, payload in frames.feed(data):
                     if task is not None:
                         connection.frame(op, payload)
                     elif op == wire.CALL:
+                        timer.cancel()
                         call = make_call(payload, uid, gid, self.operators)
                         task = self.start(call, connection, writer)
+                self._half[uid] = self._half.get(uid, 0) + frames.pending - half
+                half = frames.pending
+                if self._half[uid] > MOST_HALF:  # one user's halves of frames must not take the memory of all
+                    raise wire.WireError("more than %d bytes of unfinished frames" % MOST_HALF)
         except MALFORMED as error:
             log.warning("uid %d sent what is not a call: %s", uid, error)
         except OSError:
             pass  # the peer went away: the same as an end
         finally:
+            timer.cancel()
+            self._half[uid] = self._half.get(uid, 0) - half
             connection.lost()
             if task is None:
                 writer.close()

@@ -11,6 +11,8 @@ from sbroker.hostlist import MAX_HOSTS, expand
 from sbroker.model import Gres, Node
 from sbroker.providers import base, hardware
 
+MOST = (65536, 1 << 40)  # CPUs and their kind, MiB of memory: what fits Slurm's fields
+
 
 class LocalSettings(base.SiteSettings, frozen=True, kw_only=True):
     """`nodes` missing: this machine with what it has. A pattern or a count: virtual nodes, each with what the keys say."""
@@ -39,6 +41,8 @@ class Provider(base.Provider):
             value = getattr(settings, key)
             if value is not None and value < 1:
                 raise ValueError("%s: %d is wrong: it must be at least 1" % (key, value))
+            if value is not None and value > MOST[key == "memory"]:
+                raise ValueError("%s: %.60s is wrong: it must be at most %d" % (key, value, MOST[key == "memory"]))
         if settings.cpus is not None:
             topology(settings.cpus, settings.sockets, settings.cores_per_socket, settings.threads_per_core)
 

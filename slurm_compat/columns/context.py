@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sbroker.api import View
-from slurm_compat.asked import Sizes
+from slurm_compat.jobnumbers import World
 from slurm_compat.releases import release
 from slurm_compat.taskset import bitstr_len
 from slurm_compat.timefmt import Times
@@ -21,6 +21,6 @@ class Context:
         self.cluster: str = getattr(config, "cluster", "") or "cluster"
         self.release: str = release(getattr(config, "imitate", "22.05"))  # which Slurm to be, on every node
         self.times = Times(env, now)
-        self.sizes = Sizes(view.nodes, view.partitions)
+        self.world = World(view.partitions, view.nodes)
         self.room = bitstr_len(env)
         self.convert = convert

@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 from sbroker.model import INFINITE, Job
 from sbroker.states import JobState
-from slurm_compat import jobtext
-from slurm_compat.asked import asked, held, memory_asked, nodes_asked
+from slurm_compat import jobnumbers, jobtext
 from slurm_compat.columns.context import Context
 from slurm_compat.hostlist import compress_sorted
 from slurm_compat.render import Column
@@ -39,23 +38,20 @@ def reason_or_nodes(j: Job, c: Context) -> str:
 
 
 def node_count(j: Job, c: Context) -> int:
-    return len(j.nodes) if j.nodes and j.state is not _PENDING else nodes_asked(j, c.sizes)
+    return jobnumbers.shown_nodes(j, c.world)
 
 
 def cpu_count(j: Job, c: Context) -> int:
-    return held(j)[0] if j.nodes and j.state is not _PENDING else asked(j, c.sizes).cpus
+    return jobnumbers.numbers(j, c.world).cpus
 
 
 def min_memory(j: Job, c: Context) -> str:
-    return mebibytes(memory_asked(j, c.sizes)[0], c.convert)
+    return mebibytes(jobnumbers.min_memory(j, c.world)[1], c.convert)
 
 
 def tres_alloc(j: Job, c: Context) -> str:
-    if j.nodes and j.state is not _PENDING:
-        cpus, mem, gres = held(j)
-        return tres_text(cpus, mem, len(j.nodes), gres, convert=c.convert)
-    a = asked(j, c.sizes)
-    return tres_text(a.cpus, a.mem, a.min_nodes, a.gres, convert=c.convert)
+    found = jobnumbers.numbers(j, c.world)
+    return tres_text(found.cpus, found.mem, found.nodes, found.gres, convert=c.convert)
 
 
 def start(j: Job, c: Context) -> float | None:
@@ -163,7 +159,7 @@ _ROWS: tuple[tuple, ...] = (
     ("A", "jobid", "JOBID", lambda j, c: str(j.id)),
     ("b", "tres-per-node gres", "TRES_PER_NODE", _gres("gres", "gpus_per_node")),
     ("B", "batchhost", "EXEC_HOST", batch_host),
-    ("c", "mincpus", "MIN_CPUS", lambda j, c: str(asked(j, c.sizes).cpus_per_node), lambda j, c: asked(j, c.sizes).cpus_per_node),
+    ("c", "mincpus", "MIN_CPUS", lambda j, c: str(jobnumbers.min_cpus(j.spec)), lambda j, c: jobnumbers.min_cpus(j.spec)),
     ("C", "numcpus", "CPUS", _number(cpu_count), cpu_count),
     ("d", "mintmpdisk", "MIN_TMP_DISK", lambda j, c: mebibytes(j.spec.tmp or 0, c.convert), lambda j, c: j.spec.tmp or 0),
     ("D", "numnodes", "NODES", lambda j, c: str(node_count(j, c))[:7], node_count),  # 22.05 has room for seven digits
@@ -184,7 +180,7 @@ _ROWS: tuple[tuple, ...] = (
     ("l", "timelimit", "TIME_LIMIT", lambda j, c: limit(j.time_limit), lambda j, c: j.time_limit if j.time_limit >= 0 else 1 << 40),
     ("L", "timeleft", "TIME_LEFT", time_left, lambda j, c: 1 << 40 if j.time_limit < 0 else j.time_limit - jobtext.elapsed(j, c.now)),
     ("M", "timeused", "TIME", time_used, lambda j, c: jobtext.elapsed(j, c.now)),
-    ("m", "minmemory", "MIN_MEMORY", min_memory, lambda j, c: memory_asked(j, c.sizes)[0]),
+    ("m", "minmemory", "MIN_MEMORY", min_memory, lambda j, c: jobnumbers.min_memory(j, c.world)[1]),
     ("n", "reqnodes", "REQ_NODES", lambda j, c: compress_sorted(j.spec.nodelist)),
     ("N", "nodelist", "NODELIST", nodelist),
     ("o", "command", "COMMAND", lambda j, c: jobtext.command(j) or NULL),
@@ -234,8 +230,8 @@ _ROWS: tuple[tuple, ...] = (
     ("", "hetjobidset", "HET_JOB_ID_SET", _fixed(NA)),
     ("", "hetjoboffset", "HET_JOB_OFFSET", _fixed(NA)),
     ("", "lastschedeval", "LAST_SCHED_EVAL", lambda j, c: c.times.at(j.last_eval or j.submit_time)),
-    ("", "maxcpus", "MAX_CPUS", lambda j, c: str(asked(j, c.sizes).cpus)),
-    ("", "maxnodes", "MAX_NODES", lambda j, c: str(len(j.nodes) if j.nodes and j.state is not _PENDING else asked(j, c.sizes).max_nodes)),
+    ("", "maxcpus", "MAX_CPUS", lambda j, c: str(jobnumbers.asked(j, c.world).cpus)),
+    ("", "maxnodes", "MAX_NODES", _number(lambda j, c: len(j.nodes) if j.nodes and j.state is not _PENDING else jobnumbers.most_nodes(j, c.world))),
     ("", "mcslabel", "MCSLABEL", _fixed(NULL)),
     ("", "mem-per-tres", "MEM_PER_TRES", lambda j, c: f"gres:gpu:{j.spec.mem_per_gpu}" if j.spec.mem_per_gpu else NA),
     ("", "mintime", "TIME_MIN", lambda j, c: duration(j.spec.time_min or 0)),
@@ -244,7 +240,7 @@ _ROWS: tuple[tuple, ...] = (
     ("", "ntpercore", "NTASKS_PER_CORE", _spec("ntasks_per_core", NA)),
     ("", "ntpernode", "NTASKS_PER_NODE", lambda j, c: str(j.spec.ntasks_per_node or 0)),
     ("", "ntpersocket", "NTASKS_PER_SOCKET", _spec("ntasks_per_socket", NA)),
-    ("", "numtasks", "TASKS", lambda j, c: str(asked(j, c.sizes).tasks)),
+    ("", "numtasks", "TASKS", lambda j, c: str(jobnumbers.asked(j, c.world).tasks or 1)),
     ("", "origin", "ORIGIN", _fixed("NA")),
     ("", "originraw", "ORIGIN_RAW", _fixed("NA")),
     ("", "siblingsactive", "ACTIVE_SIBLINGS", _fixed("NA")),

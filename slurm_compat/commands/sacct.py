@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from sbroker.api import Api, Call, Client
-from sbroker.errors import Refused
+from sbroker.errors import Code, Refused
 from slurm_compat import acct_format, getopt
 from slurm_compat.acct_fields import BRIEF, DEFAULT, LONG
 from slurm_compat.acct_rows import Row, Scope, is_batch_job, rows
@@ -197,11 +197,12 @@ async def _documents(client: Client, api: Api, shown: list[Row], *, script: bool
         if is_batch_job(row.job):
             try:
                 if script:
-                    body = (await api.script(row.job.id)).decode("utf-8", "surrogateescape")
+                    body = (await api.script(row.job.id, row.job)).decode("utf-8", "surrogateescape")
                 else:
-                    body = (await api.environ(row.job.id)).replace(b"\0", b"\n").decode("utf-8", "surrogateescape")
+                    body = (await api.environ(row.job.id, row.job)).replace(b"\0", b"\n").decode("utf-8", "surrogateescape")
             except Refused as error:
-                await client.out(f"sacct: error: {control_sentence(error)}\n", 2)
-                return 1
+                if error.code is not Code.SCRIPT_MISSING:
+                    await client.out(f"sacct: error: {control_sentence(error)}\n", 2)
+                    return 1
         await client.out(f"{head}\n{RULE}\n{body}\n")
     return 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from sbroker.api import Api, Call, Client
 from sbroker.errors import Code, Refused
+from sbroker.states import JobState
 from slurm_compat import small
 from slurm_compat.messages import control_sentence
 
-NO_STEP = "sattach: error: Could not get job step info: Invalid job id specified\n"
+NO_STEP = "sattach: error: Could not get job step info: %s\n"
+ENDED = "Job/step already completing or completed"
 
 
 async def run(call: Call, client: Client, api: Api) -> int:
@@ -17,11 +19,20 @@ async def run(call: Call, client: Client, api: Api) -> int:
         await client.out(wish["refuse"]["err"], 2)
         return int(wish["refuse"]["code"])
     job = api.view.jobs.get(wish["job"])
-    if job is None or wish["step"] not in api.view.steps.get(wish["job"], {}):
-        await client.out(NO_STEP, 2)
+    why = ""
+    if job is None:
+        why = sentence(Refused(Code.INVALID_JOB_ID))
+    elif job.state is JobState.PENDING:
+        why = sentence(Refused(Code.JOB_PENDING))
+    elif job.state.ended or job.completing:
+        why = ENDED
+    elif wish["step"] not in api.view.steps.get(wish["job"], {}):
+        why = sentence(Refused(Code.INVALID_JOB_ID))
+    if why:
+        await client.out(NO_STEP % why, 2)
         return 1
     try:
         return await api.session(call, client, job.id, {})
     except Refused as refused:
-        await client.out(NO_STEP if refused.code is Code.NOT_RUNNING else f"sattach: error: {control_sentence(refused)}\n", 2)
+        await client.out(NO_STEP % ENDED if refused.code is Code.NOT_RUNNING else f"sattach: error: {control_sentence(refused)}\n", 2)
         return 1

@@ -77,7 +77,7 @@ def _directives(asked: Asked, script: bytes, name: str, ignore_others: bool) -> 
 
 
 async def _script(operands: list[str], first: Asked, client: Client, call: Call) -> tuple[bytes, str, str]:
-    """(script, its name, scontrol's Command=). Raises Invalid for what Slurm does not take as a script."""
+    """(script, its name, its path if it has one). Raises Invalid for what Slurm does not take as a script."""
     if "wrap" in first.other:
         if operands:
             raise Invalid("Script arguments not permitted with --wrap option", 1)
@@ -88,7 +88,7 @@ async def _script(operands: list[str], first: Asked, client: Client, call: Call)
     else:
         script, path = await _find(operands[0], client, call)
     _examine(script)
-    return script, path or "-", " ".join([path, *operands[1:]]) if path else ""
+    return script, path or "-", path
 
 
 async def _find(name: str, client: Client, call: Call) -> tuple[bytes, str]:

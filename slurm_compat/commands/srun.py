@@ -8,7 +8,7 @@ import re
 from sbroker.api import Api, Call, Client
 from sbroker.errors import BrokenOff, Code, Refused
 from sbroker.states import JobState
-from slurm_compat import messages, srun
+from slurm_compat import messages, srun, srunsize
 from slurm_compat.allocation import Allocation, Over
 from slurm_compat.grammar import Invalid
 from slurm_compat.request import Asked
@@ -81,6 +81,8 @@ async def _step(call: Call, client: Client, api: Api, number: int) -> int:
 
 async def _alone(call: Call, client: Client, api: Api, asked: Asked, command: list[str]) -> int:
     """A job made for one step: its name is the command's, it ends with the step."""
+    if "relative" in asked.other and (asked.other.get("nodelist") or asked.other.get("exclude")):
+        raise Invalid(srunsize.RELATIVE, 1)
     if "relative" in asked.other:
         raise Invalid("--relative option invalid for job allocation request", 1, "fatal")
     mpi = asked.other.get("mpi")

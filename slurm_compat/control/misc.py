@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sbroker.errors import Refused
+from sbroker.errors import Refused, SbrokerError
 from slurm_compat import jobrefs
 from slurm_compat.control import help as help_text
 from slurm_compat.control.session import Session, words_of
@@ -200,9 +200,10 @@ async def shutdown(session: Session, word: str, args: list[str]) -> None:
 
 async def reconfigure(session: Session, word: str, args: list[str]) -> None:
     if await session.operators_only("slurm_reconfigure"):
-        await session.fail(
-            "scontrol: error: the configuration is read when the broker starts: 'sbroker down', then 'sbroker up'", always=True
-        )
+        try:
+            await session.api.reconfigure()
+        except SbrokerError as error:
+            await session.fail("scontrol: error: the configuration was not changed: %s" % error, always=True)
 
 
 async def takeover(session: Session, word: str, args: list[str]) -> None:

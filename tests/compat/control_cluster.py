@@ -177,9 +177,12 @@ class Broker:
             raise Refused(Code.INVALID_PARTITION)
         self._take("delete_partition", name)
 
-    async def script(self, number: int) -> bytes:
+    async def reconfigure(self) -> None:
+        self._take("reconfigure", "")
+
+    async def script(self, number: int, past: Job | None = None) -> bytes:
         if number not in self.scripts:
-            raise Refused(Code.INVALID_JOB_ID)
+            raise Refused(Code.INVALID_JOB_ID if past is None else Code.SCRIPT_MISSING)
         return self.scripts[number]
 
     async def changed(self, number: int, timeout: float | None = None) -> Job | None:

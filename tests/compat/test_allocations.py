@@ -129,6 +129,7 @@ CASES = [
     Case("srun a : b", 'srun: error: heterogeneous jobs (components separated by ":") are not supported\n', 1),
     Case("salloc -n1 : -n1 true", 'salloc: error: heterogeneous jobs (components separated by ":") are not supported\n', 1),
     Case("salloc -D /nosuch pwd", "salloc: error: chdir(/nosuch): No such file or directory\n", 1),
+    Case("srun -r1 -w node1 true", "srun: error: -r,--relative not allowed with -w,--nodelist or -x,--exclude.\n", 1),
     Case("salloc --kill-command=x true", "salloc: error: Invalid --kill-command specification\n", 255),
     Case("srun --wait=abc true", 'srun: error: Invalid numeric value "abc" for --wait.\n', 1),
     Case("srun -p nosuch true", "srun: error: invalid partition specified: nosuch\n"

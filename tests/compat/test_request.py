@@ -72,6 +72,11 @@ def test_options_become_fields(argv, fields):
     assert {name: getattr(spec, name) for name in fields} == fields
 
 
+def test_arguments_of_the_script_are_kept_once():
+    fake, _, _ = submitted(["s.sh", "a b", "c*", ""], b"#!/bin/bash\ntrue\n", None)
+    assert (fake.specs[0].command, fake.specs[0].script_args) == ("/home/alice/w/s.sh", ("a b", "c*", ""))
+
+
 def test_command_line_wins_over_variables_and_those_over_directives():
     script = b"#!/bin/bash\n#SBATCH -J script -A script -q script\ntrue\n"
     spec = spec_of(["-J", "typed"], script, {"SBATCH_JOB_NAME": "variable", "SBATCH_ACCOUNT": "variable"})

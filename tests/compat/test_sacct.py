@@ -441,6 +441,11 @@ def test_scripts():
     assert got.out == "Batch Script for 771\n" + "-" * 80 + "\n#!/bin/sh\n# This script was created by sbatch --wrap.\n\nexit 3\n\n"
 
 
+def test_a_script_that_is_no_longer_kept():
+    got = sacct("-B", "-j", "771", scripts={})
+    assert (got.out, got.err, got.code) == ("Batch Script for 771\n" + "-" * 80 + "\nNONE\n\n", "", 0)
+
+
 def test_lists_and_versions():
     lines = sacct("-e").out.splitlines()
     assert lines[0] == "Account             AdminComment        AllocCPUS           AllocNodes         "

@@ -114,6 +114,13 @@ def test_complaints(argv, refuse, err):
     assert (got.err, got.code, got.asked[:0]) == (err, 1, [])
 
 
+def test_reconfigure_reads_the_configuration_again():
+    got = scontrol("reconfigure", operator=True)
+    assert (got.out, got.err, got.code, got.asked) == ("", "", 0, [("reconfigure", "")])
+    got = scontrol("reconfigure", operator=True, refuse={("reconfigure", ""): Code.POLICY})
+    assert (got.err, got.code) == ("scontrol: error: the configuration was not changed: policy\n", 1)
+
+
 def test_quiet_keeps_the_exit_code():
     got = scontrol("-Q", "hold", "999999")
     assert (got.err, got.code) == ("", 1)

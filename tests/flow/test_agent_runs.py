@@ -209,3 +209,17 @@ def test_named_pipes_as_input_and_output(lab):
         stream.write("hello\n")
     assert (place / "out").read_text() == "got hello\nerror\n"
     assert lab.wait("ended")["data"]["code"] == 0
+
+
+def test_a_job_that_stops_its_supervisor_can_be_ended(lab):
+    lab.run('kill -STOP $PPID; echo stopped; while :; do sleep 0.1; done')
+    wait_for(lambda: lab.output() == "stopped\n")
+    lab.order("end", why="cancel", uid=0)
+    assert lab.wait("ended")["data"]["why"] == "cancel"
+    lab.wait("empty")
+
+
+def test_one_that_stops_it_again_and_again_is_cleared(lab):
+    lab.run("trap '' TERM; (while :; do kill -STOP $PPID; sleep 0.01; done) & exec sh -c 'trap : TERM; while :; do kill -STOP $PPID; done'")
+    lab.order("end", why="cancel", uid=0)
+    lab.wait("empty")

@@ -190,6 +190,7 @@ def test_refusals(one):
         ("-n1", "--mem=99999", "x"): "srun: error: Unable to create step for job 1: Memory required by task is not available\n",
         ("-n", "abc", "x"): 'srun: error: Invalid numeric value "abc" for --ntasks.\n',
         ("-r5", "x"): "srun: error: --relative and SLURM_JOB_NUM_NODES option incompatible with count of allocated nodes (5+1>1)\n",
+        ("-r0", "-w", "node1", "x"): "srun: error: -r,--relative not allowed with -w,--nodelist or -x,--exclude.\n",
         ("--gres=gpu:1", "x"): "srun: error: Step requested GRES but job doesn't have GRES\n"
         "srun: error: Unable to create step for job 1: Invalid generic resource (gres) specification\n",
         ("--multi-prog", "nosuch"): "srun: error: Could not open multi_prog config file nosuch\n",

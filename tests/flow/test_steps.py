@@ -32,6 +32,31 @@ def test_tasks_on_two_nodes(two):
 
 
 @pytest.fixture
+def foreign(tmp_path):
+    """A folder with the srun and squeue of some other Slurm."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    for name in ("srun", "python3"):
+        (folder / name).write_text("#!/bin/sh\necho a stranger\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("path", ["{other}:/usr/bin:/bin", "/usr/bin:/bin"])
+def test_a_job_finds_our_commands(one, foreign, path, monkeypatch):
+    monkeypatch.setenv("PATH", path.format(other=foreign))
+    out = one.run("srun echo one\nsrun -n1 sh -c 'srun --version; command -v python3'")
+    python = f"{foreign}/python3" if "other" in path else "/usr/bin/python3"  # whatever else lies beside our names hides nothing
+    assert out == f"one\nslurm 22.05.8\n{python}\n"
+
+
+@pytest.mark.parametrize("path", ["{other}:/usr/bin:/bin", "/usr/bin:/bin"])
+def test_an_interactive_step_finds_our_commands(held, foreign, path):
+    done = held.ask("sh", "-c", "srun --version", env={"PATH": path.format(other=foreign)})
+    assert done == ("slurm 22.05.8\n", "", 0)
+
+
+@pytest.fixture
 def held(one):
     """An allocation without script."""
     one.allocate(time_limit=-1)

@@ -151,10 +151,11 @@ def test_explain_asks_the_api_and_knows_missing_jobs():
         async def explain(self, job):
             if job == 7:
                 return ["It waits for node1.", "node2 has no GPU."]
-            raise Refused(Code.INVALID_JOB_ID, job=job)
+            raise Refused(Code.ACCESS_DENIED if job == 9 else Code.INVALID_JOB_ID, job=job)
 
     assert broker(["explain", "7"], Api()) == (0, "It waits for node1.\nnode2 has no GPU.\n", "")
     assert broker(["explain", "8"], Api()) == (1, "", "sbroker: error: There is no job 8.\n")
+    assert broker(["explain", "9"], Api()) == (1, "", "sbroker: error: Job 9 is another user's.\n")
     assert broker(["explain", "x"], Api()) == (1, "", "sbroker: error: explain needs a job id, not 'x'.\n")
     assert broker(["fly"], Api())[0] == 2
 
@@ -201,6 +202,24 @@ def test_doctor_reports_a_name_that_does_not_resolve(monkeypatch):
     (finding,) = checkup.names(paths.personal(os.environ))
     assert finding.level == checkup.NOTE
     assert "/etc/hosts" in finding.sentence
+
+
+def test_doctor_reports_virtual_nodes_that_nothing_can_connect_to(home, monkeypatch):
+    (home / "config.yaml").write_text("""
+partitions: [{name: debug, default: true, sites: [here]}]
+sites: {here: {provider: local, nodes: "sb-no-such-[1-2]", cpus: 1, memory: 1G}}
+""")
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    *_, last = checkup.names(paths.personal(os.environ))
+    assert last.level == checkup.NOTE
+    assert "sb-no-such-1, sb-no-such-2" in last.sentence
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert all("sb-no-such" not in finding.sentence for finding in checkup.names(paths.personal(os.environ)))
+
+
+def test_doctor_does_not_ask_a_user_to_write_where_only_the_shared_broker_may(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    assert list(checkup.state(paths.shared())) == []
 
 
 def test_doctor_exits_with_1_only_when_something_does_not_work(home, capsys):

@@ -231,3 +231,23 @@ def test_a_beside_socket_starts_nothing(tmp_path, monkeypatch):
     with pytest.raises(Ended):
         reach.first(Call(), ConnectionRefusedError())
     assert said == ["srun: error: Unable to allocate resources: " + AWAY]
+
+
+def test_a_broker_that_hands_over_and_breaks_off_is_not_asked_in_a_spin(tmp_path, monkeypatch):
+    pauses = []
+
+    class Call:
+        progress, deadline, delay, kind, path, name, args = False, None, 0.0, "shared", b"", "sattach", ("1.0",)
+        pause = staticmethod(pauses.append)
+        connect = staticmethod(lambda path: "connection")
+        alive = staticmethod(lambda: False)
+        leave = staticmethod(lambda: None)
+
+    clock = iter([100.0, 101.0, 102.0, 103.0, 100.0 + reach.AGAIN_WAIT])
+    monkeypatch.setattr(reach.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(reach.posix, "_exit", lambda code: sys.exit(code))
+    call = Call()
+    assert [reach.again(call) for _ in range(4)] == ["connection"] * 4
+    assert pauses == [0.02, 0.04, 0.08]
+    with pytest.raises(SystemExit):
+        reach.again(call)

@@ -120,6 +120,8 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
         ("kil_wait: 3", "config.yaml:1: kil_wait: there is no such key; did you mean kill_wait?"),
         ("cluster: x\nkill_wait: soon", "config.yaml:2: kill_wait: 'soon' is not a number of seconds: write 30 or 0:10:00"),
         ("max_array_size: 0", "config.yaml:1: max_array_size: '0' is wrong: it must be a number >= 1"),
+        ("max_array_size: 4000002", "config.yaml:1: max_array_size: '4000002' is wrong: it must be a number <= 4000001"),
+        ("first_job_id: 99999999999999999999", "config.yaml:1: first_job_id: '99999999999999999999' is wrong: it must be a number <= 67108863"),
         ("max_array_size: many", "config.yaml:1: max_array_size: 'many' is wrong: it must be a whole number"),
         ("partitions: 3", "config.yaml:1: partitions: '3' is not a list: begin each item with a dash"),
         ("sites: [a]", "config.yaml:1: sites: a list is not a group of names and their keys"),
@@ -196,6 +198,7 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "sites:\n  x: {provider: local, nodes: 0}",
             "config.yaml:2: sites.x.nodes: 0 is wrong: it must be a number from 1 to 65536 or names such as node[1-2]",
         ),
+        ("sites:\n  x: {provider: local, cpus: 65537}", "config.yaml:2: sites.x.cpus: 65537 is wrong: it must be at most 65536"),
         ("sites:\n  x: {provider: local, cpus: 0}", "config.yaml:2: sites.x.cpus: 0 is wrong: it must be at least 1"),
         (
             "sites:\n  x: {provider: local, cpus: 8, sockets: 3}",

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from sbroker.agent import wire
-from sbroker.daemon import daemon
+from sbroker.daemon import daemon, server
 from sbroker.daemon.calls import MALFORMED, MOST_INPUT, WINDOW, Connection
 
 
@@ -135,5 +135,30 @@ def test_garbage_from_a_job_closes_its_channel_and_not_the_link(data):
         channel.on_data(data)
         assert channel.why is not None
         assert broker.server.client.is_gone
+
+    run(scene)
+
+
+def test_halves_of_frames_are_bounded_and_silence_is_cut(monkeypatch, tmp_path):
+    """Anybody on the host may connect to a shared broker: without a call he gets little memory, and not for ever."""
+
+    async def scene():
+        monkeypatch.setattr(server, "MOST_HALF", 1 << 20)
+        monkeypatch.setattr(server, "FIRST", 0.2)
+        broker = server.Server(None, None, frozenset())
+        path = tmp_path / "s"
+        await broker.listen(path, 0o600)
+        silent, _ = await asyncio.open_unix_connection(str(path))
+        pairs = [await asyncio.open_unix_connection(str(path)) for _ in range(4)]
+        ended = 0
+        for reader, writer in pairs:
+            writer.write((8 << 20).to_bytes(4, "big") + b"C" + b"x" * (400 << 10))
+        for reader, writer in pairs:
+            ended += await reader.read() == b""  # the third breaks the bound; the others' time is over soon
+            writer.close()
+        assert (ended, await silent.read()) == (4, b"")
+        await asyncio.sleep(0.05)
+        assert not any(broker._half.values())
+        broker.close()
 
     run(scene)

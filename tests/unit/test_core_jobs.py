@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from sbroker.api import Placement, Target
 from sbroker.core.effects import Forget, Prepare, Start, Wake
 from sbroker.core.events import Cancel, Hold, Requeue, Submit, Suspend, UpdateJob, UpdateNode, UpdatePartition
-from sbroker.model import INFINITE, Dependency, DepItem, Exit, JobSpec
+from sbroker.model import INFINITE, Dependency, DepItem, Exit, JobSpec, Partition
 from sbroker.states import JobState, Reason, RunState
 from tests.unit.core_cluster import ALICE, BOB, ROOT, Cluster, gpu
 
@@ -409,3 +410,10 @@ def test_updates_and_who_may_make_them() -> None:
     assert (cluster.job(job).time_limit, cluster.job(job).spec.name) == (1200, "new")
     cluster.finish(job)
     assert cluster.refusal(change(ALICE, time_limit=60)) == "job_finished"
+
+
+def test_a_partition_of_a_group():
+    only = Partition(name="debug", default=True, nodes=("node1",), allow_groups=("ml",))
+    cluster = Cluster(parts=(only,))
+    assert cluster.refusal(Submit(spec=JobSpec(name="job"), who=ALICE)) == "group"
+    cluster.submit(who=msgspec.structs.replace(ALICE, groups=("alice", "ml")))
