@@ -2,6 +2,7 @@
 # make test   all tests that can run here, in about ten minutes; what needs more says so
 # make lint   ruff and mypy
 # make bench  the same work here and on a real Slurm, if one is installed: ratios
+# make idioms programs that other people wrote for Slurm (snakemake, parsl, submitit ...), each installed and driven on ours
 # make chaos  200 random kills of broker and agents under load
 SHELL := /bin/bash
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml sbroker_main.py $(wildcard bin/* man/* templates/*) $(shell find sbroker slurm_compat -type f -not -name '*.pyc')
 PYTEST := $(BIN)/python3 -m pytest
 
-.PHONY: run test lint bench chaos clean
+.PHONY: run test lint bench idioms chaos clean
 
 $(VENV)/.run: $(SOURCES)
 	scripts/venv $(VENV)
@@ -32,8 +33,12 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python3 benchmarks/vs_slurm.py --ours $(BIN)
 
+idioms: $(VENV)/.dev
+	scripts/idioms
+	$(PYTEST) -q -rs tests/idioms
+
 chaos: $(VENV)/.dev
 	$(BIN)/python3 -m tests.chaos.kills
 
 clean:
-	rm -rf $(VENV) build .run
+	rm -rf $(VENV) build .run .idioms

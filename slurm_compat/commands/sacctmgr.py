@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from sbroker.api import Api, Call, Client, View
-from slurm_compat import acct_format, acctmgr_fields, releases
+from slurm_compat import acct_format, acctmgr_fields
 from slurm_compat import associations as assoc
 from slurm_compat.acctmgr_fields import DEFAULTS, FIELDS, Record
 from slurm_compat.commands.common import Stop, say, start
+from slurm_compat.releases import version
 from slurm_compat.timefmt import Times
 
 HELP = "Usage: sacctmgr [<OPTION>] show <ENTITY> [where] [<CONDITION>=<VALUES>...] [format=<FIELDS>]\n"
@@ -71,7 +72,7 @@ def _answer(options: dict[str, Any], words: list[str], api: Api) -> Any:
     if not verb:
         raise Stop(f"sacctmgr: error: it takes its command from the command line here, as in: sacctmgr show user\n{HELP}")
     if verb == "version":
-        return releases.version(str(api.config.imitate)) + "\n"
+        return version(str(api.config.imitate)) + "\n"
     if verb == "help":
         return HELP
     if any(name.startswith(verb) for name in CHANGES) and len(verb) > 1 and not any(name.startswith(verb) for name in SHOWS):
