@@ -8,6 +8,7 @@ import pytest
 from sbroker.agent import wire
 from sbroker.daemon import api, daemon, server
 from sbroker.daemon.calls import MALFORMED, MOST_INPUT, WINDOW, Connection
+from sbroker.states import RunState
 
 
 def run(scene):
@@ -187,7 +188,7 @@ def test_a_broker_that_goes_down_leaves_a_session_to_the_next_one():
         session = api.BrokerApi.__new__(api.BrokerApi)
         session._daemon = type("Daemon", (), {"ready_link": staticmethod(ready)})()
         session._mine = lambda job: type("Job", (), {"run": 0})()
-        runs = {7: type("Run", (), {"head": "n1"})()}
+        runs = {7: type("Run", (), {"head": "n1", "state": RunState.STARTED})()}
         call = type("Call", (), {"resume": (0, 0), "uid": 0, "raw": b""})()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(api.BrokerApi, "view", type("View", (), {"runs": runs})(), raising=False)
