@@ -21,7 +21,8 @@ def main(argv=None):
     serve_parser = commands.add_parser("serve", help="serve one broker at DIR/agent.sock")
     serve_parser.add_argument("--dir", required=True, help="the agent's folder (state, sockets, runs)")
     serve_parser.add_argument("--node", required=True, help="the node's name")
-    serve_parser.add_argument("--hostname", help="take this host name in a namespace of its own (root only)")
+    serve_parser.add_argument("--hostname", help="take this host name in a namespace of its own (root; else see below)")
+    serve_parser.add_argument("--user-namespace", action="store_true", help="take it without root, too")
     serve_parser.add_argument("--front", default="", help="module with the NodeFront functions (else the broker names it)")
     serve_parser.add_argument("--broker-uid", type=int, help="uid that may connect as broker, besides root (default: our own)")
     serve_parser.add_argument("--min-uid", type=int, default=users.MIN_UID, help="least uid that a broker which is not root may name")
@@ -46,7 +47,7 @@ def serve(options):
         return 1
     names = Names(folder)
     hostname = socket.gethostname()
-    if options.hostname and os.geteuid() == 0:
+    if options.hostname and (os.geteuid() == 0 or options.user_namespace):
         try:
             names.enter(options.hostname)
             hostname = options.hostname

@@ -1,7 +1,8 @@
 """A virtual node's own name: a UTS namespace with its host name, and an /etc/hosts in which the cluster's node names resolve.
 
-Only root can; the host's own /etc/hosts is never written: a file of ours is bind-mounted over it in a private mount namespace
-whose propagation is one way (from the host to us).
+The host's own /etc/hosts is never written: a file of ours is bind-mounted over it in a private mount namespace whose propagation is
+one way (from the host to us). Root just does that; another user only where the site asks for it, in a user namespace, which has a price
+in the jobs: files of other users look like nobody's, and setuid programs have no power.
 """
 
 import os
@@ -22,7 +23,11 @@ class Names:
 
     def enter(self, hostname):
         """Take the host name for this process and all that it forks. OSError where the kernel does not allow it."""
-        kernel.unshare(kernel.CLONE_NEWUTS | kernel.CLONE_NEWNS)
+        own = kernel.CLONE_NEWUTS | kernel.CLONE_NEWNS
+        if os.geteuid() == 0:
+            kernel.unshare(own)
+        else:
+            _as_ourselves(own)
         kernel.mount(None, "/", kernel.MS_REC | kernel.MS_SLAVE)
         kernel.sethostname(hostname)
         with open("/etc/hosts", "r", encoding="utf-8", errors="surrogateescape") as stream:
@@ -42,6 +47,15 @@ class Names:
         with open(self.path, "a", encoding="utf-8") as stream:  # the same file: the mount shows it at once
             stream.write("".join(f"{address}\t{name}\n" for name, address in sorted(new.items())))
         self._known.update(new)
+
+
+def _as_ourselves(flags):
+    """The namespaces of `flags`, owned by a user namespace in which we are who we are."""
+    maps = (("setgroups", "deny"), ("uid_map", "{0} {0} 1".format(os.geteuid())), ("gid_map", "{0} {0} 1".format(os.getegid())))
+    kernel.unshare(kernel.CLONE_NEWUSER | flags)
+    for name, text in maps:
+        with open("/proc/self/" + name, "w", encoding="ascii") as stream:
+            stream.write(text)
 
 
 def _numeric(address):

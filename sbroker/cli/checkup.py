@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sbroker import paths
 from sbroker.cli import ask
@@ -148,8 +148,13 @@ def virtual_nodes(where: paths.Paths) -> list[str]:
     for site, settings in sites:
         provider = providers.make(settings, Context(site=site, spool=where.spool, store_id="", clock=SystemClock()))
         ends = [machine.endpoint for machine in provider.list().machines]
-        found += [end.node for end in ends if end is not None and end.transport == "local" and end.hostname == end.node]
+        found += [end.node for end in ends if end is not None and _nameless(end)]
     return found
+
+
+def _nameless(end: Any) -> bool:
+    """A virtual node to which this user's broker gives no host name."""
+    return end.transport == "local" and end.hostname == end.node and not end.data.get("user_namespace")
 
 
 def _resolves(name: str) -> bool:

@@ -25,6 +25,7 @@ class LocalSettings(base.SiteSettings, frozen=True, kw_only=True):
     memory: Size | None = None
     tmp: Size | None = None
     gres: str | None = None
+    hostnames: bool = False  # virtual nodes have names of their own without root, too (in user namespaces)
 
 
 class Provider(base.Provider):
@@ -95,7 +96,11 @@ class Provider(base.Provider):
                     index=index,
                     id=name,
                     endpoint=base.Endpoint(
-                        transport="local", node=name, hostname=name if virtual else "", directory=os.path.join(self.context.spool, name)
+                        transport="local",
+                        node=name,
+                        hostname=name if virtual else "",
+                        directory=os.path.join(self.context.spool, name),
+                        data={"user_namespace": True} if virtual and self.settings.hostnames else {},
                     ),
                 )
                 for index, name in enumerate(names(self.context.site, self.settings.nodes))

@@ -75,7 +75,8 @@ def command(endpoint: Endpoint, program: str | None = None) -> tuple[list[str], 
     ]
     if not program:
         environ["PYTHONPATH"] = str(Path(__file__).parents[2])
-    return argv + (["--hostname", endpoint.hostname] if endpoint.hostname else []), environ
+    argv += ["--hostname", endpoint.hostname] if endpoint.hostname else []
+    return argv + (["--user-namespace"] if endpoint.data.get("user_namespace") else []), environ
 
 
 def start_agent(endpoint: Endpoint, program: str | None = None, extra: Sequence[str] = ()) -> subprocess.Popen[bytes]:
