@@ -101,26 +101,6 @@ class Batch:
         commands.offer(sup, env)
         return env
 
-<<<<<<< HEAD
-    def _commands(self, info):
-        """A folder in which the job finds Slurm's names; None if the description offers none."""
-        if info.get("bin") and os.path.isdir(info["bin"]):
-            return info["bin"]
-        if not info.get("client") or not os.path.isfile(info["client"]):
-            return None
-        folder = self.sup.rundir.file("bin")
-        os.makedirs(folder, exist_ok=True)
-        launcher = os.path.join(folder, "srun")
-        shutil.copyfile(info["client"], launcher)
-        os.chmod(launcher, 0o755)
-        for name in ("sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sacct", "sacctmgr", "salloc",
-                     "sshare"):
-            if not os.path.lexists(os.path.join(folder, name)):
-                os.symlink("srun", os.path.join(folder, name))
-        return folder
-
-=======
->>>>>>> main
     def _login_environ(self, environ):
         """--get-user-env: what a login shell of the user exports here, under what the job sends along."""
         sup, user = self.sup, self.sup.info["user"]

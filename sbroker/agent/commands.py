@@ -5,7 +5,8 @@ import shutil
 
 from . import tasks
 
-_NAMES = ("srun", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sacct", "salloc")
+_NAMES = ("srun", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sacct", "sacctmgr",
+          "salloc", "sshare")
 
 
 def offer(sup, env):
