@@ -20,6 +20,8 @@ from sbroker.states import RunState
 if TYPE_CHECKING:
     from sbroker.daemon.daemon import Daemon
 
+MOST_DESCRIBED = 2 << 20  # bytes of a job's options as JSON; a frame's header holds twice that
+MOST_SENT = 12 << 20  # bytes of script and environment
 LINK_WAIT = 60.0  # seconds that a session waits for its node to be heard again
 
 
@@ -64,6 +66,7 @@ class BrokerApi:
         self._daemon.may_run(self.caller)
         if self._daemon.broker.store.full:
             raise StoreError("the disk of the broker's database is full: nothing new is accepted until there is room; running jobs go on")
+        _fits(spec, script or b"", environ)
         blobs = {launcher.remember(environ): environ}
         spec = msgspec.structs.replace(spec, environ_hash=next(iter(blobs)))
         if script is not None:
@@ -236,3 +239,11 @@ class BrokerApi:
         except (BrokenOff, ConnectionError, wire.WireError) as error:
             if not end.done():
                 end.set_exception(error)
+
+
+def _fits(spec: JobSpec, script: bytes, environ: bytes) -> None:
+    """Refused where no frame to a node, and no record there, could hold the job."""
+    if len(msgspec.json.encode(spec)) > MOST_DESCRIBED:
+        raise Refused(Code.POLICY, "the arguments and options are larger than %d MiB: put what they say into a file" % (MOST_DESCRIBED >> 20))
+    if len(script) + len(environ) > MOST_SENT:
+        raise Refused(Code.POLICY, "script and environment are larger than %d MiB: put what they say into a file" % (MOST_SENT >> 20))

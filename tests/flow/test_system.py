@@ -111,6 +111,14 @@ def test_bad_input_changes_nothing(system: System, line: str) -> None:
     assert system.ok("squeue -h -t all -o %i") == before
 
 
+def test_what_no_frame_can_hold_is_refused_at_submission(system: System) -> None:
+    """Arguments of megabytes: a job that could never reach its node must not be accepted."""
+    script(system, "arg.sh", "#!/bin/bash\ntrue\n")
+    done = system.sh("sbatch arg.sh $(for i in $(seq 15); do head -c 100000 /dev/zero | tr '\\0' x; echo; done)")
+    assert done.returncode == 1
+    assert "larger than 2 MiB: put what they say into a file" in done.stderr
+
+
 # ---- kills
 
 
