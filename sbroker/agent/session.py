@@ -227,7 +227,8 @@ class Session:
     # --- what a kind of session makes of it
 
     def begin(self):
-        raise NotImplementedError
+        """Start what the call asks for; each kind has its own."""
+        raise TypeError(f"a session of the kind {type(self).__name__} has no beginning")
 
     def client_gone(self):
         """The client died, or did not come back."""
