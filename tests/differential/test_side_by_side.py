@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+# The real one does not always agree with itself (salloc's last word "has been revoked" is a race there): it may be asked again. What
+# differs by more than chance differs each time.
+TRIES = 3
+
 LINES = [
     # submitting
     "sbatch --wrap true",
@@ -73,7 +77,10 @@ def beyond(one: tuple, other: tuple) -> list[str]:
 @pytest.mark.parametrize("line", LINES)
 def test_agrees(real, ours, line: str) -> None:
     """What the real Slurm prints and returns, ours prints and returns."""
-    real.clear()
-    ours.clear()
-    mine, theirs = ours.sh(line), real.sh(line)
-    assert mine == theirs, "ours alone: %s; the real one's alone: %s" % (beyond(mine, theirs), beyond(theirs, mine))
+    for _ in range(TRIES):
+        real.clear()
+        ours.clear()
+        mine, theirs = ours.sh(line), real.sh(line)
+        if mine == theirs:
+            return
+    raise AssertionError("ours alone: %s; the real one's alone: %s" % (beyond(mine, theirs), beyond(theirs, mine)))
