@@ -117,6 +117,9 @@ class Allocation:
                 await self._announce(job)
                 await self._allocated()
                 await self.info("job %d has been allocated resources" % self.number)
+        elif job.state.ended and self.call.resume != (0, 0) and job.state is not JobState.CANCELLED:
+            # A broker that died between recording our end and saying it: the record has what the client waits for.
+            raise Over(128 + job.exit.signal if job.exit.signal else job.exit.code)
         elif job.state.ended:
             await self._withdrawn()
         self.waited = self.api.now() - begun

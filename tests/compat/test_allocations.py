@@ -9,8 +9,10 @@ import signal
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec import structs
 from submit_fakes import FakeApi, FakeClient, call_of, refusal
 
+from sbroker.model import Exit
 from sbroker.states import JobState, Reason
 from slurm_compat.commands import salloc, srun
 
@@ -232,3 +234,21 @@ def test_an_allocation_is_given_back_when_its_user_goes_away_but_not_when_the_ca
         return api
 
     assert [what[:2] for what in asyncio.run(play()).done] == done
+
+
+@pytest.mark.parametrize("name", ["srun", "salloc"])
+@pytest.mark.parametrize(("exit_", "code"), [(Exit(), 0), (Exit(code=3), 3), (Exit(signal=9), 137)])
+def test_a_client_that_comes_back_after_its_end_was_recorded_gets_that_end(name, exit_, code):
+    """The broker died between recording the end and saying it: nothing is said twice, and the exit code is the recorded one."""
+
+    class Ended(FakeApi):
+        async def submit(self, spec, script, environ):
+            job = await super().submit(spec, script, environ)
+            state = JobState.FAILED if code else JobState.COMPLETED
+            self.view.jobs[7] = structs.replace(job, state=state, exit=exit_)
+            return self.view.jobs[7]
+
+    call = call_of(name, ["true"], resume=(1, 12) if name == "srun" else (0, 4))
+    client = FakeClient()
+    assert asyncio.run(MODULES[name].run(call, client, Ended(call))) == code
+    assert client.texts[2] == ""
