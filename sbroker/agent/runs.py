@@ -77,6 +77,7 @@ class Runs:
             if not self._reconnect(record):
                 if record.state == HELD:
                     self.relay.report("held", record.key)
+                    self._refork_soon(record)  # the agent before us may have died before it forked one
                 else:
                     self._gone(record)
 
@@ -395,15 +396,23 @@ class Runs:
         if record.state in (ENDED, REVOKED):
             return
         if record.dir.state() == HELD:
-            if record.to_start or (record.info is not None and record.info["head"] != self.relay.node):
-                self.relay.loop.call_later(_REFORK, lambda: self._refork(record))
+            self._refork_soon(record)
             return
         record.state, record.clearing = ACTIVE, True
         self._clear(record, ended=bool(word))
 
+    def _refork_soon(self, record):
+        """A held run has no supervisor: the head's is forked when it is to start, another node's must be there for the head to call."""
+        if record.to_start or (record.info is not None and record.info["head"] != self.relay.node):
+            self.relay.loop.call_later(_REFORK, lambda: self._refork(record))
+
     def _refork(self, record):
-        """A held run lost its supervisor before it started: nothing is lost."""
-        if record.state == HELD and record.stream is None and self.relay.front is not None:
+        """Nothing is lost: the run had not started here."""
+        if record.state != HELD or record.stream is not None:
+            return
+        if self.relay.front is None:  # named by the broker, which has not come yet
+            self._refork_soon(record)
+        else:
             self.watch_over(record)
             if record.to_start:
                 record.tell({"op": "start"})

@@ -68,6 +68,21 @@ def test_a_held_supervisor_that_was_killed_is_replaced(labs):
     assert other.kinds() == ["held", "empty"]
 
 
+def test_an_agent_that_died_before_it_forked_is_made_good_by_the_next(labs):
+    """The run is held on the other node, and nobody is there whom the head could call: it would wait for ever."""
+    head, other = labs
+    hold(labs, "while [ ! -e go ]; do sleep 0.05; done")
+    pid = supervisor(other)
+    other.kill()
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: gone(pid))
+    other.start()
+    head.order("start")
+    wait_for(lambda: live(other) == ["ACTIVE"])
+    (head.folder.parent / "go").touch()
+    other.wait("empty")
+
+
 def test_the_other_nodes_agent_is_replaced_while_the_run_goes_on(labs):
     head, other = labs
     hold(labs, "while [ ! -e go ]; do sleep 0.05; done")
