@@ -82,7 +82,9 @@ def test_an_srun_of_a_cancelled_script_has_its_last_words(tmp_path):
     cluster.head.wait("empty", 1)
     lines = plain(cluster.output()).splitlines()
     cluster.stop()
-    assert {"srun: got SIGCONT", "srun: forcing job termination", ABORTED.strip(), CANCELLED.strip()} < set(lines)
+    # Whether srun hears its own signals before it hears of its step's end is the kernel's choice; it says both words about them, or none.
+    assert {ABORTED.strip(), CANCELLED.strip()} < set(lines)
+    assert ("srun: got SIGCONT" in lines) == ("srun: forcing job termination" in lines)
     assert "srun: error: node1: task 0: Terminated" in lines
 
 
