@@ -277,6 +277,7 @@ class Node(Value, kw_only=True):
     reason_time: float | None = None
     address: str = ""
     hostname: str = ""
+    sized: bool = True  # False: how big it is, its agent will say
     cpus: int = 1
     boards: int = 1
     sockets: int = 1
@@ -294,6 +295,7 @@ class Node(Value, kw_only=True):
     boot_time: float | None = None
     agent_time: float | None = None  # when its agent started
     last_heard: float | None = None
+    fault: bool = False  # DOWN because it cannot be reached before somebody mends what `reason` says
     load: float | None = None  # one-minute load average
     free_mem: int | None = None
 

@@ -207,6 +207,7 @@ _LEARNT = (
     "hostname",
     "incarnation",
     "boot_time",
+    "fault",
     "agent_time",
     "last_heard",
     "load",
@@ -224,8 +225,8 @@ def configure(draft: Draft, event: Configure) -> None:
         old = draft.node(node.name)
         if old is not None:
             kept = {name: getattr(old, name) for name in _LEARNT}
-            if node.cpus == 1 and node.memory == 1 and old.incarnation:
-                for name in ("cpus", "sockets", "cores_per_socket", "threads_per_core", "memory", "tmp"):
+            if not node.sized and old.incarnation:
+                for name in ("sized", "cpus", "sockets", "cores_per_socket", "threads_per_core", "memory", "tmp"):
                     kept[name] = getattr(old, name)
                 if not node.gres:
                     kept["gres"] = old.gres

@@ -18,6 +18,7 @@ from sbroker.core.events import Hello, Reports, Silent
 from sbroker.daemon.channels import Channel
 from sbroker.errors import StoreError
 from sbroker.model import Report
+from sbroker.transports import Faulty
 
 if TYPE_CHECKING:
     from sbroker.daemon.daemon import Daemon
@@ -73,11 +74,11 @@ class Link:
             try:
                 reader, writer = await self.daemon.open_transport(self.endpoint)
             except OSError as error:
-                self.error = str(error)
-                if attempt == 0:
+                if str(error) != self.error:
                     log.warning("node %s: %s", self.node, error)
+                self.error, fault = str(error), str(error) if isinstance(error, Faulty) else ""
             else:
-                attempt = 0
+                attempt, fault = 0, ""
                 try:
                     await self._converse(reader, writer)
                 except (OSError, StoreError, wire.WireError, asyncio.IncompleteReadError) as error:
@@ -92,7 +93,7 @@ class Link:
                         down_since = clock.boottime()
                     self._down(writer)
             try:
-                self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since))
+                self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since, fault=fault))
             except StoreError as error:
                 log.warning("node %s: %s", self.node, error)
             await asyncio.sleep(RETRY[min(attempt, len(RETRY) - 1)])
