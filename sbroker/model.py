@@ -288,6 +288,7 @@ class Node(Value, kw_only=True):
     gres: tuple[Gres, ...] = ()
     features: tuple[str, ...] = ()
     weight: int = 1
+    one_user: bool = False  # its agent is no root: all jobs run as one user there, so those of one submitter at a time
     arch: str = ""
     os: str = ""
     version: str = ""
