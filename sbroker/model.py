@@ -277,7 +277,7 @@ class Node(Value, kw_only=True):
     reason_time: float | None = None
     address: str = ""
     hostname: str = ""
-    sized: bool = True  # False: how big it is, its agent will say
+    measured: bool = False  # how big it is, its agent says
     cpus: int = 1
     boards: int = 1
     sockets: int = 1
@@ -299,6 +299,11 @@ class Node(Value, kw_only=True):
     fault: bool = False  # DOWN because it cannot be reached before somebody mends what `reason` says
     load: float | None = None  # one-minute load average
     free_mem: int | None = None
+
+    @property
+    def sized(self) -> bool:
+        """Whether it is known how big the node is."""
+        return not self.measured or self.memory > 1
 
 
 class Partition(Value, kw_only=True):

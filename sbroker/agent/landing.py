@@ -153,7 +153,6 @@ def _serve(folder, program, asked, tell):
     sys.argv[0] = program  # what the process is called in lists
     from sbroker.agent.__main__ import main as agent
 
-    sys.stderr = open(2, "w", buffering=1, closefd=False)
     sys.exit(agent(["serve", "--dir", folder, "--node", asked["node"], "--ready", str(tell)] + asked.get("serve", [])))
 
 

@@ -62,10 +62,9 @@ def _surely_gone(part: Part, event: Hello) -> bool:
 
 
 def _inventory(node: Node, told: dict[str, Any]) -> dict[str, Any]:
-    """What the machine says of itself. The configured size stands; a node configured without one takes the machine's."""
+    """What the machine says of itself. The configured size stands; a node that has none (`measured`) takes the machine's."""
     fields = {key: told[key] for key in ("hostname", "arch", "os", "version", "boot_time", "load", "free_mem") if told.get(key) is not None}
-    if not node.sized or (node.cpus == 1 and node.memory == 1):
-        fields["sized"] = True
+    if node.measured:
         for key in ("cpus", "sockets", "cores_per_socket", "threads_per_core", "memory", "tmp"):
             if told.get(key):
                 fields[key] = int(told[key])

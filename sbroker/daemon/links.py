@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sbroker.links")
 
 RETRY = (0.05, 0.2, 0.5, 1, 2, 5)  # seconds between attempts to open a link
+MENDING = 30.0  # seconds, where somebody has to mend something first: hosts lock out who knocks too often
 PING = 15.0
 
 
@@ -55,6 +56,11 @@ class Link:
     async def drain(self) -> None:
         if self._writer is not None:
             await self._writer.drain()
+
+    def status(self) -> dict[str, Any]:
+        """For people: whether the agent is heard, where it is, and why not."""
+        where = self.endpoint.directory if self.endpoint.transport == "local" else self.endpoint.address
+        return {"ready": self.ready, "transport": self.endpoint.transport, "dir": where, "error": self.error}
 
     def close(self) -> None:
         self._task.cancel()
@@ -96,7 +102,7 @@ class Link:
                 self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since, fault=fault))
             except StoreError as error:
                 log.warning("node %s: %s", self.node, error)
-            await asyncio.sleep(RETRY[min(attempt, len(RETRY) - 1)])
+            await asyncio.sleep(MENDING if fault else RETRY[min(attempt, len(RETRY) - 1)])
             attempt += 1
 
     def _down(self, writer: asyncio.StreamWriter) -> None:

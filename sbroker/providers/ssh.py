@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -10,6 +11,8 @@ from sbroker.config.units import Hosts
 from sbroker.errors import Unsatisfiable
 from sbroker.model import Node
 from sbroker.providers import base, local
+
+_JUMP = re.compile(r"(?:[^@\s]+@)?[^@:\s]+(?::[0-9]{1,5})?")
 
 
 class SshSettings(base.ElsewhereSettings, frozen=True, kw_only=True):
@@ -42,6 +45,7 @@ class Provider(base.Provider):
 
     @classmethod
     def check(cls, site: str, settings: SshSettings) -> None:
+        base.check_software(settings)
         local.parse_gres(settings.gres or "")
         if settings.become == "root" and settings.user not in (None, "root"):
             raise ValueError("become: root is wrong: the login is by %s; write sudo, or user: root" % settings.user)
@@ -52,18 +56,18 @@ class Provider(base.Provider):
         for name in settings.addresses:
             if name not in settings.hosts:
                 raise ValueError("addresses: %s is not among the hosts" % name)
-        if settings.jump is not None and (not settings.jump.rpartition("@")[2].partition(":")[0] or not settings.jump.rpartition("@")[2].partition(":")[2].isdigit() and ":" in settings.jump):
+        if settings.jump is not None and not _JUMP.fullmatch(settings.jump):
             raise ValueError("jump: %r is wrong: write host, user@host or user@host:port" % settings.jump)
 
     def nodes(self) -> Iterable[Node]:
-        """A node a host, in the order configured. Their size is what they say themselves (`sized`)."""
+        """A node a host, in the order configured. Their size is what they say themselves (`measured`)."""
         settings = self.settings
         for name in settings.hosts:
             yield Node(
                 name=name,
                 site=self.context.site,
                 address=settings.addresses.get(name, name),
-                sized=False,
+                measured=True,
                 gres=local.parse_gres(settings.gres or ""),
                 features=settings.features,
                 weight=settings.weight,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import logging
 import shlex
 from importlib import resources
 from pathlib import Path
@@ -48,6 +49,7 @@ async def open(endpoint: Endpoint, *, program: Program) -> Streams:
     """Log in and reach the agent. Unreachable: try again later; Faulty: somebody has to mend something, and the text says what."""
     loop = asyncio.get_running_loop()
     asyncssh = await loop.run_in_executor(None, importlib.import_module, "asyncssh")  # 0.3 s, in which calls are answered
+    asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
     connection = await _login(asyncssh, endpoint)
     try:
         process = await connection.create_process(_command(endpoint), encoding=None, stderr=asyncssh.PIPE)
