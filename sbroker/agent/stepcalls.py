@@ -182,6 +182,7 @@ class Srun(Session):
             "bare_env": request.get("bare_env"),
             "pty": bool(pty),
             "gpus_per_task": request.get("gpus_per_task"),
+            "mpi": request.get("mpi"),
         }
         sources = [] if pty else self.plan.sources()
         stdin = "null" if not sources else self.plan.stdin.rank if self.plan.stdin.kind == stdio.ONE else "all"
