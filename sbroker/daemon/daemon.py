@@ -21,7 +21,7 @@ from sbroker.daemon.launch import Launcher
 from sbroker.daemon.links import Link
 from sbroker.daemon.mail import send_mail
 from sbroker.daemon.owners import Owners
-from sbroker.daemon.places import agent_options, endpoints
+from sbroker.daemon.places import agent_options, endpoints, site_facts
 from sbroker.daemon.server import Server
 from sbroker.daemon.starter import StarterClient
 from sbroker.errors import Code, Refused, SbrokerError
@@ -118,6 +118,12 @@ class Daemon:
         for name, endpoint in known.items():
             if name not in self.links:
                 self.links[name] = Link(self, name, endpoint, self.front_end.node_module())
+
+    def settings_of(self, node: str) -> dict[str, Any]:
+        """What the agent of a node is told of the configuration."""
+        record = self.broker.state.nodes.get(node)
+        site = self.config.sites.get(record.site) if record is not None else None
+        return dict(self.agent_settings, twin=site is None or site_facts(record.site, site)["twin"])
 
     async def open_transport(self, endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """OSError when the agent cannot be reached."""
