@@ -67,12 +67,15 @@ def quoted(text):
 def offer(sup, env):
     """Change PATH of `env` (str → str) so that srun is found in it, and is ours: the one of another Slurm knows nothing of this job.
 
-    What goes to the end is the folder itself; what goes to the front holds these names alone, so that it hides nothing else.
-    OSError when a folder cannot be made.
+    What goes to the end is the folder itself; what goes to the front holds these names alone, so that it hides nothing else: the one that
+    the agent made does. OSError when a folder cannot be made.
     """
     found, place = tasks.find("srun", env), folder(sup)
     path = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
-    if place and not found:
+    if place and place == (sup.info.get("here") or {}).get("bin"):
+        if not found or os.path.dirname(found) != place:
+            env["PATH"] = place + ":" + path
+    elif place and not found:
         env["PATH"] = path + ":" + place
     elif place and os.path.realpath(found) != os.path.realpath(os.path.join(place, "srun")):
         env["PATH"] = front_folder(sup, place) + ":" + path
