@@ -233,7 +233,10 @@ def submitted_environ(info, node, env):
 
 
 def batch_environ(info, node, user_env):
-    """The batch script's environment on `node`; `user_env` is what `submitted_environ` left, and a login's variables if they are wanted. The spawner adds SLURM_TASK_PID, which only the new process knows."""
+    """The batch script's environment on `node`; `user_env` is what `submitted_environ` left, and a login's variables if they are wanted.
+
+    The spawner adds SLURM_TASK_PID, which only the new process knows.
+    """
     spec = info["spec"]
     index = [found["node"] for found in info["nodes"]].index(node)
     share = info["nodes"][index]

@@ -52,7 +52,7 @@ class Batch:
             if error is not None:
                 _close(files)
                 self.say(sup.front.notice("site", {"node": sup.node, "error": error}))
-                return self._over(1, 0, "launch", f"{sup.node}: {error}", {})
+                return self._over(1, 0, "setup", f"{sup.node}: {error}", {})
             self._execute(software.apply(env, sup.front.exported_names(sup.info)), files)
 
         software.prepare(env, work_dir, self._stderr if self._stderr >= 0 else 2, ready)

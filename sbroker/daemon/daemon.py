@@ -125,8 +125,9 @@ class Daemon:
     def settings_of(self, node: str) -> dict[str, Any]:
         """What the agent of a node is told of the configuration."""
         record = self.broker.state.nodes.get(node)
-        site = self.config.sites.get(record.site) if record is not None else None
-        return dict(self.agent_settings, twin=site is None or site_facts(record.site, site)["twin"])
+        name = record.site if record is not None else ""
+        twin = name not in self.config.sites or site_facts(name, self.config.sites[name])["twin"]
+        return dict(self.agent_settings, twin=twin)
 
     async def open_transport(self, endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """OSError when the agent cannot be reached."""

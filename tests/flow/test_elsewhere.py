@@ -121,7 +121,7 @@ def test_modules_setup_and_env_come_before_the_script_once(system):
     log.unlink(missing_ok=True)
     said = job(system, "-p lab", "env\nsrun -n4 --overcommit true\nsrun true\n")
     found = environ(said)
-    assert (found["FROM_SETUP"], found["LOADEDMODULES"], found["PATH"].split(":")[0]) == ("lab 2", "tool/1.2", "/opt/tool/1.2/bin")
+    assert (found["FROM_SETUP"], found["LOADEDMODULES"], found["PATH"].split(":")[1]) == ("lab 2", "tool/1.2", "/opt/tool/1.2/bin")
     assert "DROPPED" not in found and not [name for name in found if name.startswith("__sbroker")]
     assert log.read_text() == "run\n"
 
