@@ -142,7 +142,9 @@ def _job(info):
     return env, user
 
 
-def _owner(user):
+def _owner(info):
+    """Whose job it is; on a node where all jobs run as one user, not that one."""
+    user = info.get("owner") or info["user"]
     return {"SLURM_JOB_UID": str(user["uid"]), "SLURM_JOB_USER": user["name"], "SLURM_JOB_GID": str(user["gid"])}
 
 
@@ -243,7 +245,7 @@ def batch_environ(info, node, user_env):
     env = dict(user_env)
     common, user = _job(info)
     env.update(common)
-    env.update(_owner(user))
+    env.update(_owner(info))
     env.update(_wishes(info))
     env.update(_default_memory(info))
     env.update(_array(info))
@@ -323,7 +325,7 @@ def step_environ(info, step, node, base):
     nodelist = hostlist.compress(names)
     submitted = ("SLURM_SUBMIT_DIR", "SLURM_SUBMIT_HOST", "SLURM_JOB_NAME")
     env.update((key, value) for key, value in common.items() if step.get("standalone") or key not in submitted or key not in base)
-    env.update(_owner(user))
+    env.update(_owner(info))
     for name in _OF_A_TASK:
         env.pop(name, None)
     for name in _GPU_NAMES + ("SLURMD_TRES_BIND",):

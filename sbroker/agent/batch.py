@@ -91,7 +91,7 @@ class Batch:
         own process: it waits there for the other end, and this process must go on hearing orders meanwhile."""
         sup, info = self.sup, self.sup.info
         array = info.get("array") or {}
-        fields = {"job": info["job"], "name": info["name"], "user": info["user"]["name"], "node": sup.node, "node_index": 0, "rank": 0,
+        fields = {"job": info["job"], "name": info["name"], "user": (info.get("owner") or info["user"])["name"], "node": sup.node, "node_index": 0, "rank": 0,
                   "step": "batch", "imitate": info.get("imitate", ""), "array_id": array.get("id"), "array_task": array.get("task")}
         work_dir = spec.get("work_dir", "/")
 

@@ -73,7 +73,7 @@ class Srun(Session):
         fields = {
             "job": info["job"],
             "name": self.request["name"],
-            "user": info["user"]["name"],
+            "user": (info.get("owner") or info["user"])["name"],
             "step": step.number,
             "array_id": array.get("id"),
             "array_task": array.get("task"),

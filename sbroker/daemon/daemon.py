@@ -127,7 +127,8 @@ class Daemon:
         record = self.broker.state.nodes.get(node)
         name = record.site if record is not None else ""
         twin = name not in self.config.sites or site_facts(name, self.config.sites[name])["twin"]
-        return dict(self.agent_settings, twin=twin)
+        endpoint = self.links[node].endpoint if node in self.links else None
+        return dict(self.agent_settings, twin=twin, become=endpoint.data.get("become") if endpoint is not None else None)
 
     async def open_transport(self, endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """OSError when the agent cannot be reached."""

@@ -19,6 +19,14 @@ from sbroker.model import INFINITE, Job, Node, Run
 BLOBS_KEPT = 64
 
 
+def _group(gid: int) -> tuple[str, str] | None:
+    """(gid as JSON has it for a key, its name); None for a group without a record."""
+    try:
+        return str(gid), grp.getgrgid(gid).gr_name
+    except KeyError:
+        return None
+
+
 class Launcher:
     """Builds descriptions and prepare frames; keeps the last few scripts and environments at hand."""
 
@@ -56,6 +64,7 @@ class Launcher:
             except KeyError:
                 home, shell, groups = "/", "/bin/sh", [job.gid]
             known = {"name": job.user, "uid": job.uid, "home": home, "shell": shell or "/bin/sh", "groups": groups}
+            known["group_names"] = dict(filter(None, map(_group, groups)))
             self._users[job.uid] = known
             self.daemon.loop.call_later(60, self._users.pop, job.uid, None)
         group = job.group
