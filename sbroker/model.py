@@ -67,6 +67,7 @@ class JobSpec(Value, kw_only=True):
     umask: int = 0o022
     limits: dict[str, tuple[int, int]] = {}  # "NOFILE": (soft, hard), what --propagate sends
     submit_host: str = ""
+    origin: str = ""  # the site, if it is no twin, of the node that it was submitted from inside a job; "": the submit host's environment
     submit_line: str = ""
     sid: int = 0  # session id of the submitting process
     # who
@@ -210,6 +211,7 @@ class Job(Value, kw_only=True):
     dep_failed: bool = False
     run: int = -1  # number of the present or last run; -1: none yet
     restarts: int = 0
+    requeues: int = 0  # by the broker itself, since its owner or an operator last sent it to the queue
     nodes: tuple[NodeShare, ...] = ()  # allocation of the present or last run
     exit: Exit = Exit()
     derived_exit: Exit = Exit()  # the worst of its steps
