@@ -24,6 +24,7 @@ class Channel:
         self._room.set()
         self._queue = bytearray()
         self._open = True
+        self.error = ""  # why the other half would not have it
 
     def send(self, data: bytes) -> None:
         """Queue bytes; what the credit does not cover waits here. `drain` bounds it."""
@@ -61,6 +62,7 @@ class Channel:
             self._credit += header["bytes"]
             self._flush()
         else:
+            self.error = header.get("error", "")
             self.closed(header.get("why", "link"))
 
     def close(self, why: str) -> None:
