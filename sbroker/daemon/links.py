@@ -34,6 +34,7 @@ class Link:
     def __init__(self, daemon: Daemon, node: str, endpoint: Any, front_module: str) -> None:
         self.daemon, self.node, self.endpoint, self.front_module = daemon, node, endpoint, front_module
         self.incarnation = ""
+        self.user = ""  # as whom all jobs run there; "" where the agent is root and becomes each job's own
         self.channels: dict[int, Channel] = {}
         self._next = 0
         self._writer: asyncio.StreamWriter | None = None
@@ -162,6 +163,8 @@ class Link:
     def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.incarnation = header["incarnation"]
         self._writer, self.ready, self.error = writer, True, ""
+        user = header.get("inventory", {}).get("user") or {}
+        self.user = user["name"] if user.get("uid") else ""
         live = tuple((job, run, state) for job, run, state in header.get("live", ()))
         self.daemon.broker.apply(
             Hello(node=self.node, incarnation=self.incarnation, boot_id=header.get("boot_id", ""), live=live, inventory=header.get("inventory", {}))
