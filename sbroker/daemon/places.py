@@ -15,9 +15,24 @@ def endpoints(config: Any, paths: Any, store_id: str, clock: Clock) -> dict[str,
     """Node name → how to reach its agent, of every machine that the sites list now."""
     known: dict[str, Endpoint] = {}
     for site, settings in config.sites.items():
-        provider = providers.make(settings, Context(site=site, spool=paths.spool, store_id=store_id, clock=clock))
+        folder = os.path.dirname(os.path.abspath(config.file or paths.config))
+        provider = providers.make(settings, Context(site=site, spool=paths.spool, folder=folder, store_id=store_id, clock=clock))
         known.update((entry.endpoint.node, entry.endpoint) for entry in provider.list().machines if entry.endpoint is not None)
     return known
+
+
+def site_facts(name: str, settings: Any) -> dict[str, Any]:
+    """What the description of a run says of one site: an entry of `sites` (ARCHITECTURE.md). The settings of kinds that know nothing of
+    software count as a machine like this one."""
+    shared = True if settings.provider == "local" else settings.shared_fs
+    return {
+        "name": name,
+        "twin": bool(getattr(settings, "twin", True)),
+        "setup": getattr(settings, "setup", None),
+        "modules": list(getattr(settings, "modules", ())),
+        "env": {key: str(value) for key, value in getattr(settings, "env", {}).items()},
+        "shared_fs": shared if isinstance(shared, bool) else list(shared),
+    }
 
 
 def agent_options(front_end: FrontEnd) -> list[str]:
