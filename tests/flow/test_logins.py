@@ -74,12 +74,13 @@ def test_a_port_is_forwarded(inside: Inside) -> None:
         port = probe.getsockname()[1]
         probe.close()
         threading.Thread(target=lambda: server.accept()[0].sendall(b"through\n"), daemon=True).start()
-        line = "-o ExitOnForwardFailure=yes -L %d:127.0.0.1:%d node2 'exec 3<>/dev/null; read line; echo $line'" % (port, server.getsockname()[1])
+        line = "-o ExitOnForwardFailure=yes -L %d:127.0.0.1:%d node2 'echo up; read line; echo $line'" % (port, server.getsockname()[1])
         tunnel = subprocess.Popen(["bash", "-c", "exec ssh -F cfg " + line], cwd=inside.work, env=inside.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        inside.until("ss -tln 2>/dev/null | grep -c 127.0.0.1:%d || (echo >/dev/tcp/127.0.0.1/%d) 2>/dev/null && echo 1" % (port, port), "1")
+        assert tunnel.stdout is not None
+        assert tunnel.stdout.readline() == b"up\n"  # ssh listens before it asks for its command
         with socket.create_connection(("127.0.0.1", port)) as sock:
             assert sock.makefile("rb").readline() == b"through\n"
-        assert tunnel.communicate(b"end\n")[0] == b"end\n"
+        assert tunnel.communicate(b"end\n", timeout=60)[0] == b"end\n"
 
 
 def test_a_terminal_by_ssh_and_by_sbroker_ssh(inside: Inside) -> None:
@@ -89,10 +90,11 @@ def test_a_terminal_by_ssh_and_by_sbroker_ssh(inside: Inside) -> None:
         try:
             terminal.type("stty size; echo term=$TERM job=$SLURM_JOB_ID\n")
             terminal.until(r"30 100\r\nterm=xterm-256color job=%s\r\n" % inside.job)
-            terminal.type("trap 'stty size' WINCH; echo ready; while :; do sleep 0.1; done\n")
-            terminal.until(r"\nready")
             terminal.resize(41, 123)
-            terminal.until("41 123")
+            terminal.type("while test \"$(stty size)\" != '41 123'; do sleep 0.1; done; echo s''een\n")
+            terminal.until("seen")
+            terminal.type("sleep 100\n")
+            terminal.until("sleep 100\r\n")
             terminal.type("\x03exit 6\n")
             assert terminal.end() == 6
             assert terminal.restored()
@@ -135,3 +137,27 @@ def test_nothing_secret_is_left(inside: Inside) -> None:
     assert folder.stat().st_mode & 0o077 == 0
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
     inside.until("ls -d home/spool/*/runs/*/login-* 2>/dev/null || ls -d ../home/spool/*/runs/*/login-* 2>/dev/null | wc -l", "0")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="hides sshd in a mount namespace: root alone may")
+def test_a_node_without_sshd_is_entered_by_srun(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    try:
+        hidden = system.sh("unshare -m bash -c 'mount --bind /dev/null /usr/sbin/sshd && sbroker up'")
+        if hidden.returncode:
+            pytest.skip("no mount namespaces here: " + hidden.stderr)
+        job = system.sh("salloc --no-shell -N2 2>&1").stdout.split()[-1]
+        done = system.sh("sbroker ssh node2 'hostname; echo $SLURM_JOB_ID; exit 5'")
+        assert (done.stdout, done.returncode) == ("node2\n%s\n" % job, 5)
+        assert done.stderr.splitlines()[:2] == [
+            "sbroker: error: there is no sshd on node node2",
+            "sbroker: going in by srun --jobid=%s --overlap instead" % job,
+        ]
+        terminal = Terminal(["sbroker", "ssh", "node1"], system.env, system.work)
+        terminal.type("stty size; exit 4\n")
+        terminal.until("30 100")
+        assert terminal.end() == 4
+        assert terminal.restored()
+        terminal.close()
+    finally:
+        system.close()
