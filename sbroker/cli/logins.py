@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -114,7 +115,9 @@ def _converse(sock: socket.socket, user: str, keys: sshkeys.Keys, command: str, 
 
     from sbroker.cli import sshterminal
 
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what goes wrong is an exception, and said once
     transport = paramiko.Transport(sock)
+    transport.banner_timeout = FIRST_BYTES
     try:
         transport.start_client(timeout=FIRST_BYTES)
         if keys.known.split()[1:3] != [transport.get_remote_server_key().get_name(), transport.get_remote_server_key().get_base64()]:
