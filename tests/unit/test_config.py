@@ -206,6 +206,10 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "config.yaml:2: sites.x.nodes: 0 is wrong: it must be a number from 1 to 65536 or names such as node[1-2]",
         ),
         ("sites:\n  x: {provider: local, cpus: 65537}", "config.yaml:2: sites.x.cpus: 65537 is wrong: it must be at most 65536"),
+        (
+            "sites:\n  x: {provider: local, ports: 5-4}",
+            "config.yaml:2: sites.x.ports: 5-4 is wrong: write LOW-HIGH, for example 40000-40100, or 0 for any",
+        ),
         ("sites:\n  x: {provider: local, cpus: 0}", "config.yaml:2: sites.x.cpus: 0 is wrong: it must be at least 1"),
         (
             "sites:\n  x: {provider: local, cpus: 8, sockets: 3}",
