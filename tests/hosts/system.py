@@ -37,7 +37,7 @@ class HostsSystem(System):
 
     def __init__(self, folder: Path, cloud: Cloud, key: Path, hosts: str, config: str = CONFIG) -> None:
         super().__init__(folder, config % {"hosts": hosts})
-        self.cloud = cloud
+        self.cloud, self._store = cloud, ""
         shutil.copy(key, self.home / "key")
         self.know()
 
@@ -54,23 +54,25 @@ class HostsSystem(System):
 
     # ---- nodes
 
-    def agent_folder(self, node: str, base: str = "home/ubuntu/.sbroker") -> Path:
-        """The agent's folder on the host, as it is seen from here."""
-        found = list(Path("/proc/%d/root" % self.cloud.hosts()[node]["pid"], base).glob("*/%s/agent.sock" % node))
-        mine = [path for path in found if path.parent.parent.name == self.store()]
-        assert mine, "no agent of ours on %s: %s" % (node, found)
-        return mine[0].parent
+    def agent_folder(self, node: str, base: str = "home/ubuntu/.sbroker", host: str = "") -> Path:
+        """The agent's folder on the host (default: of the node's name), as it is seen from here."""
+        return Path("/proc/%d/root" % self.cloud.hosts()[host or node]["pid"], base, self.store(), node)
 
     def store(self) -> str:
-        return str(self.status()["store_id"])
+        if not self._store:
+            self._store = str(self.status()["store"])
+        return self._store
 
-    def agent_pid(self, node: str, base: str = "home/ubuntu/.sbroker") -> int:
+    def agent_pid(self, node: str, base: str = "home/ubuntu/.sbroker", host: str = "") -> int:
         """Who listens on the agent's socket there, as the kernel says; 0: nobody."""
         with socket.socket(socket.AF_UNIX) as sock:
+            here = os.open(self.agent_folder(node, base, host), os.O_PATH)  # an address holds 107 bytes
             try:
-                sock.connect(str(self.agent_folder(node, base) / "agent.sock"))
+                sock.connect("/proc/self/fd/%d/agent.sock" % here)
             except OSError:
                 return 0
+            finally:
+                os.close(here)
             return int(struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
 
     def kill_agent(self, node: str) -> None:
