@@ -7,6 +7,7 @@ broker or the agent is away; a call that was cut is closed, and the client asks 
 import importlib
 
 from . import wire
+from .byway import Byway
 from .link import Channel
 from .loop import peer_ids
 
@@ -99,6 +100,7 @@ class Calls:
         self._remotes = {}  # channel → (Remote, CallReader)
         self._inside = set()  # Locals that have a session
         self._relays = {}  # our channel → (Channel, Stream)
+        self._byways = {}  # channel → Byway to another supervisor of the run
         self._waiting = []  # [channel, payload, uid] not handed to an agent yet
         self._next = 0
 
@@ -206,6 +208,20 @@ class Calls:
             if len(self._waiting) == opened:
                 self.sup.tell({"op": "chan_close", "chan": number, "why": "client"})
 
+    # --- to the other supervisors of the run, through the broker
+
+    def open_peer(self, node):
+        """A Byway to the run's supervisor on `node`; an agent must be connected."""
+        self._next += 1
+        number, info = f"p{self._next}", self.sup.info
+        self.sup.tell({"op": "chan_open", "chan": number, "job": info["job"], "run": info["run"], "kind": "peer",
+                       "uid": info["user"]["uid"], "options": {"to": node}})  # fmt: skip
+        return self._byway(number)
+
+    def _byway(self, number):
+        byway = self._byways[number] = Byway(number, self.tell_all, lambda: self._byways.pop(number, None))
+        return byway
+
     def agent_came(self):
         self._open_waiting()
 
@@ -218,13 +234,19 @@ class Calls:
             remote = self._remotes.pop(number)[0]
             remote.why = "link"
             remote.gone()
+        for byway in list(self._byways.values()):
+            byway.lost("link")
 
     # --- frames from the agent
 
     def frame(self, op, header, body):
         number = header.get("chan")
-        if op == "chan_open":
+        if op == "chan_open" and header.get("kind") == "peer":
+            self.sup.peers_link.accept_byway(self._byway(number), header.get("options") or {})
+        elif op == "chan_open":
             self._opened(number, header, body)
+        elif number in self._byways:
+            self._byways[number].frame(op, header, body)
         elif number in self._relays:
             self._downward(op, number, header, body)
         elif number in self._remotes:
