@@ -310,6 +310,17 @@ def alloc_environ(info):
     return env
 
 
+def login_environ(info, node):
+    """What a login into the job has on `node` beyond a plain one: the allocation, the node's place in it and its devices."""
+    index = [found["node"] for found in info["nodes"]].index(node)
+    share = info["nodes"][index]
+    env = dict(alloc_environ(info), SLURMD_NODENAME=node, SLURM_NODEID=str(index), SLURM_CPUS_ON_NODE=str(share["cpus"]))
+    indices = gpus(share.get("gres") or {})
+    if indices:
+        env.update(_devices(indices), SLURM_JOB_GPUS=_index_list(indices))
+    return env
+
+
 def step_environ(info, step, node, base):
     """The environment that all tasks of a step on `node` share.
 

@@ -22,6 +22,8 @@ _STEPD = {
     "io_open": "Could not open {stream} file {path}: {error}",
     "mpi": "mpi/pmi2: {text}",
     "site": "{error}",
+    "site": "{error}",
+    "mpi": "mpi/pmi2: {text}",
     "no_program": "No executable program specified for this task",
 }
 _SRUN = {
