@@ -190,17 +190,10 @@ class Srun(Session):
             "bare_env": request.get("bare_env"),
             "pty": bool(pty),
             "gpus_per_task": request.get("gpus_per_task"),
-<<<<<<< HEAD
-            "mpi": request.get("mpi"),
-            "origin": self.sup.software.name if self.direct else "",  # the site whose environment it has; "" the submit host's
-            "exported": request.get("exported"),
-            "cwd": request["cwd"],
-=======
             "origin": self.sup.software.name if self.direct else "",  # the site whose environment it has; "" the submit host's
             "exported": request.get("exported"),
             "cwd": request["cwd"],
             "mpi": request.get("mpi"),
->>>>>>> main
         }
         sources = [] if pty else self.plan.sources()
         stdin = "null" if not sources else self.plan.stdin.rank if self.plan.stdin.kind == stdio.ONE else "all"

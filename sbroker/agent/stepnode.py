@@ -115,17 +115,10 @@ class NodeStep:
         self.usage = {}
         self.done = self._cancelled = False
         self._env = env
-<<<<<<< HEAD
-        self._pmi = None
-        if fields["describe"].get("mpi") in pmi.KINDS:
-            self._pmi = pmi.NodePmi(self)
-        self._held = None  # a list while the site's setup runs: standard input that came meanwhile
-=======
         self._held = None  # a list while the site's setup runs: standard input that came meanwhile
         self._pmi = None
         if fields["describe"].get("mpi") in pmi.KINDS:
             self._pmi = pmi.NodePmi(self)
->>>>>>> main
 
     def launch(self):
         """Start the tasks, after what the node's site has for those that come from elsewhere."""
