@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import system
 from system import System
 
 CLIENT = "%s %s" % (sys.executable, Path(__file__).parent / "pmi_client.py")
@@ -23,10 +22,8 @@ sites:
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(system, "CONFIG", FOUR)
-        found = System(tmp_path_factory.mktemp("mpi"))
-    found.ok("srun -N4 true")  # all nodes are up
+    found = System(tmp_path_factory.mktemp("mpi"), FOUR)
+    found.sh("srun -N4 true")  # from then on all nodes are up
     yield found
     found.close()
 
