@@ -1,6 +1,8 @@
 """A rank of an MPI program without MPI: both versions of PMI in a few lines, independent of the agent's own code. Run as a task of a step.
 
-pmi_client.py VERSION ring               tell everybody who I am, and check what everybody said; prints "RANK/SIZE on NODE of MAPPING"
+pmi_client.py VERSION ring [SECONDS]     tell everybody who I am, and check what everybody said, three times with a pause between; prints
+                                         "RANK/SIZE on NODE of MAPPING"
+pmi_client.py 1 flood COUNT              ask so many times without reading an answer meanwhile, then read them all; prints how many were right
 pmi_client.py VERSION abort RANK CODE    that rank aborts while the others wait in a fence
 pmi_client.py VERSION gone RANK CODE     that rank exits without a word; the others do not wait for it
 """
@@ -8,6 +10,7 @@ pmi_client.py VERSION gone RANK CODE     that rank exits without a word; the oth
 import os
 import socket
 import sys
+import threading
 import time
 
 
@@ -15,9 +18,9 @@ class Pmi:
     def __init__(self, version):
         self.version = version
         self.rank, self.size = int(os.environ["PMI_RANK"]), int(os.environ["PMI_SIZE"])
-        sock = socket.socket(fileno=int(os.environ["PMI_FD"]))
-        self.file = sock.makefile("rwb", buffering=0)
-        self.file.write(b"cmd=init pmi_version=%d pmi_subversion=%d\n" % (version, version % 2))
+        self.sock = socket.socket(fileno=int(os.environ["PMI_FD"]))
+        self.file = self.sock.makefile("rb")
+        self.sock.sendall(b"cmd=init pmi_version=%d pmi_subversion=%d\n" % (version, version % 2))
         assert b"cmd=response_to_init rc=0" in self.file.readline()
         if version == 2:
             assert int(self.ask("fullinit", pmijobid=os.environ["PMI_JOBID"], pmirank=self.rank)["size"]) == self.size
@@ -25,21 +28,15 @@ class Pmi:
     def send(self, cmd, **fields):
         separator = " " if self.version == 1 else ";"
         text = separator.join("%s=%s" % item for item in {"cmd": cmd, **fields}.items()) + ("\n" if self.version == 1 else ";")
-        self.file.write((text if self.version == 1 else "%6d%s" % (len(text), text)).encode())
+        self.sock.sendall((text if self.version == 1 else "%6d%s" % (len(text), text)).encode())
 
     def ask(self, cmd, **fields):
         self.send(cmd, **fields)
         if self.version == 1:
             text = self.file.readline().decode().rstrip("\n")
         else:
-            text = self.exactly(int(self.exactly(6))).decode()
+            text = self.file.read(int(self.file.read(6))).decode()
         return dict(item.split("=", 1) for item in text.split(" " if self.version == 1 else ";") if item)
-
-    def exactly(self, size):
-        data = b""
-        while len(data) < size:
-            data += self.file.read(size - len(data)) or sys.exit("the PMI server has gone")
-        return data
 
     def put(self, key, value):
         assert self.ask("put" if self.version == 1 else "kvs-put", kvsname="x", key=key, value=value)["rc"] == "0"
@@ -68,8 +65,15 @@ def main(version, what, rank=None, code=None):
             pmi.send("abort", exitcode=code)
             time.sleep(60)
         pmi.fence()
+    elif what == "flood":
+        asking = threading.Thread(target=lambda: [pmi.send("get", kvsname="x", key="PMI_process_mapping") for _ in range(int(rank))])
+        asking.start()
+        time.sleep(1)  # the answers fill whatever there is to be filled
+        print([pmi.file.readline() for _ in range(int(rank))].count(b"cmd=get_result rc=0 value=(vector,(0,1,1))\n"))
+        asking.join()
     elif what == "ring":
         for turn in range(3):
+            time.sleep(float(rank or 0))
             pmi.put("%d.%d" % (turn, pmi.rank), "%s.%d" % (os.environ["SLURMD_NODENAME"], turn * pmi.rank))
             pmi.fence()
             for other in range(pmi.size):

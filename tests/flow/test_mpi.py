@@ -83,6 +83,10 @@ def test_what_is_no_pmi_is_said_in_the_tasks_own_output(four):
     assert done.stderr == "slurmstepd-node1: error: mpi/pmi2: 'hello' has no value\n"
 
 
+def test_who_asks_and_does_not_read_has_its_answers_later(four):
+    assert four.ok("srun --mpi=pmi2 -n1 %s 1 flood 40000" % CLIENT) == "40000\n"
+
+
 def test_pmix_is_refused_with_a_way_on(four):
     done = four.sh("srun --mpi=pmix hostname")
     assert done.returncode == 1 and done.stdout == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,18 @@ def test_an_abort_of_one_rank_ends_the_step(three):
     done = three.sh("srun -D /tmp --mpi=pmi2 -N3 -n3 %s %s 1 abort 2 5" % (PYTHON, CLIENT))
     assert done.returncode == 137
     assert "srun: Job step aborted" in done.stderr and "srun: error: m3: task 2: Killed" in done.stderr
+
+
+def test_a_network_that_fails_and_heals_costs_time(three):
+    """Fences fall into the time in which one host is cut off."""
+    (three.work / "cut.sh").write_text("#!/bin/sh\nexec srun -D /tmp --mpi=pmi2 -N3 -n3 %s %s 1 ring 4\n" % (PYTHON, CLIENT))
+    step = three.start("sh cut.sh")
+    three.until("squeue -h -s -o %N | grep -c 'm.1-3'", "1")
+    three.cloud.cut("m2")
+    time.sleep(6)
+    three.cloud.heal("m2")
+    out, err = step.communicate(timeout=100)
+    assert (sorted(line.split()[0] for line in out.splitlines()), err, step.returncode) == (["0/3", "1/3", "2/3"], "", 0)
 
 
 def test_mpich_by_srun(three):
