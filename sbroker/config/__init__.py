@@ -1,12 +1,11 @@
 """config.yaml as values: read, checked, and turned into what the core is configured with.
 
-load(path) → Config       ConfigError names file, line, the wrong value and what would be right
-default_config()          no file: this machine as one node in the partition debug
+check.load(path) → Config   ConfigError names file, line, the wrong value and what would be right
+default_config()            no file: this machine as one node in the partition debug
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -150,10 +149,3 @@ def default_config() -> Config:
 
     parts = (PartitionConfig(name="debug", default=True, sites=("local",)),)
     return Config(parts=parts, sites={"local": local.LocalSettings(provider="local")})
-
-
-def load(path: str | os.PathLike) -> Config:
-    """The configuration in the file at `path`. ConfigError if it cannot be read or is wrong in any way."""
-    from sbroker.config import check
-
-    return check.load(os.fspath(path))

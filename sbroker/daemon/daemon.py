@@ -96,10 +96,10 @@ class Daemon:
 
     def read_again(self) -> None:
         """Take the configuration as its file is now. SbrokerError or OSError says why everything is as it was."""
-        from sbroker import config as config_module
+        from sbroker.config import check, default_config
 
         path = Path(self.config.file or self.paths.config)
-        config = config_module.load(path) if self.config.file or path.exists() else config_module.default_config()
+        config = check.load(path) if self.config.file or path.exists() else default_config()
         self.broker.settings = config.settings()
         self.broker.state.configure(self.broker.settings)
         self.broker.apply(_configure(config))

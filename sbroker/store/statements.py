@@ -24,10 +24,6 @@ class Statements(msgspec.Struct, frozen=True):
     other: dict[str, str]
 
 
-def of(kind: str) -> Statements:
-    """Those for "sqlite" or "postgresql"."""
-    if kind == "sqlite":
-        return msgspec.json.decode(COMPILED.read_bytes(), type=Statements)
-    from sbroker.store import compiling
-
-    return compiling.compile_all(kind)
+def compiled() -> Statements:
+    """SQLite's."""
+    return msgspec.json.decode(COMPILED.read_bytes(), type=Statements)

@@ -21,7 +21,7 @@ def parse(text):
 
 
 def test_the_equivalent_cluster():
-    found = config.load(EQUIVALENT)
+    found = check.load(EQUIVALENT)
     nodes = {node.name: node for node in found.nodes()}
     assert list(nodes) == ["node1", "node2", "node3", "node4"]
     assert (nodes["node1"].cpus, nodes["node1"].sockets, nodes["node1"].cores_per_socket, nodes["node1"].memory) == (8, 2, 4, 16000)
@@ -47,7 +47,7 @@ def test_the_equivalent_cluster():
 
 
 def test_all_that_leaves_is_plain_json():
-    found = config.load(EQUIVALENT)
+    found = check.load(EQUIVALENT)
     for value in (*found.nodes(), *found.partitions(), found.settings()):
         assert msgspec.json.decode(msgspec.json.encode(value))
 
@@ -251,9 +251,9 @@ def test_what_is_not_yaml(text):
 
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
-        config.load(tmp_path / "none.yaml")
+        check.load(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="Is a directory"):
-        config.load(tmp_path)
+        check.load(tmp_path)
 
 
 @given(st.text("ab:[]{}-,\n '\"&*#1", max_size=30))
