@@ -128,6 +128,12 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
         ("a: 1\nkill_wait: 1\na: 2", "config.yaml:3: a is written twice"),
         ("- a", "config.yaml:1: a configuration is a group of keys: cluster, partitions, sites, …"),
         ("x: &a [*a]", "config.yaml:1: this is nested deeper than anything in a configuration"),
+        (
+            "users: &a [x, x, x, x, x, x, x, x, x, x]\nsites: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+            "qos: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nrules: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n"
+            "accounts: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\npartitions: [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]",
+            "config.yaml:1: with its aliases written out this is more than 100000 values, too many for a configuration",
+        ),
         ("? [a]\n: b", "config.yaml:1: a key must be a word"),
         ("imitate: 24.11", "config.yaml:1: imitate: '24.11' is not a release of Slurm that this sbroker can be; there are: 22.05"),
         ("store: mysql://u:p@h/x", "config.yaml:1: store: 'mysql' is not a store: write sqlite, or postgresql://USER@HOST/NAME"),
