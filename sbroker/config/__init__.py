@@ -78,6 +78,7 @@ class Head(Value, frozen=True, kw_only=True):
     mpi_default: str = "none"
     first_job_id: JobId = 1
     lost_after: Seconds = Seconds(300)
+    purge_job_after: Limit = Limit(INFINITE)
     min_uid: int = 1000
     operators: tuple[str, ...] = ("root",)
     submit_hook: str | None = None
@@ -132,6 +133,10 @@ class Config(Head, frozen=True, kw_only=True):
             "qos",
         )
         return {key: msgspec.to_builtins(getattr(self, key), enc_hook=_plain) for key in keys}
+
+    def keeps(self) -> float | None:
+        """What `Store.keep` wants: seconds, None for ever."""
+        return None if self.purge_job_after == INFINITE else float(self.purge_job_after)
 
     def store_address(self, paths: Paths) -> str:
         """What `Store.open` wants: the database file of `paths`, or the URL."""

@@ -63,6 +63,7 @@ class Daemon:
     async def start(self) -> None:
         store = await self.loop.run_in_executor(None, Store.open, self.config.store_address(self.paths), self.clock)
         self.secret = _secret(Path(self.paths.state) / "secret")
+        store.keep(self.config.keeps())
         settings = self.config.settings()
         self.broker = Broker(store, settings, self.clock)
         self.broker.execute, self.broker.reset = self.execute, self._greet_again
@@ -104,6 +105,7 @@ class Daemon:
         self.broker.state.configure(self.broker.settings)
         self.broker.apply(_configure(config))
         self.config = config
+        self.broker.store.keep(config.keeps())
         self._open_links()
 
     def keep(self, task: asyncio.Task[Any]) -> None:
