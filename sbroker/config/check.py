@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sbroker import providers
+from sbroker.agent.tcp import parse_ports
 from sbroker.config import Account, Config, Head, PartitionConfig, Qos, User, default_config, later
 from sbroker.config.text import Document, nearest
 from sbroker.errors import ConfigError
@@ -79,6 +80,11 @@ def _site(doc: Document, name: str, value: object) -> SiteSettings:
     if found is None:
         raise doc.error((*path, "provider"), "there is no provider of the kind %s%s" % (kind, nearest(kind, providers.kinds())))
     settings = doc.convert(path, found.Settings, value)
+    try:
+        if settings.ports is not None:
+            parse_ports(str(settings.ports))
+    except ValueError:
+        raise doc.error((*path, "ports"), "%s is wrong: write LOW-HIGH, for example 40000-40100, or 0 for any" % settings.ports) from None
     try:
         found.check(name, settings)
     except ValueError as error:

@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "max_array_size": 100_001,
     "first_job_id": 1,
     "lost_after": 300,
+    "max_requeue": 5,
     "accounts": {},
     "users": {},
     "qos": {},

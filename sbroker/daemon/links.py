@@ -15,9 +15,9 @@ from msgspec import structs
 from sbroker import __version__
 from sbroker.agent import heard, wire
 from sbroker.core.events import Hello, Reports, Silent
-from sbroker.daemon.channels import Channel
+from sbroker.daemon.channels import Channel, join
 from sbroker.errors import StoreError
-from sbroker.model import Report
+from sbroker.model import Job, Report
 from sbroker.transports import Faulty
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Link:
         self.ready = False
         self._task = asyncio.get_running_loop().create_task(self._keep())
         self.error = ""
+        self.port = 0  # where the agent takes calls of other nodes' supervisors; 0: nowhere
         self._heard = 0.0
 
     # ---- sending
@@ -116,7 +117,7 @@ class Link:
         daemon = self.daemon
         store = daemon.broker.store
         hello = {"op": "hello", "store": store.store_id, "epoch": store.epoch, "version": __version__, "node": self.node,
-                 "settings": dict(daemon.settings_of(self.node), front=self.front_module)}  # fmt: skip
+                 "settings": dict(daemon.settings_of(self.node), front=self.front_module, ports=self.endpoint.ports)}  # fmt: skip
         writer.write(wire.link_frame(hello))
         frames = wire.LinkReader()
         self._heard = daemon.clock.boottime()
@@ -169,6 +170,8 @@ class Link:
     def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.incarnation = header["incarnation"]
         self._writer, self.ready, self.error = writer, True, ""
+        port = header.get("inventory", {}).get("port")
+        self.port = port if isinstance(port, int) and 0 < port < 1 << 16 else 0
         live = tuple((job, run, state) for job, run, state in header.get("live", ()))
         self.daemon.broker.apply(
             Hello(node=self.node, incarnation=self.incarnation, boot_id=header.get("boot_id", ""), live=live, inventory=header.get("inventory", {}))
@@ -226,11 +229,25 @@ class Link:
         return channel
 
     def _open(self, header: dict[str, Any], body: bytes) -> None:
-        """A call from inside a job: only for a run that is placed on this node, and as its owner."""
+        """A channel that the agent opens: only for a run that is placed on this node, and as its owner."""
         job = self.daemon.broker.state.jobs.get(header["job"])
         placed = job is not None and job.run == header["run"] and any(share.node == self.node for share in job.nodes)
-        if job is None or not placed or header.get("kind") != "call":
+        if job is None or not placed or header.get("kind") not in ("call", "peer"):
             self.send({"op": "chan_close", "chan": header["chan"], "why": "link"})
             return
         channel = self.channels[header["chan"]] = Channel(self, header["chan"], header["job"], header["run"])
-        self.daemon.call_from_job(channel, job, header["run"], body)
+        if header["kind"] == "peer":
+            self._join(channel, job, header)
+        else:
+            self.daemon.call_from_job(channel, job, header["run"], body)
+
+    def _join(self, channel: Channel, job: Job, header: dict[str, Any]) -> None:
+        """The head's supervisor cannot reach another node's: bytes go through us. Only the head calls, and only nodes of its run."""
+        to = str((header.get("options") or {}).get("to"))
+        run = self.daemon.broker.state.runs.get(job.id)
+        known = run is not None and run.head == self.node and to != self.node and any(share.node == to for share in job.nodes)
+        link = self.daemon.links.get(to) if known else None
+        if link is None or not link.ready:
+            channel.close("away" if known else "gone")
+            return
+        join(channel, link.channel("peer", job.id, header["run"], job.uid, {"from": self.node}, b""))

@@ -30,6 +30,7 @@ class SiteSettings(Value, frozen=True, kw_only=True):
     weight: int = 1
     network: str | None = None  # sites of one network can run one job together; None: the site's own
     shared_fs: bool | tuple[str, ...] = False  # path prefixes that exist there as here
+    ports: str | int | None = None  # where agents take calls of other nodes' supervisors: LOW-HIGH; 0 any; None: as the transport needs it
 
 
 class SoftwareSettings(SiteSettings, frozen=True, kw_only=True):
@@ -125,6 +126,7 @@ class Endpoint(Value, frozen=True, kw_only=True):
     directory: str = ""  # of the agent
     address: str = ""
     port: int = 0
+    ports: str = ""  # where the agent may take calls of other nodes' supervisors: LOW-HIGH, "0" any, "" nowhere
     user: str = ""
     data: dict[str, Any] = {}  # the transport's own
 
