@@ -310,6 +310,17 @@ def alloc_environ(info):
     return env
 
 
+def login_environ(info, node):
+    """What a login into the job has on `node` beyond a plain one: the allocation, the node's place in it and its devices."""
+    index = [found["node"] for found in info["nodes"]].index(node)
+    share = info["nodes"][index]
+    env = dict(alloc_environ(info), SLURMD_NODENAME=node, SLURM_NODEID=str(index), SLURM_CPUS_ON_NODE=str(share["cpus"]))
+    indices = gpus(share.get("gres") or {})
+    if indices:
+        env.update(_devices(indices), SLURM_JOB_GPUS=_index_list(indices))
+    return env
+
+
 def step_environ(info, step, node, base):
     """The environment that all tasks of a step on `node` share.
 
@@ -360,6 +371,10 @@ def step_environ(info, step, node, base):
         env["SLURM_NODELIST"] = common["SLURM_JOB_NODELIST"]
         env["SLURM_JOB_CPUS_PER_NODE_PACK_GROUP_0"] = common["SLURM_JOB_CPUS_PER_NODE"]
         env.setdefault("SLURM_DISTRIBUTION", "block" if step["ntasks"] > len(names) else "cyclic")
+    if step.get("mpi", "none") == "none":
+        env.pop("SLURM_MPI_TYPE", None)
+    else:
+        env["SLURM_MPI_TYPE"] = step["mpi"]
     env.update(step.get("set_env") or {})
     if step.get("pty"):
         env["SLURM_PTY_PORT"] = port

@@ -61,6 +61,10 @@ class Ending:
         if spec and not self._warned:
             self._later("warn", left - spec.get("before", 60), self._warn)
 
+    def _out_of_time(self):
+        """Whether the time limit is over."""
+        return 0 <= self.limit <= self.sup.loop.now() - self._began - self._frozen_for and self.frozen is None
+
     def _warn(self):
         """--signal=[B:]sig@before."""
         self._warned = True
@@ -92,7 +96,10 @@ class Ending:
         self._elsewhere = False
         if self.why:
             self.child_ended()
-        self.begin(header.get("why") or "cancel")
+        why = header.get("why") or "cancel"
+        if why == "time_limit" and self.sup.is_head and not self._out_of_time():
+            return  # the broker's clock says so, and it is this one that counts
+        self.begin(why)
 
     def begin(self, why):
         """The run shall end: SIGCONT and SIGTERM to all, SIGKILL after KillWait. Only the first reason counts."""
@@ -140,7 +147,8 @@ class Ending:
             if signum in (signal.SIGTERM, signal.SIGKILL) and pids:
                 self._say("job_cancelled", why="")
         else:
-            chosen = [process for process in sup.processes if process.step is not None and step in (None, process.step)]
+            steps = [process for process in sup.processes if process.step is not None and process.step >= 0]  # not a login's sshd
+            chosen = [process for process in steps if step in (None, process.step)]
             pids = [pid for process in chosen for pid in process.tree()]
         procs.signal_all(pids, signum)
 

@@ -228,8 +228,8 @@ class Relay:
         key = (header["job"], header["run"])
         if op == "prepare":
             script = header.get("script_size", 0)
-            self.names.add({share["node"]: share.get("address", "") for share in header["info"]["nodes"]})
-            self.runs.prepare(header, body[:script], body[script : script + header.get("environ_size", 0)])
+            parts = body[:script], body[script : script + header.get("environ_size", 0)]
+            self._names_of(header["info"]["nodes"], lambda: self.runs.prepare(header, *parts))
         elif op == "start":
             self.runs.start(key)
         elif op == "revoke":
@@ -240,6 +240,21 @@ class Relay:
             self.runs.forget(key)
         elif op in ("signal", "freeze", "adjust"):
             self.runs.tell(key, header)
+
+    def _names_of(self, shares, then):
+        """Have the names of a run's nodes resolve, then `then()`."""
+        if not self.settings.get("names"):
+            self.names.add({share["node"]: share.get("address", "") for share in shares})
+            return then()
+
+        def learnt():
+            then()
+            if waited:
+                sync_folder(self.runs.folder)
+
+        waited: list = []
+        self.names.learn(self.loop, {share["node"]: [share.get("address") or "", *share.get("addresses", ())] for share in shares}, learnt)
+        waited.append(True)
 
     def _attend(self):
         """Runs with a lease hear that the broker lives."""

@@ -152,10 +152,10 @@ class Daemon:
         return link
 
     def run_endpoint(self, node: str) -> str:
-        """Where the other supervisors of a run reach this node's: by TCP at the port of its agent, where it has one, else by its socket on
-        this machine. port 0: only through us."""
+        """Where the other supervisors of a run reach this node's: by its socket on this machine, elsewhere (or where ports are given) by
+        TCP at the port of its agent. Port 0: only through us."""
         link = self.links.get(node)
-        if link is not None and (link.port or link.endpoint.transport != "local"):
+        if link is not None and (link.endpoint.ports or link.endpoint.transport != "local"):
             return "tcp:%s:%d" % (link.endpoint.address, link.port)
         return "unix:%s" % self.agent_dir(node)
 

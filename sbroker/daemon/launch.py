@@ -96,6 +96,7 @@ class Launcher:
                 "mem": share.mem, "gres": {name: list(ids) for name, ids in share.gres.items()}, "node_cpus": node.cpus,
                 "sockets": node.sockets, "cores_per_socket": node.cores_per_socket, "threads_per_core": node.threads_per_core,
                 "features": list(node.features), "endpoint": self.daemon.run_endpoint(share.node), "site": node.site,
+                "addresses": self.daemon.links[share.node].addresses if share.node in self.daemon.links else [],
             })  # fmt: skip
         sites = {name: site_facts(name, config.sites[name]) for name in {node["site"] for node in nodes} if name in config.sites}
         return {
