@@ -135,7 +135,7 @@ class NodeStep:
             words.drain()
             held, self._held = self._held, None
             if error is not None:
-                self._output(first, 2, sup.front.notice("site", {"node": sup.node, "error": error}))
+                self.output(first, 2, sup.front.notice("site", {"node": sup.node, "error": error}))
             if error is not None or self._cancelled:
                 return self._refuse()
             self._launch(software.apply(base, describe.get("exported") or ()))
