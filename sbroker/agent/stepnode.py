@@ -161,7 +161,8 @@ class NodeStep:
         if not sup.is_head:
             base.pop("SBROKER_SOCKET")
         if base.get("PATH") and (sup.is_head or not sup.software.twin):  # without one nothing is looked for, as with Slurm
-            commands.offer(sup, base)
+            argv = self.fields["argv"]
+            commands.offer(sup, base, os.path.basename(argv[0]) if argv and self.fields.get("pty") else "")
         if self.fields.get("mem"):
             sup.memory_limit(self.step, self.fields["mem"] << 20)
         for rank in self.fields["ranks"]:
