@@ -6,8 +6,8 @@ import time
 
 from . import bcast as bcasts
 from . import sattach, stdio, stephooks, stepnode, wire
-from .session import Session, limits_of
 from .steps import Busy
+from .stepsession import Session, limits_of
 
 _HEEDS_INTERRUPT = 0.9  # seconds in which a task may die of Ctrl-C by itself: of such a step nobody says that it was cancelled
 _LAST_WORDS = 10.0  # seconds for a client that we have signalled to tell of it

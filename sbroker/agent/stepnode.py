@@ -135,7 +135,7 @@ class NodeStep:
             words.drain()
             held, self._held = self._held, None
             if error is not None:
-                self._output(first, 2, sup.front.notice("site", {"node": sup.node, "error": error}))
+                self.output(first, 2, sup.front.notice("site", {"node": sup.node, "error": error}))
             if error is not None or self._cancelled:
                 return self._refuse()
             self._launch(software.apply(base, describe.get("exported") or ()))
@@ -161,7 +161,8 @@ class NodeStep:
         if not sup.is_head:
             base.pop("SBROKER_SOCKET")
         if base.get("PATH") and (sup.is_head or not sup.software.twin):  # without one nothing is looked for, as with Slurm
-            commands.offer(sup, base)
+            argv = self.fields["argv"]
+            commands.offer(sup, base, os.path.basename(argv[0]) if argv and self.fields.get("pty") else "")
         if self.fields.get("mem"):
             sup.memory_limit(self.step, self.fields["mem"] << 20)
         for rank in self.fields["ranks"]:

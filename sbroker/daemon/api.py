@@ -161,7 +161,7 @@ class BrokerApi:
         return self._kept(job, digest) if digest else b""
 
     def _kept(self, job: int, digest: str) -> bytes:
-        """What a job came with; of one that ended long ago it may have been swept away."""
+        """What a job came with. Earlier releases did not keep it for as long as the job's record."""
         try:
             if digest:
                 return self._daemon.launcher.blob(digest)

@@ -63,6 +63,7 @@ class Daemon:
     async def start(self) -> None:
         store = await self.loop.run_in_executor(None, Store.open, self.config.store_address(self.paths), self.clock)
         self.secret = _secret(Path(self.paths.state) / "secret")
+        store.keep(self.config.keeps())
         settings = self.config.settings()
         self.broker = Broker(store, settings, self.clock)
         self.broker.execute, self.broker.reset = self.execute, self._greet_again
@@ -96,14 +97,15 @@ class Daemon:
 
     def read_again(self) -> None:
         """Take the configuration as its file is now. SbrokerError or OSError says why everything is as it was."""
-        from sbroker import config as config_module
+        from sbroker.config import check, default_config
 
         path = Path(self.config.file or self.paths.config)
-        config = config_module.load(path) if self.config.file or path.exists() else config_module.default_config()
+        config = check.load(path) if self.config.file or path.exists() else default_config()
         self.broker.settings = config.settings()
         self.broker.state.configure(self.broker.settings)
         self.broker.apply(_configure(config))
         self.config = config
+        self.broker.store.keep(config.keeps())
         self._open_links()
 
     def keep(self, task: asyncio.Task[Any]) -> None:
