@@ -1,5 +1,6 @@
 """Intel MPI as its guide starts it under Slurm: srun --mpi=pmi2, and mpiexec inside a job."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,5 +24,6 @@ mpiexec -bootstrap slurm -ppn 1 -n 2 hostname | wc -l
 run("sbatch", "--wait", "job.sh")
 names = ["node1", "node1", "node2", "node2"]
 wanted = ["%d/4 %s sum 10 near 2" % (rank, name) for rank, name in enumerate(names)]
-lines = Path("job.out").read_text().splitlines()
-assert (sorted(lines[:4]), sorted(lines[4:8]), lines[8:]) == (wanted, wanted, ["2"]), lines
+text = Path("job.out").read_text()
+lines = re.findall(r"\d/4 \w+ sum 10 near \d", text)  # mpiexec mixes what its ranks say
+assert (sorted(lines[:4]), sorted(lines[4:])) == (wanted, wanted) and text.split()[-1] == "2", text
