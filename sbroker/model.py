@@ -214,6 +214,7 @@ class Job(Value, kw_only=True):
     exit: Exit = Exit()
     derived_exit: Exit = Exit()  # the worst of its steps
     killed_by: int | None = None  # uid that cancelled it
+    stage_until: float | None = None  # when its files must be back at the latest: set when that failed for the first time
     requeue_as: Literal["", "pending", "held"] = ""  # ordered while it still ends
     request_id: str = ""
 
@@ -240,6 +241,7 @@ class Part(Value, kw_only=True):
     node: str
     state: PartState = PartState.ASKED
     incarnation: str = ""  # of the agent that holds it
+    stage: Literal["", "in", "ready", "lost"] = ""  # "": no staging; "in": to be staged in; "ready": is; "lost": did not come back
 
 
 class Step(Value, kw_only=True):
@@ -287,6 +289,9 @@ class Node(Value, kw_only=True):
     gres: tuple[Gres, ...] = ()
     features: tuple[str, ...] = ()
     weight: int = 1
+    shared_fs: bool | tuple[str, ...] = True  # whether all, or what lies below these prefixes, is the same file there as on the submit host
+    stage: bool = True  # whether files may be staged there
+    stage_out_grace: int | None = None  # seconds that it is kept when files do not come back; None: the cluster's
     arch: str = ""
     os: str = ""
     version: str = ""

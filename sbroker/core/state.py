@@ -20,13 +20,14 @@ from sbroker.core.shape import Shape, shape_key
 from sbroker.model import INFINITE, Group, Job, Machine, Node, NodeShare, Part, Partition, Run, Step
 from sbroker.states import JobState, PartState, Reason
 
-HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE})
+HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE, PartState.LEAVING})
 DEFAULTS: dict[str, Any] = {
     "kill_wait": 30,
     "min_job_age": 300,
     "max_array_size": 100_001,
     "first_job_id": 1,
     "lost_after": 300,
+    "stage_out_grace": 3600,
     "accounts": {},
     "users": {},
     "qos": {},
@@ -50,11 +51,13 @@ def queued(job: Job) -> bool:
 
 def due(job: Job, min_job_age: float) -> float | None:
     """When time alone will change something about this job."""
-    if job.state.ended:
-        return None if job.completing or job.end_time is None else job.end_time + min_job_age
+    if job.state.ended and not job.completing:
+        return None if job.end_time is None else job.end_time + min_job_age
+    if job.completing and job.state is not JobState.PENDING:
+        return job.stage_until
     if job.state is not JobState.PENDING:
         return None
-    times: list[float | None] = []
+    times: list[float | None] = [job.stage_until]
     if job.spec.deadline is not None:
         needs = job.spec.time_min if job.spec.time_min is not None else job.time_limit if job.time_limit != INFINITE else 0
         times.append(job.spec.deadline - needs)
