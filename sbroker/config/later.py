@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sbroker.config.units import Hosts, Seconds, Size
+from sbroker.config.units import Hosts, Size
 from sbroker.model import Value
-from sbroker.providers.base import SiteSettings
+from sbroker.providers.base import ElsewhereSettings, SiteSettings
 
 
-class Elsewhere(SiteSettings, frozen=True, kw_only=True):
-    """A site whose machines do not have this one's files and software."""
-
-    mounts: dict[str, str] = {}
-    image: str | None = None
-    setup: str | None = None
-    modules: tuple[str, ...] = ()
-    env: dict[str, str] = {}
-    twin: bool = False
-    stage: Literal["allow", "deny"] | None = None
-    stage_out_grace: Seconds | None = None
-
-
-class Elastic(Elsewhere, frozen=True, kw_only=True):
+class Elastic(ElsewhereSettings, frozen=True, kw_only=True):
     max_nodes: int | None = None
     shapes: tuple[str, ...] = ()
     spot: Literal["allow", "only", "never"] | None = None
@@ -30,7 +17,7 @@ class Elastic(Elsewhere, frozen=True, kw_only=True):
     credentials: dict[str, Any] = {}
 
 
-class Ssh(Elsewhere, frozen=True, kw_only=True):
+class Ssh(ElsewhereSettings, frozen=True, kw_only=True):
     hosts: Hosts
     user: str | None = None
     port: int | None = None
@@ -40,7 +27,7 @@ class Ssh(Elsewhere, frozen=True, kw_only=True):
     gres: str | None = None
 
 
-class Slurm(Elsewhere, frozen=True, kw_only=True):
+class Slurm(ElsewhereSettings, frozen=True, kw_only=True):
     mode: Literal["native", "pilot"] = "native"
     bin: str | None = None
     login: str | None = None

@@ -20,6 +20,20 @@ def endpoints(config: Any, paths: Any, store_id: str, clock: Clock) -> dict[str,
     return known
 
 
+def site_facts(name: str, settings: Any) -> dict[str, Any]:
+    """What the description of a run says of one site: an entry of `sites` (ARCHITECTURE.md). The settings of kinds that know nothing of
+    software count as a machine like this one."""
+    shared = settings.shared_fs
+    return {
+        "name": name,
+        "twin": bool(getattr(settings, "twin", True)),
+        "setup": getattr(settings, "setup", None),
+        "modules": list(getattr(settings, "modules", ())),
+        "env": {key: str(value) for key, value in getattr(settings, "env", {}).items()},
+        "shared_fs": shared if isinstance(shared, bool) else list(shared),
+    }
+
+
 def agent_options(front_end: FrontEnd) -> list[str]:
     """Options of an agent that this very user starts. The front end is named at once, so that it is loaded before the first job."""
     return ["--broker-uid", str(os.getuid()), "--front", front_end.node_module()]
