@@ -63,7 +63,7 @@ def _not_staged(draft: Draft, job: Job, run: Run, part: Part, event: Staged) -> 
     finish.order_end(draft, run, "launch")
     text = "%s: %s" % (part.node, event.error[:MOST_TEXT])
     if finish.may_requeue(job) and not event.final:
-        finish.requeue(draft, job, delay=None, hold="admin", reason=Reason.LAUNCH_FAILED_HELD, text="launch failed requeued held: " + text)
+        finish.requeue(draft, job, delay=None, hold="user", reason=Reason.LAUNCH_FAILED_HELD, text="launch failed requeued held: " + text)
     else:
         finish.conclude(draft, job, JobState.FAILED, reason=Reason.FAIL_LAUNCH, reason_text=text, exit=finish.LAUNCH_FAILED)
     finish.settle(draft, run.job, run.run)
