@@ -279,6 +279,7 @@ class Node(Value, kw_only=True):
     reason_time: float | None = None
     address: str = ""
     hostname: str = ""
+    measured: bool = False  # how big it is, its agent says
     cpus: int = 1
     boards: int = 1
     sockets: int = 1
@@ -300,8 +301,14 @@ class Node(Value, kw_only=True):
     boot_time: float | None = None
     agent_time: float | None = None  # when its agent started
     last_heard: float | None = None
+    fault: bool = False  # DOWN because it cannot be reached before somebody mends what `reason` says
     load: float | None = None  # one-minute load average
     free_mem: int | None = None
+
+    @property
+    def sized(self) -> bool:
+        """Whether it is known how big the node is."""
+        return not self.measured or self.memory > 1
 
 
 class Partition(Value, kw_only=True):

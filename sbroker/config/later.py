@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sbroker.config.units import Hosts, Size
+from sbroker.config.units import Size
 from sbroker.model import Value
 from sbroker.providers.base import ElsewhereSettings, SiteSettings
 
@@ -15,16 +15,6 @@ class Elastic(ElsewhereSettings, frozen=True, kw_only=True):
     spot: Literal["allow", "only", "never"] | None = None
     disk: Size | None = None
     credentials: dict[str, Any] = {}
-
-
-class Ssh(ElsewhereSettings, frozen=True, kw_only=True):
-    hosts: Hosts
-    user: str | None = None
-    port: int | None = None
-    identity_file: str | None = None
-    known_hosts: str | None = None
-    become: Literal["none", "sudo", "root"] | None = None
-    gres: str | None = None
 
 
 class Slurm(ElsewhereSettings, frozen=True, kw_only=True):
@@ -51,7 +41,7 @@ class GcpTpu(Elastic, frozen=True, kw_only=True):
     endpoint: str | None = None
 
 
-KINDS: dict[str, type[SiteSettings]] = {"ssh": Ssh, "slurm": Slurm, "kubernetes": Kubernetes, "aws": Aws, "gcp-tpu": GcpTpu}
+KINDS: dict[str, type[SiteSettings]] = {"slurm": Slurm, "kubernetes": Kubernetes, "aws": Aws, "gcp-tpu": GcpTpu}
 
 
 class Rule(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -143,11 +143,11 @@ def update_node(draft: Draft, event: UpdateNode) -> None:
     elif state in ("resume", "undrain", "idle"):
         fields["drain"] = False
         if node.state is NodeState.DOWN and state != "undrain":
-            fields["state"] = NodeState.IDLE if node.reason != watch.NO_ANSWER else NodeState.DOWN
+            fields["state"] = NodeState.IDLE if node.reason != watch.NO_ANSWER and not node.fault else NodeState.DOWN
         if fields.get("state", node.state) is not NodeState.DOWN:
             fields.update(reason="", reason_uid=0, reason_time=None)
     elif state == "down":
-        fields["state"] = NodeState.DOWN
+        fields.update(state=NodeState.DOWN, fault=False)
     elif state is not None:
         raise Refused(Code.INVALID_UPDATE, state)
     draft.put_node(replace(node, **fields))
@@ -207,6 +207,7 @@ _LEARNT = (
     "hostname",
     "incarnation",
     "boot_time",
+    "fault",
     "agent_time",
     "last_heard",
     "load",
@@ -224,7 +225,7 @@ def configure(draft: Draft, event: Configure) -> None:
         old = draft.node(node.name)
         if old is not None:
             kept = {name: getattr(old, name) for name in _LEARNT}
-            if node.cpus == 1 and node.memory == 1 and old.incarnation:
+            if node.measured and old.incarnation:
                 for name in ("cpus", "sockets", "cores_per_socket", "threads_per_core", "memory", "tmp"):
                     kept[name] = getattr(old, name)
                 if not node.gres:

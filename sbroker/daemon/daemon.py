@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sbroker import transports
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
 from sbroker.clock import SystemClock
@@ -22,6 +23,7 @@ from sbroker.daemon.links import Link
 from sbroker.daemon.mail import send_mail
 from sbroker.daemon.owners import Owners
 from sbroker.daemon.places import agent_options, endpoints
+from sbroker.daemon.program import Program
 from sbroker.daemon.server import Server
 from sbroker.daemon.starter import StarterClient
 from sbroker.errors import Code, Refused, SbrokerError
@@ -54,6 +56,7 @@ class Daemon:
         self.stop_asked = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
         self._started = time.monotonic()
+        self.program = Program(front_end)
 
     # ---- life
 
@@ -121,7 +124,9 @@ class Daemon:
 
     async def open_transport(self, endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """OSError when the agent cannot be reached."""
-        return await local.open(endpoint, start=self._start_agent)
+        if endpoint.transport == "local":
+            return await local.open(endpoint, start=self._start_agent)
+        return await transports.open(endpoint, program=self.program)
 
     def _greet_again(self) -> None:
         for link in self.links.values():
@@ -228,7 +233,7 @@ class Daemon:
         return {
             "pid": os.getpid(), "socket": str(self.paths.socket), "store": self.broker.store.store_id, "epoch": self.broker.store.epoch,
             "uptime": int(time.monotonic() - self._started), "jobs": len(state.jobs), "calls": self.server.calls, "shared": self.shared,
-            "agents": {name: {"ready": link.ready, "dir": str(self.agent_dir(name)), "error": link.error} for name, link in self.links.items()},
+            "agents": {name: link.status() for name, link in self.links.items()},
         }  # fmt: skip
 
     def explain(self, job: Job) -> list[str]:

@@ -18,6 +18,7 @@ from sbroker.core.events import Hello, Reports, Silent
 from sbroker.daemon.channels import Channel
 from sbroker.errors import StoreError
 from sbroker.model import Report
+from sbroker.transports import Faulty
 
 if TYPE_CHECKING:
     from sbroker.daemon.daemon import Daemon
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sbroker.links")
 
 RETRY = (0.05, 0.2, 0.5, 1, 2, 5)  # seconds between attempts to open a link
+MENDING = 30.0  # seconds, where somebody has to mend something first: hosts lock out who knocks too often
 PING = 15.0
 
 
@@ -55,6 +57,11 @@ class Link:
         if self._writer is not None:
             await self._writer.drain()
 
+    def status(self) -> dict[str, Any]:
+        """For people: whether the agent is heard, where it is, and why not."""
+        where = self.endpoint.directory if self.endpoint.transport == "local" else self.endpoint.address
+        return {"ready": self.ready, "transport": self.endpoint.transport, "dir": where, "error": self.error}
+
     def close(self) -> None:
         self._task.cancel()
 
@@ -73,11 +80,11 @@ class Link:
             try:
                 reader, writer = await self.daemon.open_transport(self.endpoint)
             except OSError as error:
-                self.error = str(error)
-                if attempt == 0:
+                if str(error) != self.error:
                     log.warning("node %s: %s", self.node, error)
+                self.error, fault = str(error), str(error) if isinstance(error, Faulty) else ""
             else:
-                attempt = 0
+                attempt, fault = 0, ""
                 try:
                     await self._converse(reader, writer)
                 except (OSError, StoreError, wire.WireError, asyncio.IncompleteReadError) as error:
@@ -92,10 +99,10 @@ class Link:
                         down_since = clock.boottime()
                     self._down(writer)
             try:
-                self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since))
+                self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since, fault=fault))
             except StoreError as error:
                 log.warning("node %s: %s", self.node, error)
-            await asyncio.sleep(RETRY[min(attempt, len(RETRY) - 1)])
+            await asyncio.sleep(MENDING if fault else RETRY[min(attempt, len(RETRY) - 1)])
             attempt += 1
 
     def _down(self, writer: asyncio.StreamWriter) -> None:

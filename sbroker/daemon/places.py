@@ -15,7 +15,8 @@ def endpoints(config: Any, paths: Any, store_id: str, clock: Clock) -> dict[str,
     """Node name → how to reach its agent, of every machine that the sites list now."""
     known: dict[str, Endpoint] = {}
     for site, settings in config.sites.items():
-        provider = providers.make(settings, Context(site=site, spool=paths.spool, store_id=store_id, clock=clock))
+        folder = os.path.dirname(os.path.abspath(config.file or paths.config))
+        provider = providers.make(settings, Context(site=site, spool=paths.spool, folder=folder, store_id=store_id, clock=clock))
         known.update((entry.endpoint.node, entry.endpoint) for entry in provider.list().machines if entry.endpoint is not None)
     return known
 

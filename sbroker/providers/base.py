@@ -70,6 +70,7 @@ class Context(Value, frozen=True, kw_only=True):
 
     site: str
     spool: str = ""  # folder for what local agents keep
+    folder: str = ""  # of the configuration: what relative paths in it begin at
     store_id: str = ""  # tag of what is ours
     clock: Any = None  # a sbroker.clock.Clock
 

@@ -79,8 +79,49 @@ def test_orders_are_repeated_when_an_agent_says_hello() -> None:
     assert End(job=job, run=0, node="node2", why="cancel", uid=1001) in cluster.hello("node2", (job, 0, "ACTIVE")).effects
 
 
+def test_what_somebody_has_to_mend_is_the_nodes_reason_until_it_answers() -> None:
+    cluster = Cluster()
+    cluster.do(Silent(node="node1", fault="node1: the key of the host is not known"))
+    node = cluster.state.nodes["node1"]
+    assert (node.state, node.reason) == (NodeState.DOWN, "node1: the key of the host is not known")
+    cluster.do(Silent(node="node1", fault="node1 has no Python"))
+    assert cluster.state.nodes["node1"].reason == "node1 has no Python"
+    cluster.do(Hello(node="node1", incarnation="folder:boot", boot_id="boot"))
+    node = cluster.state.nodes["node1"]
+    assert (node.state, node.reason, node.fault) == (NodeState.IDLE, "", False)
+
+
+def test_a_fault_of_the_way_to_a_node_does_not_end_what_runs_there() -> None:
+    cluster = Cluster()
+    job = cluster.submit()
+    cluster.begin(job)
+    cluster.do(Silent(node="node1", fault="node1 does not let us in"))
+    assert cluster.state.nodes["node1"].state is NodeState.IDLE
+    assert cluster.job(job).state is JobState.RUNNING
+
+
+def test_a_fault_leaves_an_operators_word_alone() -> None:
+    cluster = Cluster()
+    cluster.do(UpdateNode(node="node1", who=ROOT, state="drain", reason="disk"))
+    cluster.do(Silent(node="node1", fault="node1 has no Python"))
+    assert cluster.state.nodes["node1"].reason == "disk"
+    cluster.do(UpdateNode(node="node2", who=ROOT, state="down", reason="mine"))
+    cluster.do(Silent(node="node2", fault="node2 has no Python"))
+    cluster.do(Hello(node="node2", incarnation="folder:boot", boot_id="boot"))
+    assert (cluster.state.nodes["node2"].state, cluster.state.nodes["node2"].reason) == (NodeState.DOWN, "mine")
+
+
+def test_a_job_may_ask_anything_of_nodes_that_have_not_said_how_big_they_are() -> None:
+    cluster = Cluster((Node(name="far", site="lab", measured=True),), (Partition(name="debug", default=True, nodes=("far",)),))
+    job = cluster.submit(cpus_per_task=12, gres=gpu(2))
+    assert cluster.job(job).state is JobState.PENDING
+    cluster.do(Hello(node="far", incarnation="folder:boot", boot_id="boot", inventory={"cpus": 12, "memory": 31000, "gres": {"gpu": 2}}))
+    cluster.tick(1)
+    assert cluster.job(job).nodes[0].node == "far"
+
+
 def test_a_node_configured_without_a_size_takes_the_machines() -> None:
-    bare = Node(name="here", site="local")
+    bare = Node(name="here", site="local", measured=True)
     cluster = Cluster((bare, *machines()), (Partition(name="debug", default=True, nodes=("here",)),))
     told = {
         "cpus": 12,
