@@ -144,6 +144,7 @@ class JobSpec(Value, kw_only=True):
     wait_all_nodes: int | None = None
     get_user_env: bool = False
     export: str | None = None  # as typed, for SLURM_EXPORT_ENV
+    software: str | None = None  # folder of the virtual or conda environment that was active at the submission
     # told, not acted on here
     comment: str | None = None
     admin_comment: str | None = None
@@ -242,6 +243,7 @@ class Part(Value, kw_only=True):
     state: PartState = PartState.ASKED
     incarnation: str = ""  # of the agent that holds it
     stage: Literal["", "in", "ready", "lost"] = ""  # "": no staging; "in": to be staged in; "ready": is; "lost": did not come back
+    at: dict[str, Any] = {}  # where the files are on the node: "roots" [[path here, path there], …], "env" as the files worker says
 
 
 class Step(Value, kw_only=True):

@@ -16,6 +16,7 @@ from .loop import Stream, listen_unix
 from .reserve import Reserve
 from .rundir import replace, sync_folder
 from .runs import Runs
+from .workers import KINDS, Workers
 
 _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
 
@@ -45,6 +46,7 @@ class Relay:
         self._by_record = {}  # (record, supervisor's channel) → broker's channel
         self._unsent = []  # (record, supervisor's channel, header, body) of channels that wait for a broker
         self._next_channel = -1
+        self.workers = Workers(self)
         self.runs = Runs(self, os.path.join(folder, "runs"))
         self.runs.scan()
         self._broker_uid = os.geteuid() if broker_uid is None else broker_uid
@@ -181,6 +183,11 @@ class Relay:
         for record, number in list(self._by_record):
             record.tell({"op": "chan_close", "chan": number, "why": "link"})
         self._channels, self._by_record = {}, {}
+        self.workers.lose_broker()
+
+    def send(self, frames):
+        """Frames to the broker; dropped when there is none."""
+        self._send(frames)
 
     def _send(self, frames):
         if frames and self._broker is not None:
@@ -256,7 +263,8 @@ class Relay:
             self._channels[self._next_channel] = (record, number)
             self._by_record[(record, number)] = self._next_channel
             # whatever it says: a call from inside a run is its owner's
-            header = dict(header, job=record.key[0], run=record.key[1], kind="call", uid=record.info["user"]["uid"])
+            kind = header.get("kind") if header.get("kind") in ("call", "output") else "call"
+            header = dict(header, job=record.key[0], run=record.key[1], kind=kind, uid=record.info["user"]["uid"])
         channel = self._by_record.get((record, number))
         if channel is None:
             return
@@ -266,6 +274,8 @@ class Relay:
 
     def _channel_opened(self, header, body):
         channel = header["chan"]
+        if header.get("kind") in KINDS:
+            return self.workers.open(header)
         record = self.runs.records.get((header["job"], header["run"]))
         if record is None or record.stream is None:
             return self._send([({"op": "chan_close", "chan": channel, "why": "done"}, b"")])
@@ -276,7 +286,7 @@ class Relay:
     def _channel_down(self, op, header, body):
         channel = header["chan"]
         if channel not in self._channels:
-            return
+            return self.workers.frame(op, header, body)
         record, number = self._channels[channel]
         if op == "chan_close":
             self._drop(channel)

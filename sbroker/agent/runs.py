@@ -422,7 +422,7 @@ class Runs:
         children; those of an older agent's are known by their environment."""
         entry = b"SBROKER_SOCKET=" + os.fsencode(record.dir.file("srun.sock"))
         supervisors = {other.pid for other in self.records.values() if other is not record}.union(spare.pid for spare in self._spares)
-        supervisors |= self._removers
+        supervisors |= self._removers | self.relay.workers.pids
         orphans = [pid for pid in procs.children(os.getpid()) if pid not in supervisors and procs.alive(pid)]
         pids = set(orphans + [pid for orphan in orphans for pid in procs.descendants(orphan)])
         pids.update(procs.by_environ(entry, os.stat(record.dir.path).st_uid))

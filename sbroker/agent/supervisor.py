@@ -67,7 +67,7 @@ class Supervisor:
         self._outgoing = []  # frames to the agent
         self._listeners = {}  # op → [fn]
         self._over_listeners = []
-        self.agent = None
+        self.agent = self.batch = None
         loop.on_orphan(self._orphan)
         self.listening = listening
         listening.listen(128)  # once more, as the user: what the kernel tells a caller of us is who listened last
@@ -128,6 +128,8 @@ class Supervisor:
         for entry in self._unacked:
             self._tell_report(entry)
         self.calls.agent_came()
+        if self.batch is not None and self.batch.spool is not None:
+            self.batch.spool.agent_came()
         for header, body in frames:
             self.order(header, body)
 
@@ -143,6 +145,8 @@ class Supervisor:
     def _agent_gone(self, _error):
         self.agent = None
         self.calls.agent_gone()
+        if self.batch.spool is not None:
+            self.batch.spool.agent_gone()
         if self.empty and self._word_left:
             self.loop.stop()  # all is in the run's last word; the next agent reads it
 
@@ -211,6 +215,8 @@ class Supervisor:
             self.loop.stop()  # revoked before it started: the agent has decided it in the directory
         elif op == "attended":
             self.ending.attended()
+        elif op.startswith("chan_") and self.batch.spool is not None and header.get("chan") == self.batch.spool.number:
+            self.batch.spool.frame(op, header, body)
         elif op.startswith("chan_"):
             self.plain = False
             self.calls.frame(op, header, body)
@@ -304,6 +310,8 @@ class Supervisor:
 
     def nothing_left(self):
         """All tasks here are gone: the last reports, then the end of this process."""
+        if self.batch.spool is not None and not self.batch.spool.finish(self.nothing_left):
+            return self.leave_word("ended")  # its output is still on its way
         self.empty = True
         self.report("empty", {})
         self.leave_word("ended", "empty")

@@ -129,11 +129,14 @@ class Reports(Value, kw_only=True):
 
 
 class Staged(Value, kw_only=True):
-    """The submit directory is on the node as it is here, or cannot be: `error` is a sentence then. `final`: it never can."""
+    """The submit directory is on the node as it is here, or cannot be: `error` is a sentence then. `final`: it never can.
+    `at`: as in `Part`. `note`: what the user has to know though all is well (a conflict)."""
 
     job: int
     run: int
     node: str
+    at: dict[str, Any] = {}
+    note: str = ""
     error: str = ""
     final: bool = False
 

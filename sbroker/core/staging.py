@@ -49,7 +49,9 @@ def staged(draft: Draft, event: Staged) -> None:
     if event.error:
         _not_staged(draft, job, run, part, event)
         return
-    draft.put_part(replace(part, stage="ready"))
+    draft.put_part(replace(part, stage="ready", at=event.at))
+    if job.run == run.run and event.note:
+        job = draft.change(job, reason_text=_add(job.reason_text, event.note))
     if not any(each.stage == "in" for each in draft.parts(run.job, run.run)):
         draft.effect(Start(job=run.job, run=run.run, node=run.head))
         if job.configuring and job.run == run.run:

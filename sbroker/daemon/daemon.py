@@ -25,6 +25,7 @@ from sbroker.daemon.owners import Owners
 from sbroker.daemon.places import agent_options, endpoints
 from sbroker.daemon.program import Program
 from sbroker.daemon.server import Server
+from sbroker.daemon.staging import Staging
 from sbroker.daemon.starter import StarterClient
 from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.model import Job, JobSpec
@@ -48,6 +49,7 @@ class Daemon:
         self.links: dict[str, Link] = {}
         self.launcher = Launcher(self)
         self.owners = Owners(self)
+        self.staging = Staging(self)
         self.bin_dir = _bin_dir()
         self.home_for_jobs = "" if self.shared else paths.state
         self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if self.shared else 0,
@@ -212,6 +214,9 @@ class Daemon:
             if job is not None:
                 self.keep(self.loop.create_task(send_mail(job, effect.what, self.config.cluster)))
             return
+        if isinstance(effect, (effects.StageIn, effects.StageOut)):
+            self.staging.order(effect)
+            return
         link = self.links.get(effect.node)
         if link is None:
             return
@@ -222,6 +227,8 @@ class Daemon:
             header.update(signum=effect.signum, step=effect.step, batch=effect.batch, full=effect.full)
         elif isinstance(effect, effects.Freeze):
             header["suspend"] = effect.suspend
+        elif isinstance(effect, effects.Start):
+            header["at"] = self.launcher.places(effect.job, effect.run)
         elif isinstance(effect, effects.Adjust):
             header["time_limit"] = effect.time_limit
         link.send(header)

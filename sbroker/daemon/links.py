@@ -229,8 +229,11 @@ class Link:
         """A call from inside a job: only for a run that is placed on this node, and as its owner."""
         job = self.daemon.broker.state.jobs.get(header["job"])
         placed = job is not None and job.run == header["run"] and any(share.node == self.node for share in job.nodes)
-        if job is None or not placed or header.get("kind") != "call":
+        if job is None or not placed or header.get("kind") not in ("call", "output"):
             self.send({"op": "chan_close", "chan": header["chan"], "why": "link"})
             return
         channel = self.channels[header["chan"]] = Channel(self, header["chan"], header["job"], header["run"])
+        if header["kind"] == "output":
+            self.daemon.staging.output(channel, job)
+            return
         self.daemon.call_from_job(channel, job, header["run"], body)
