@@ -211,6 +211,7 @@ class Job(Value, kw_only=True):
     dep_failed: bool = False
     run: int = -1  # number of the present or last run; -1: none yet
     restarts: int = 0
+    requeues: int = 0  # by the broker itself, since its owner or an operator last sent it to the queue
     nodes: tuple[NodeShare, ...] = ()  # allocation of the present or last run
     exit: Exit = Exit()
     derived_exit: Exit = Exit()  # the worst of its steps

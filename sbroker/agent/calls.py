@@ -8,17 +8,19 @@ import importlib
 
 from . import wire
 from .link import Channel
+from .loop import peer_ids
 
 STEP_COMMANDS = ("srun", "sattach", "sbcast")
 _HIGH = 1 << 18  # bytes on their way to the broker before we stop reading the client
 
 
 class Caller:
-    """A thin client. Set `on_frame(op, payload)`, `on_close()` (it is gone) and `on_drain()` (`pending` is back to 0)."""
+    """A thin client. Set `on_frame(op, payload)`, `on_close()` (it is gone), `on_drain()` (`pending` is back to 0) and `on_signalled(signums)`
+    (its process is about to get these from us)."""
 
     def __init__(self, uid, options=None):
         self.uid, self.options = uid, options or {}
-        self.on_frame = self.on_close = self.on_drain = None
+        self.on_frame = self.on_close = self.on_drain = self.on_signalled = None
         self.why = None  # chan_close's, when a channel ended
         self._early = []
 
@@ -42,7 +44,7 @@ class Local(Caller):
 
     def __init__(self, uid, stream):
         Caller.__init__(self, uid)
-        self.stream = stream
+        self.stream, self.pid = stream, peer_ids(stream.fd)[0]
         self.write, self.pause, self.resume = stream.write, stream.pause, stream.resume
         stream.on_drain = lambda: self.on_drain and self.on_drain()
 
@@ -95,6 +97,7 @@ class Calls:
         self.sup = sup
         self.path = sup.rundir.file("srun.sock")
         self._remotes = {}  # channel → (Remote, CallReader)
+        self._inside = set()  # Locals that have a session
         self._relays = {}  # our channel → (Channel, Stream)
         self._waiting = []  # [channel, payload, uid] not handed to an agent yet
         self._next = 0
@@ -127,6 +130,7 @@ class Calls:
         if self._wants(call):
             caller.stream.on_data = lambda data: self._feed(caller, reader, data)
             caller.stream.on_close = lambda error: caller.gone()
+            self._inside.add(caller)
             self._session(call, caller)
             caller.deliver(frames[1:])
         else:
@@ -145,6 +149,17 @@ class Calls:
         except wire.WireError:
             caller.stream.close()
             caller.gone()
+
+    def inside(self, pids):
+        """The clients in the job that have a session and whose process is among `pids`."""
+        self._inside = {caller for caller in self._inside if not caller.stream.closed}
+        return [caller for caller in self._inside if caller.pid in pids]
+
+    def signalled(self, pids, signums):
+        """Processes of the run are about to be signalled: clients among them will tell of it."""
+        for caller in self.inside(pids):
+            if caller.on_signalled is not None:
+                caller.on_signalled(signums)
 
     def _session(self, call, caller):
         session_code().accept(self.sup, call, caller)

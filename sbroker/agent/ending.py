@@ -11,6 +11,7 @@ from . import procs
 _MEMORY_FIRST, _MEMORY_EVERY = 1.0, 2.0  # seconds between looks at the memory in use
 _STOP_AFTER = 0.01  # seconds between SIGTSTP, which a program may catch, and SIGSTOP, which none can
 _HEAD_GONE = 5.0  # seconds after the head's connection closed in which its last report surely reached the broker
+_ASK = (signal.SIGCONT, signal.SIGTERM)  # how a process is asked to end, also one that was stopped
 _SWEEP = (0.02, 1.0)  # seconds between two rounds of SIGKILL: first, at most
 
 
@@ -101,6 +102,7 @@ class Ending:
             return
         self.why = why
         self._set_limit()
+        sup.calls.signalled(sup.everything(), _ASK)  # before their steps hear of the end: an srun's last words begin with its signals
         if sup.is_head:
             sup.report("ending", {"why": why})
             sup.announce("ending", {"why": why})
@@ -111,8 +113,8 @@ class Ending:
         """Ask processes to end, and make sure in `kill_wait` seconds."""
         self.frozen = None
         self._later("stop", None, None)
-        procs.signal_all(pids, signal.SIGCONT)
-        procs.signal_all(pids, signal.SIGTERM)
+        for signum in _ASK:
+            procs.signal_all(pids, signum)
         self._later("kill", self.kill_wait, self._kill)
         self.child_ended()
 
@@ -133,6 +135,7 @@ class Ending:
         sup, signum, step = self.sup, header["signum"], header.get("step")
         if header.get("full"):
             pids = sup.everything()
+            sup.calls.signalled(pids, (signum,))
         elif header.get("batch") or step == -5:
             pids = [process.pid for process in sup.of_step(None)]
             if signum in (signal.SIGTERM, signal.SIGKILL) and pids:
@@ -218,11 +221,13 @@ class Ending:
             return self._done()
         sup.leave_word("ended")
         steps = {pid for process in sup.processes if process.step is not None for pid in process.tree()}
-        if not (self.why and steps):  # else all was asked to end, and sruns of the script have last words to say of their tasks
-            procs.signal_all([pid for pid in sup.everything() if pid not in steps], signal.SIGKILL)
+        everything = sup.everything()
+        if self.why and (steps or sup.calls.inside(everything)):
+            return  # all was asked to end, and sruns of the script have last words to say of their tasks; KillWait bounds it
+        procs.signal_all([pid for pid in everything if pid not in steps], signal.SIGKILL)
         if not steps:
             self._kill()
-        elif not self.why:
+        else:
             self.why = "exit"
             self._terminate(sorted(steps))
 

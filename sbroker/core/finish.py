@@ -110,11 +110,17 @@ def requeue(draft: Draft, job: Job, *, delay: float | None, hold: str = "", reas
 
 
 def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
-    """The job lost a node: again if it may be run again, else NODE_FAIL. `fence`: what is there can not be asked."""
+    """The job lost a node: again if it may be run again, else NODE_FAIL. `fence`: what is there can not be asked.
+
+    A job that was requeued so `max_requeue` times is held instead: it may be the job itself that breaks its runs."""
     run = draft.run(job.id)
     if run is not None and run.run == job.run:
         order_end(draft, run, "node_fail")
     if may_requeue(job):
+        if job.requeues >= int(draft.state.settings["max_requeue"]):
+            text = "its run was lost %d times, last on %s" % (job.requeues + 1, node)
+            return requeue(draft, job, delay=None, hold="admin", reason=Reason.REQUEUED_HELD, text=text)
+        job = replace(job, requeues=job.requeues + 1)
         text = "waiting until %s is fenced" % node if fence else ""
         began = run is not None and run.run == job.run and run.started is not None
         return requeue(draft, job, delay=REQUEUE_DELAY if began else None, reason=Reason.WAITING_FENCE if fence else None, text=text)

@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "first_job_id": 1,
     "lost_after": 300,
     "stage_out_grace": 3600,
+    "max_requeue": 5,
     "accounts": {},
     "users": {},
     "qos": {},

@@ -129,7 +129,7 @@ def give_up(draft: Draft, node: str, *, fence: bool) -> None:
             staging.silent(draft, part)
         if job.state in RUNNING:
             finish.fail_node(draft, job, node, fence=fence)
-        elif fence and job.state is JobState.PENDING and job.completing:
+        elif fence and job.state is JobState.PENDING and job.completing and not job.held:
             draft.change(job, reason=Reason.WAITING_FENCE, reason_text="waiting until %s is fenced" % node)
 
 

@@ -78,7 +78,7 @@ class Supervisor:
             for name in self.info["nodes"]:
                 if name != self.node.name:
                     self.node.clock.soon(lambda name=name: self.node.world.nodes[name].start_by_head(self.key))
-            self.node.clock.later(self.info["seconds"], lambda: self.finish("exit", self.info["code"]))
+            self.node.clock.later(self.info["seconds"], lambda: self.kill() if self.info["dies"] else self.finish("exit", self.info["code"]))
 
     def start_as_member(self) -> None:
         if self.alive and not self.active and self.dir.decide("started"):
@@ -117,6 +117,8 @@ class Supervisor:
 
     def kill(self) -> None:
         """SIGKILL, at any moment. Its tasks may go on for a while."""
+        if not self.alive:
+            return
         self.alive = False
         self.node.supervisors.pop(self.key, None)
         if self.node.agent is not None:

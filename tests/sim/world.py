@@ -20,7 +20,8 @@ ROOT = Who(uid=0, user="root", operator=True)
 
 
 class World:
-    def __init__(self, seed: int, *, jobs: int = 14, trouble: float = 1.0, nodes: int = 3) -> None:
+    def __init__(self, seed: int, *, jobs: int = 14, trouble: float = 1.0, nodes: int = 3, dying: int = 0) -> None:
+        """`dying`: so many more jobs, which kill their own supervisors."""
         self.seed, self.clock = seed, Clock(seed)
         self.disk = Disk(self.clock)
         self.trouble = trouble  # 0: nothing goes wrong
@@ -50,6 +51,9 @@ class World:
         self.start_broker()
         for number in range(jobs):
             self.clock.later(self.clock.rng.random() * 50, lambda number=number: self.user_submits("req-%d" % number))
+        for number in range(dying):
+            spec = JobSpec(name="dying", comment="1 0 dies")
+            self.clock.later(self.clock.rng.random() * 20, lambda number=number, spec=spec: self.user_submits("dying-%d" % number, spec))
         self._plan_trouble()
 
     # --- the run
@@ -84,7 +88,7 @@ class World:
             check.require(isinstance(answer, list), "refused", answer)
             known = self.accepted.setdefault(request, answer[0])
             check.require(known == answer[0], "one request made two jobs", request, known, answer)
-            if self.clock.chance(0.5):
+            if spec.name != "dying" and self.clock.chance(0.5):
                 self.clock.soon(lambda: self.user_meddles(answer[0]), 20.0)
 
         if self.broker is not None:

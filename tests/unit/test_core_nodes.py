@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from sbroker.api import Target
 from sbroker.core.effects import End, Prepare, Revoke, Start
-from sbroker.core.events import Configure, Fence, Hello, Silent, UpdateNode
+from sbroker.core.events import Configure, Fence, Hello, Hold, Requeue, Silent, UpdateNode
 from sbroker.core.explain import explain
 from sbroker.core.state import State
 from sbroker.model import Node, Partition
 from sbroker.states import JobState, NodeState, PartState, Reason, RunState
-from tests.unit.core_cluster import ROOT, Cluster, gpu, machines, partitions
+from tests.unit.core_cluster import ALICE, ROOT, Cluster, gpu, machines, partitions
 
 
 def silence(cluster: Cluster, node: str) -> None:
@@ -169,6 +170,59 @@ def test_a_lost_supervisor_is_never_tried_under_the_same_run() -> None:
     cluster.report("node1", "empty", job, 0)
     cluster.tick(121)
     assert (cluster.job(job).state, cluster.job(job).run, cluster.job(job).restarts) == (JobState.RUNNING, 1, 1)
+
+
+def lose(cluster: Cluster, job: int) -> None:
+    """Its supervisor dies, and what it left is cleared."""
+    run = cluster.job(job).run
+    cluster.begin(job)
+    cluster.report("node1", "lost", job, run)
+    cluster.report("node1", "empty", job, run)
+
+
+def test_a_job_whose_runs_are_lost_again_and_again_is_held() -> None:
+    cluster = Cluster(max_requeue=2)
+    job = cluster.submit()
+    for again in range(2):
+        lose(cluster, job)
+        assert (cluster.job(job).state, cluster.job(job).held) == (JobState.PENDING, "")
+        cluster.tick(121)
+        assert (cluster.job(job).state, cluster.job(job).run) == (JobState.RUNNING, again + 1)
+    lose(cluster, job)
+    record = cluster.job(job)
+    assert (record.state, record.held, record.priority) == (JobState.PENDING, "admin", 0)
+    assert (record.reason.value, record.reason_text) == ("JobHoldMaxRequeue", "its run was lost 3 times, last on node1")
+    cluster.tick(1000)
+    assert cluster.job(job).state is JobState.PENDING
+    assert cluster.refusal(Hold(target=Target(job=job), who=ALICE, held="")) == "access_denied"
+    cluster.hold(job, "", ROOT)
+    assert (cluster.job(job).state, cluster.job(job).run, cluster.job(job).restarts) == (JobState.RUNNING, 3, 3)
+    lose(cluster, job)  # it is counted anew
+    assert (cluster.job(job).state, cluster.job(job).held) == (JobState.PENDING, "")
+
+
+def test_requeues_that_somebody_asks_for_are_not_counted() -> None:
+    cluster = Cluster(max_requeue=1)
+    job = cluster.submit()
+    lose(cluster, job)
+    cluster.tick(121)
+    cluster.begin(job)
+    cluster.do(Requeue(target=Target(job=job), who=ALICE))
+    cluster.report("node1", "empty", job, 1)
+    cluster.tick(121)
+    lose(cluster, job)
+    assert (cluster.job(job).state, cluster.job(job).held) == (JobState.PENDING, "")
+
+
+def test_a_job_held_for_its_losses_stays_so_when_its_node_is_fenced() -> None:
+    cluster = Cluster(max_requeue=0)
+    job = cluster.submit()
+    cluster.begin(job)
+    for _ in range(2):
+        cluster.do(Silent(node="node1", seconds=1000))
+    assert (cluster.job(job).reason.value, cluster.job(job).completing) == ("JobHoldMaxRequeue", True)
+    cluster.do(Fence(node="node1", proof="seen"))
+    assert (cluster.job(job).reason.value, cluster.job(job).held, cluster.job(job).completing) == ("JobHoldMaxRequeue", "admin", False)
 
 
 def test_a_launch_that_is_refused_holds_the_job() -> None:
