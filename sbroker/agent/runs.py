@@ -128,6 +128,7 @@ class Runs:
             refusal = f"the disk of {self.folder} is full"
         if refusal:
             return self.relay.report("refused", key, {"error": refusal})
+        info = dict(info, here=self.relay.here())
         directory = RunDir(self.folder, key[0], key[1], self._key())
         owner = (info["user"]["uid"], info["user"]["gid"]) if os.geteuid() == 0 else None
         try:

@@ -99,7 +99,7 @@ class Launcher:
             "account": job.account, "qos": job.qos, "reservation": job.spec.reservation, "time_limit": job.time_limit,
             "kill_wait": config.kill_wait, "start_time": job.start_time, "priority": job.priority, "nodes": nodes,
             "sites": sites,
-            "batch_host": job.nodes[0].node if job.nodes else "", "bin": self.daemon.bin_dir, "client": None,
+            "batch_host": job.nodes[0].node if job.nodes else "", "bin": self.daemon.bin_dir,
             "end_time": None if job.time_limit == INFINITE or job.start_time is None else job.start_time + job.time_limit,
             "settings": {"mpi_default": config.mpi_default, "home": self.daemon.home_for_jobs, **self._default_memory(job)},
         }  # fmt: skip
