@@ -26,6 +26,7 @@ class Batch:
         sup = self.sup
         environ = site.parse(sup.rundir.record()[1] if sup.environ is None else sup.environ)
         environ = sup.front.submitted_environ(sup.info, sup.node, environ)
+        environ = sup.places.with_software(sup.places.environ_there(environ))
         if sup.info["spec"].get("get_user_env"):
             self._login_environ(environ)
         else:

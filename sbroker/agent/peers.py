@@ -2,7 +2,7 @@
 
 The head calls the others when it starts (by then the broker knows that all are there) and calls again while the run lasts. A node that
 is called that way is started: from then on it may run tasks for the head. Frames are wire.link_frame; the first is {"op": "peer", job,
-run, key, node}.
+run, key, node, at}.
 """
 
 import hmac
@@ -55,7 +55,7 @@ class Peers:
             return self._again(share)
         stream, reader = Stream(sup.loop, sock), LinkReader()
         info = sup.info
-        stream.write(link_frame({"op": "peer", "job": info["job"], "run": info["run"], "key": info["key"], "node": sup.node}))
+        stream.write(link_frame({"op": "peer", "job": info["job"], "run": info["run"], "key": info["key"], "node": sup.node, "at": sup.at}))
         self._join(node, stream, reader, lambda: self._again(share))
 
     def _again(self, share):
@@ -74,7 +74,7 @@ class Peers:
         """A caller greeted with op "peer"; True if it is the run's head (by its key) and the run may start here."""
         header, info = frames[0][0], self.sup.info
         same = hmac.compare_digest(str(header.get("key", "")).encode(), info["key"].encode()) and info["key"]
-        if not same or header.get("node") != info["head"] or self.sup.is_head or not self.sup.start():
+        if not same or header.get("node") != info["head"] or self.sup.is_head or not self.sup.start(header.get("at")):
             return False
         self._join(info["head"], stream, reader, lambda: None)
         for frame in frames[1:]:

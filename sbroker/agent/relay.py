@@ -227,7 +227,7 @@ class Relay:
             self.names.add({share["node"]: share.get("address", "") for share in header["info"]["nodes"]})
             self.runs.prepare(header, body[:script], body[script : script + header.get("environ_size", 0)])
         elif op == "start":
-            self.runs.start(key)
+            self.runs.start(key, header.get("at"))
         elif op == "revoke":
             self.runs.revoke(key)
         elif op == "end":

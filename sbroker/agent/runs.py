@@ -30,6 +30,7 @@ class Record:
         self.peer = 0  # pid of the process behind `stream`, whoever forked it
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
         self.clearing = self.to_start = self.ending = False
+        self.at = {}  # of its `start`
 
     @property
     def key(self):
@@ -142,16 +143,17 @@ class Runs:
             self.watch_over(record)  # the head's supervisor will call it; the head's own is forked when it is to start
         self.relay.report("held", key)
 
-    def start(self, key):
+    def start(self, key, at=None):
+        """`at`: where the run's files lie on its nodes, for its supervisors."""
         record = self.records.get(key)
         if record is None or record.state in (NEW, REVOKED):
             return self.relay.report("refused", key, {"error": "the run is not held here"})
         if record.state != HELD:
             return
-        record.to_start = True
+        record.to_start, record.at = True, at or {}
         if record.stream is None:
             self.watch_over(record)
-        record.tell({"op": "start"})
+        record.tell({"op": "start", "at": record.at})
 
     def revoke(self, key):
         """Give the run up here if it has not started; the broker hears `empty` then."""
@@ -416,7 +418,7 @@ class Runs:
         else:
             self.watch_over(record)
             if record.to_start:
-                record.tell({"op": "start"})
+                record.tell({"op": "start", "at": record.at})
 
     def _clear(self, record, ended):
         """SIGKILL whatever the run still has here, until there is nothing; then report. Orphans of a supervisor that we forked became our

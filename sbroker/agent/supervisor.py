@@ -21,6 +21,7 @@ For the steps, all on the one `Supervisor` object:
     sup.on_order(op, fn(header))                                     told after the run's own handling: "signal", "end", "freeze", "ending"
     sup.software                                                     site.Site: what the node's site has for jobs
     sup.on_over(fn())                                                the run's end has come: tasks were killed or are gone
+    sup.places                                                       where the run's files lie on this node (places.Places)
     sup.memory_limit(step, bytes)                                    watch this step's processes here; 0 ends the watch
     sup.finish(code, signal)                                         an allocation without script ends by itself (srun alone)
     sup.batch_stderr(text)                                           bytes into the batch script's standard error
@@ -40,6 +41,7 @@ from .calls import Calls, session_code
 from .ending import Ending
 from .loop import Stream, unix_socket
 from .peers import Peers
+from .places import Places
 from .site import Site
 from .wire import CALL, LinkReader, WireError, link_frame
 
@@ -71,6 +73,7 @@ class Supervisor:
         self._listeners = {}  # op → [fn]
         self._over_listeners = []
         self.agent = self.batch = None
+        self.at, self.places = {}, Places()
         loop.on_orphan(self._orphan)
         self.listening = listening
         listening.listen(128)  # once more, as the user: what the kernel tells a caller of us is who listened last
@@ -212,7 +215,7 @@ class Supervisor:
             if self.empty and not self._unacked:
                 self._leave()
         elif op == "start":
-            if not self.start():
+            if not self.start(header.get("at")):
                 self.loop.stop()  # revoked before: nothing will come of this run
         elif op == "drop":
             self.loop.stop()  # revoked before it started: the agent has decided it in the directory
@@ -227,10 +230,14 @@ class Supervisor:
             getattr(self.ending, op)(header)
             self.announce(op, header)
 
-    def start(self):
-        """Run, if this is the first time. On the head by the broker's order, elsewhere by the head's greeting. False if it may not."""
+    def start(self, at=None):
+        """Run, if this is the first time. On the head by the broker's order, elsewhere by the head's greeting. False if it may not.
+        `at`: node → where the run's files lie there (places.Places)."""
         if self.started:
             return True
+        self.at = at if isinstance(at, dict) else {}
+        self.places = Places(self.at.get(self.node))
+        self.info = self.places.info(self.info)
         if not self.rundir.start():
             return False
         self.started = True
