@@ -17,7 +17,10 @@ def build(path, node_files):
     """Write the zipapp to `path`, executable. `node_files`: path inside → bytes, as FrontEnd.node_files() gives them."""
     files = dict(node_files)
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for name in ["__init__.py", *(os.path.join("agent", name) for name in sorted(os.listdir(os.path.join(package, "agent"))))]:
+    names = ["__init__.py"]
+    for folder in ("agent", os.path.join("agent", "files")):
+        names.extend(os.path.join(folder, name) for name in sorted(os.listdir(os.path.join(package, folder))))
+    for name in names:
         if name.endswith(".py"):
             with open(os.path.join(package, name), "rb") as stream:
                 files["sbroker/" + name] = stream.read()
