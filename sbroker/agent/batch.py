@@ -46,7 +46,7 @@ class Batch:
 
     def _opened(self, user_env, error):
         """The output can go where it belongs, or not."""
-        sup, spec, share = self.sup, self.sup.info["spec"], self.sup.share
+        sup, spec = self.sup, self.sup.info["spec"]
         if sup.over:
             return  # the run was ended meanwhile
         try:

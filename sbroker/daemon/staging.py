@@ -215,12 +215,12 @@ class Staging:
 
     def output(self, channel: Channel, job: Job) -> None:
         """The supervisor of a batch script has output for the submit host: a process of the user writes it."""
-        self._daemon.keep(self._daemon.loop.create_task(self._output(channel, job)))
-
-    async def _output(self, channel: Channel, job: Job) -> None:
-        run = self._daemon.broker.state.runs.get(job.id)
         early: list[bytes] = []
         channel.on_data = early.append
+        self._daemon.keep(self._daemon.loop.create_task(self._output(channel, job, early)))
+
+    async def _output(self, channel: Channel, job: Job, early: list[bytes]) -> None:
+        run = self._daemon.broker.state.runs.get(job.id)
         try:
             if run is None:
                 raise ConnectionError("the run is over")
