@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sbroker.agent import wire
 from sbroker.agent.files.ignore import parse_stage
 from sbroker.agent.files.watch import Watch
 from sbroker.core import staging
@@ -128,6 +129,8 @@ class Staging:
                 event = Staged(**fields, error=error, final=not outcome.get("again"), at=_places(outcome), note=note(outcome))
         else:
             event = StagedOut(**fields, error=error, note=note(outcome))
+            if event.note and not error:
+                await self._say(effect.job, event.note)
         if event is not None:
             try:
                 await self._daemon.broker.do(event)
@@ -242,6 +245,28 @@ class Staging:
         self._bridges.discard(bridge)
 
 
+    async def _say(self, number: int, text: str) -> None:
+        """A line at the end of the batch script's standard error: where its owner looks first."""
+        state, launcher = self._daemon.broker.state, self._daemon.launcher
+        job, run = state.jobs.get(number), state.runs.get(number)
+        if job is None or run is None or job.spec.kind != "batch" or not job.nodes:
+            return
+        try:
+            submit = await self._submit_ready()
+        except ConnectionError:
+            return  # the record has it too
+        path = launcher.outputs(launcher.describe(job, run))[1]
+        options = {"user": launcher.user(job), "files": [{"path": path, "append": True}], "umask": job.spec.umask}
+        channel = submit.channel("output", job.id, run.run, job.uid, options, b"")
+        closed: asyncio.Future[None] = self._daemon.loop.create_future()
+        channel.on_close = lambda why: None if closed.done() else closed.set_result(None)
+        line = ("sbroker: warning: %s\n" % text).encode("utf-8", "surrogateescape")
+        for header, body in (({"op": "open", "marks": None}, b""), ({"op": "data", "stream": 0, "offset": 0}, line), ({"op": "end"}, b"")):
+            channel.send(wire.link_frame(header, body))
+        await asyncio.wait([closed], timeout=PATIENCE)
+        channel.close("done")
+
+
 def _places(outcome: Outcome) -> dict[str, Any]:
     """`Part.at` of a stage-in; empty where all lies under the same path as here."""
     moved = [[root["path"], root["at"]] for root in outcome.get("roots") or () if root["at"] != root["path"]]
@@ -253,9 +278,18 @@ def _places(outcome: Outcome) -> dict[str, Any]:
 
 def note(outcome: Outcome) -> str:
     """What the user has to know of an exchange that went well: one sentence, "" for nothing."""
-    texts = [item["text"] for key in ("conflicts", "skipped") for item in outcome.get(key) or ()] + list(outcome.get("notes") or ())
+    texts = findings(outcome)
     more = len(texts) - 1 + int(outcome.get("more") or 0)
     return "" if not texts else texts[0] + (" (and %d more)" % more if more > 0 else "")
+
+
+def findings(outcome: Outcome) -> list[str]:
+    """A sentence each: conflicts, what was left out, and what else there is to say."""
+    said = []
+    for item in outcome.get("conflicts") or ():
+        said.append("%s: %s%s" % (item["path"], item["text"], ": " + item["beside"] if item.get("beside") else ""))
+    said += ["%s: %s" % (item["path"], item["text"]) for item in outcome.get("skipped") or ()]
+    return said + list(outcome.get("notes") or ())
 
 
 def environment(environ: dict[str, str]) -> str | None:
