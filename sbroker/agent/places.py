@@ -40,6 +40,11 @@ class Places:
     def environ_here(self, env):
         return {key: self._here.text(value) for key, value in env.items()} if self._here.pairs else env
 
+    def environ_here_packed(self, environ):
+        """The same for KEY=value items, each ended by NUL."""
+        text = environ.decode("utf-8", "surrogateescape")
+        return "\0".join(self._here.text(item) for item in text.split("\0")).encode("utf-8", "surrogateescape") if self._here.pairs else environ
+
     def with_software(self, env):
         """`env` (changed) with the environment that was brought along, as it is active here."""
         for name, value in self._software.items():

@@ -1,4 +1,4 @@
-"""The administrator's command `sbroker`: up, down, status, doctor, options, plan, explain.
+"""The administrator's command `sbroker`: up, down, status, doctor, options, plan, explain, sync.
 
 `up`, `down` and `doctor` act here; what needs the broker is asked of it as a call named "sbroker" and runs on its side
 (`broker_side`). Users of the cluster never need any of this.
@@ -91,6 +91,13 @@ def plan(arguments: tuple[str, ...]) -> None:
 def explain(job: str) -> None:
     """Where JOB could run, and why not elsewhere or not yet."""
     _relay("explain", job)
+
+
+@cli.command()
+@click.argument("job")
+def sync(job: str) -> None:
+    """Bring the files of JOB up to date on both sides now: what it has changed on its nodes, and what was changed here."""
+    _relay("sync", job)
 
 
 def _relay(*argv: str) -> None:

@@ -21,6 +21,10 @@ OF_A_JOB = {Code.INVALID_JOB_ID: "There is no job %s.", Code.ACCESS_DENIED: "Job
 async def run(call: Call, client: Client, api: Api) -> int:
     """One command; its text goes to the caller, its exit code is returned."""
     command, *arguments = call.argv or ("",)
+    if command == "sync":
+        from sbroker.cli import syncing
+
+        return await syncing.run(client, api, arguments)
     answer = COMMANDS.get(command)
     if answer is None:
         await client.out("sbroker: error: the broker knows no command %r\n" % command, 2)

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from sbroker import transports
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
@@ -25,6 +27,7 @@ from sbroker.daemon.owners import Owners
 from sbroker.daemon.places import agent_options, endpoints, site_facts
 from sbroker.daemon.program import Program
 from sbroker.daemon.server import Server
+from sbroker.daemon.sources import Sources
 from sbroker.daemon.staging import Staging
 from sbroker.daemon.starter import StarterClient
 from sbroker.errors import Code, Refused, SbrokerError
@@ -50,6 +53,7 @@ class Daemon:
         self.launcher = Launcher(self)
         self.owners = Owners(self)
         self.staging = Staging(self)
+        self.sources = Sources(self)
         self.bin_dir = _bin_dir()
         self.home_for_jobs = "" if self.shared else paths.state
         self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if self.shared else 0,
@@ -171,7 +175,7 @@ class Daemon:
         connection = Connection(channel.send, channel.drain)
         frames = wire.CallReader()
         try:
-            call = make_call(payload, job.uid, job.gid, self.server.operators, job.id, run)
+            call = structs.replace(make_call(payload, job.uid, job.gid, self.server.operators, job.id, run), node=channel.link.node)
         except (wire.WireError, ValueError) as error:
             log.warning("job %d sent what is not a call: %s", job.id, error)
             channel.close("link")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from sbroker.core.events import Staged, StagedOut
 from sbroker.daemon.bridge import Bridge
 from sbroker.daemon.channels import Channel
 from sbroker.daemon.links import Link
+from sbroker.daemon.places import site_facts
 from sbroker.errors import StoreError
 from sbroker.model import Job, Node, Part
 from sbroker.paths import SUBMIT_AGENT
@@ -197,7 +197,9 @@ class Staging:
             if run is not None:
                 tree["exclude"] = sorted(set(self._daemon.launcher.outputs(self._daemon.launcher.describe(job, run))))
         roots = [tree]
-        if spec.software and not self._shares(node, spec.software):
+        site = self._daemon.config.sites.get(node.site)
+        twin = site is not None and site_facts(node.site, site)["twin"]
+        if spec.software and not twin and not self._shares(node, spec.software):
             roots.append({"path": spec.software, "what": "env"})
         return roots
 
@@ -290,12 +292,3 @@ def findings(outcome: Outcome) -> list[str]:
         said.append("%s: %s%s" % (item["path"], item["text"], ": " + item["beside"] if item.get("beside") else ""))
     said += ["%s: %s" % (item["path"], item["text"]) for item in outcome.get("skipped") or ()]
     return said + list(outcome.get("notes") or ())
-
-
-def environment(environ: dict[str, str]) -> str | None:
-    """Folder of the virtual or conda environment that is active in `environ`; a conda installation's base is none."""
-    for name in ("VIRTUAL_ENV", "CONDA_PREFIX"):
-        folder = environ.get(name, "")
-        if os.path.isabs(folder) and not (name == "CONDA_PREFIX" and environ.get("CONDA_DEFAULT_ENV") in (None, "base")):
-            return os.path.normpath(folder)
-    return None

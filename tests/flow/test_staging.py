@@ -168,3 +168,49 @@ def test_a_job_cancelled_brings_its_files_back(system: System, folder: Path) -> 
     system.drain()
     assert (folder / "partial").read_text() == "half\n"
     assert system.ok("sacct -nXP -o state -j %s" % job).split()[0] == "CANCELLED"
+
+
+def test_a_job_submits_from_inside(system: System, folder: Path) -> None:
+    """A chain: each link finds what the one before made, on whatever node, and paths that the parent names as its node has them are known."""
+    script(folder, """
+n=$(cat n); echo $((n + 1)) > n
+[ $n -lt 3 ] && sbatch --parsable -w far$((n % 2 + 1)) -o $PWD/out$((n + 1)) next.sh $PWD/n
+exit 0
+""")  # fmt: skip
+    (folder / "next.sh").write_text('#!/bin/bash\n[ "$1" = "$SLURM_SUBMIT_DIR/n" ] || echo "other: $1"\n' + (folder / "job.sh").read_text())
+    (folder / "n").write_text("1\n")
+    system.ok("sbatch -w far1 -o out1 job.sh")
+    system.until("cat n", "4")
+    system.drain()
+    assert (folder / "out2").read_text().strip().isdigit()
+    assert (folder / "out3").read_text() == ""
+    assert system.ok("scontrol show job $(cat out2) | grep -c WorkDir=%s$" % folder).strip() == "1"
+
+
+def test_what_is_no_pattern_is_refused_at_submission(system: System, folder: Path) -> None:
+    script(folder, "#SBROKER stage=../elsewhere\n")
+    said = system.sh("sbatch job.sh")
+    assert said.returncode == 1 and "is no pattern below the submit directory" in said.stderr
+
+
+def test_sync_brings_both_sides_up_to_date(system: System, folder: Path) -> None:
+    (folder / "f").write_text("old\n")
+    (folder / "old").write_text("old\n")
+    script(folder, "echo theirs > f; echo more > more; rm old; echo ready; until [ -e go ]; do sleep 0.05; done\n")
+    job = system.ok("sbatch --parsable -w far1 -o out job.sh").strip()
+    system.until("cat out", "ready")
+    (folder / "new").write_text("0123456789")
+    assert system.ok("sbroker sync " + job) == "far1: 2 brought here (12 B), 1 removed here, 1 taken there (10 B)\n"
+    assert [(folder / name).read_text() for name in ("f", "more")] == ["theirs\n", "more\n"]
+    assert (replica(system, folder) / "new").read_text() == "0123456789"
+    assert system.ok("sbroker sync " + job) == "far1: nothing had changed\n"
+    (folder / "f").write_text("ours\n")
+    (replica(system, folder) / "f").write_text("changed again\n")
+    done = system.sh("sbroker sync " + job)
+    assert done.returncode == 0 and "%s/f: changed on both sides" % folder in done.stderr
+    (folder / "go").touch()
+    system.ok("sbroker sync " + job)
+    system.drain()
+    near = system.ok("sbatch --parsable -W -p near -o /dev/null --wrap true").strip()
+    assert "nothing to do" in system.ok("sbroker sync " + near)
+    assert system.sh("sbroker sync 99999").stderr == "sbroker: error: There is no job 99999.\n"
