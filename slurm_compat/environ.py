@@ -142,7 +142,9 @@ def _job(info):
     return env, user
 
 
-def _owner(user):
+def _owner(info):
+    """Whose job it is; on a node where all jobs run as one user, not that one."""
+    user = info.get("owner") or info["user"]
     return {"SLURM_JOB_UID": str(user["uid"]), "SLURM_JOB_USER": user["name"], "SLURM_JOB_GID": str(user["gid"])}
 
 
@@ -243,7 +245,7 @@ def batch_environ(info, node, user_env):
     env = dict(user_env)
     common, user = _job(info)
     env.update(common)
-    env.update(_owner(user))
+    env.update(_owner(info))
     env.update(_wishes(info))
     env.update(_default_memory(info))
     env.update(_array(info))
@@ -308,6 +310,17 @@ def alloc_environ(info):
     return env
 
 
+def login_environ(info, node):
+    """What a login into the job has on `node` beyond a plain one: the allocation, the node's place in it and its devices."""
+    index = [found["node"] for found in info["nodes"]].index(node)
+    share = info["nodes"][index]
+    env = dict(alloc_environ(info), SLURMD_NODENAME=node, SLURM_NODEID=str(index), SLURM_CPUS_ON_NODE=str(share["cpus"]))
+    indices = gpus(share.get("gres") or {})
+    if indices:
+        env.update(_devices(indices), SLURM_JOB_GPUS=_index_list(indices))
+    return env
+
+
 def step_environ(info, step, node, base):
     """The environment that all tasks of a step on `node` share.
 
@@ -323,7 +336,7 @@ def step_environ(info, step, node, base):
     nodelist = hostlist.compress(names)
     submitted = ("SLURM_SUBMIT_DIR", "SLURM_SUBMIT_HOST", "SLURM_JOB_NAME")
     env.update((key, value) for key, value in common.items() if step.get("standalone") or key not in submitted or key not in base)
-    env.update(_owner(user))
+    env.update(_owner(info))
     for name in _OF_A_TASK:
         env.pop(name, None)
     for name in _GPU_NAMES + ("SLURMD_TRES_BIND",):
@@ -358,6 +371,10 @@ def step_environ(info, step, node, base):
         env["SLURM_NODELIST"] = common["SLURM_JOB_NODELIST"]
         env["SLURM_JOB_CPUS_PER_NODE_PACK_GROUP_0"] = common["SLURM_JOB_CPUS_PER_NODE"]
         env.setdefault("SLURM_DISTRIBUTION", "block" if step["ntasks"] > len(names) else "cyclic")
+    if step.get("mpi", "none") == "none":
+        env.pop("SLURM_MPI_TYPE", None)
+    else:
+        env["SLURM_MPI_TYPE"] = step["mpi"]
     env.update(step.get("set_env") or {})
     if step.get("pty"):
         env["SLURM_PTY_PORT"] = port

@@ -5,7 +5,7 @@ Standard library, Python 3.6: it travels in the agent's zipapp with all that it 
 
 from slurm_compat import filenames
 from slurm_compat import talk as talking
-from slurm_compat.environ import alloc_environ, batch_environ, exported_names, step_environ, submitted_environ, task_environ
+from slurm_compat.environ import alloc_environ, batch_environ, exported_names, login_environ, step_environ, submitted_environ, task_environ
 from slurm_compat.filenames import filename
 from slurm_compat.layout import layout
 from slurm_compat.notices import notice
@@ -23,6 +23,7 @@ __all__ = [
     "filename_items",
     "layout",
     "layout_text",
+    "login_environ",
     "notice",
     "parse_sattach",
     "parse_sbcast",

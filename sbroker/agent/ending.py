@@ -10,7 +10,6 @@ from . import procs
 
 _MEMORY_FIRST, _MEMORY_EVERY = 1.0, 2.0  # seconds between looks at the memory in use
 _STOP_AFTER = 0.01  # seconds between SIGTSTP, which a program may catch, and SIGSTOP, which none can
-_HEAD_GONE = 5.0  # seconds after the head's connection closed in which its last report surely reached the broker
 _ASK = (signal.SIGCONT, signal.SIGTERM)  # how a process is asked to end, also one that was stopped
 _SWEEP = (0.02, 1.0)  # seconds between two rounds of SIGKILL: first, at most
 
@@ -62,6 +61,10 @@ class Ending:
         if spec and not self._warned:
             self._later("warn", left - spec.get("before", 60), self._warn)
 
+    def _out_of_time(self):
+        """Whether the time limit is over."""
+        return 0 <= self.limit <= self.sup.loop.now() - self._began - self._frozen_for and self.frozen is None
+
     def _warn(self):
         """--signal=[B:]sig@before."""
         self._warned = True
@@ -93,7 +96,10 @@ class Ending:
         self._elsewhere = False
         if self.why:
             self.child_ended()
-        self.begin(header.get("why") or "cancel")
+        why = header.get("why") or "cancel"
+        if why == "time_limit" and self.sup.is_head and not self._out_of_time():
+            return  # the broker's clock says so, and it is this one that counts
+        self.begin(why)
 
     def begin(self, why):
         """The run shall end: SIGCONT and SIGTERM to all, SIGKILL after KillWait. Only the first reason counts."""
@@ -141,7 +147,8 @@ class Ending:
             if signum in (signal.SIGTERM, signal.SIGKILL) and pids:
                 self._say("job_cancelled", why="")
         else:
-            chosen = [process for process in sup.processes if process.step is not None and step in (None, process.step)]
+            steps = [process for process in sup.processes if process.step is not None and process.step >= 0]  # not a login's sshd
+            chosen = [process for process in steps if step in (None, process.step)]
             pids = [pid for process in chosen for pid in process.tree()]
         procs.signal_all(pids, signum)
 
@@ -239,17 +246,8 @@ class Ending:
         """The head says that the run is over: what is left here goes."""
         self._elsewhere = not self.why  # an end that was ordered here is known to the broker
         self.why = self.why or "exit"
-        self.sup.on_peer_change(self._head_gone)
         self.sup.declare_over()
         self._terminate(self.sup.everything())
-
-    def _head_gone(self, _node, connected):
-        if not connected and self._elsewhere:
-            self._later("head", _HEAD_GONE, self._settled)
-
-    def _settled(self):
-        self._elsewhere = False
-        self.child_ended()
 
     def child_ended(self):
         """Some process of ours is gone. Was it the last?"""
@@ -259,7 +257,7 @@ class Ending:
     def _done(self):
         sup = self.sup
         if sup.empty or self._elsewhere:
-            return  # "empty" from here must not overtake the head's "ended": the broker's order to end, or time, says that it is there
+            return  # "empty" from here must not overtake the head's "ended": the broker's order to end says that it is there
         if sup.is_head and self.result is None:
             self.result = {"code": 0, "signal": 0, "why": self.why, "error": "", "derived": sup.derived, "usage": {}}
             sup.peers_link.tell_all({"op": "over"})

@@ -12,6 +12,7 @@ import time
 import sbroker
 
 from . import commands, heard, inventory, users, wire
+from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
 from .reserve import Reserve
@@ -52,6 +53,7 @@ class Relay:
         self.workers = Workers(self)
         self.runs = Runs(self, os.path.join(folder, "runs"))
         self.runs.scan()
+        self.door = Door(loop, folder, node, lambda job, run: self.runs.records.get((job, run)))
         self._broker_uid = os.geteuid() if broker_uid is None else broker_uid
         path = os.path.join(folder, "agent.sock")
         self._listening = listen_unix(path, 0o600)
@@ -174,9 +176,11 @@ class Relay:
         self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
         self.runs.dismiss()
         self.names.add(self.settings.get("hosts") or {})
+        self.door.open(self.settings.get("ports") or "")
         self._broker, self._link = stream, link
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
-        self._send([link.greet(identity, self.runs.live(), inventory.take(time.time(), self.hostname))])
+        told = dict(inventory.take(time.time(), self.hostname), port=self.door.port)
+        self._send([link.greet(identity, self.runs.live(), told)])
         self._send(link.outgoing())
         unsent, self._unsent = self._unsent, []
         for entry in unsent:
@@ -224,8 +228,8 @@ class Relay:
         key = (header["job"], header["run"])
         if op == "prepare":
             script = header.get("script_size", 0)
-            self.names.add({share["node"]: share.get("address", "") for share in header["info"]["nodes"]})
-            self.runs.prepare(header, body[:script], body[script : script + header.get("environ_size", 0)])
+            parts = body[:script], body[script : script + header.get("environ_size", 0)]
+            self._names_of(header["info"]["nodes"], lambda: self.runs.prepare(header, *parts))
         elif op == "start":
             self.runs.start(key, header.get("at"))
         elif op == "revoke":
@@ -236,6 +240,21 @@ class Relay:
             self.runs.forget(key)
         elif op in ("signal", "freeze", "adjust"):
             self.runs.tell(key, header)
+
+    def _names_of(self, shares, then):
+        """Have the names of a run's nodes resolve, then `then()`."""
+        if not self.settings.get("names"):
+            self.names.add({share["node"]: share.get("address", "") for share in shares})
+            return then()
+
+        def learnt():
+            then()
+            if waited:
+                sync_folder(self.runs.folder)
+
+        waited: list = []
+        self.names.learn(self.loop, {share["node"]: [share.get("address") or "", *share.get("addresses", ())] for share in shares}, learnt)
+        waited.append(True)
 
     def _attend(self):
         """Runs with a lease hear that the broker lives."""
@@ -280,8 +299,8 @@ class Relay:
             self._next_channel += 2
             self._channels[self._next_channel] = (record, number)
             self._by_record[(record, number)] = self._next_channel
-            # whatever it says: a call from inside a run is its owner's
-            kind = header.get("kind") if header.get("kind") in ("call", "output") else "call"
+            # whatever it says: a call from inside a run is its owner's, and a supervisor calls none but those of its own run
+            kind = header.get("kind") if header.get("kind") in ("peer", "output") else "call"
             header = dict(header, job=record.key[0], run=record.key[1], kind=kind, uid=record.info["user"]["uid"])
         channel = self._by_record.get((record, number))
         if channel is None:
@@ -296,7 +315,8 @@ class Relay:
             return self.workers.open(header)
         record = self.runs.records.get((header["job"], header["run"]))
         if record is None or record.stream is None:
-            return self._send([({"op": "chan_close", "chan": channel, "why": "done"}, b"")])
+            why = "done" if header.get("kind") != "peer" else "gone" if record is None or record.state != "HELD" else "away"
+            return self._send([({"op": "chan_close", "chan": channel, "why": why}, b"")])
         self._channels[channel] = (record, channel)
         self._by_record[(record, channel)] = channel
         record.tell(header, body)

@@ -7,10 +7,9 @@ Also what a login on this machine finds in PATH (`LoginPath`), for jobs that com
 """
 
 import os
-import signal
+import subprocess
 
-from . import tasks
-from .loop import Stream
+from . import errand, tasks
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NOBODY = 65534
@@ -109,7 +108,7 @@ class Site:
             if value is None:
                 changed.pop(name, None)
             elif isinstance(value, tuple):  # folders put around a list: around whatever the list is this time
-                changed[name] = value[0] + changed[name] + value[1] if changed.get(name) else (value[0] + value[1]).strip(":")
+                changed[name] = value[0] + changed[name] + value[1] if changed.get(name) else (value[0].rstrip(":") + value[1]).strip(":")
             else:
                 changed[name] = value
         for name in env if named is None else named:
@@ -201,54 +200,27 @@ class LoginPath:
         profile = os.path.join(root, "etc/profile")
         if os.access(profile, os.R_OK):
             try:
-                self._ask(loop, profile)
+                errand.run(loop, lambda: _profile_path(profile, self.value), self._told, _PATIENCE)
             except OSError:
                 return  # no process to be had now: what is configured is good enough
 
-    def _ask(self, loop, profile):
-        low, high = os.pipe()
-        null = os.open(os.devnull, os.O_RDWR)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                _run_profile(profile, self.value, (null, high, null))
-        finally:
-            os.close(high)
-            os.close(null)
-        timer = loop.call_later(_PATIENCE, lambda: os.kill(pid, signal.SIGKILL))
-        heard, ends = [], []
-
-        def part(status):
-            ends.append(status)
-            path = b"".join(heard).decode("utf-8", "surrogateescape")
-            if ends == [0, 0] and path.startswith("/") and "\n" not in path:
-                self.value = path
-
-        def ended(status):
-            timer.cancel()
-            part(status)
-
-        Stream(loop, low, heard.append, lambda _error: part(0))
-        loop.on_child(pid, ended)
+    def _told(self, path, _error):
+        if path and path.startswith("/") and "\n" not in path:
+            self.value = path
 
 
-def _run_profile(profile, path, fds):
-    """In the child; never returns."""
-    try:
-        signal.set_wakeup_fd(-1)
-        os.setsid()
-        for number, fd in enumerate(fds):
-            os.dup2(fd, number)
-        if os.geteuid() == 0:
-            os.setgroups([])
-            os.setgid(_NOBODY)
-            os.setuid(_NOBODY)
-        os.chdir("/")
-        shell = shell_path()
-        line = 'exec 3>&1 >/dev/null; . "$0"; printf %s "$PATH" >&3'
-        os.execve(shell, [shell, "-c", line, profile], {"PATH": path, "HOME": "/", "USER": "nobody", "LOGNAME": "nobody", "SHELL": shell})
-    finally:
-        os._exit(127)
+def _profile_path(profile, path):
+    """In a process of its own."""
+    os.setsid()
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
+    shell = shell_path()
+    env = {"PATH": path, "HOME": "/", "USER": "nobody", "LOGNAME": "nobody", "SHELL": shell}
+    done = subprocess.run([shell, "-c", 'exec 3>&1 >/dev/null; . "$0"; printf %s "$PATH" >&3', profile], env=env, cwd="/", check=False,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return done.stdout.decode("utf-8", "surrogateescape")
 
 
 def configured_path(root="/"):

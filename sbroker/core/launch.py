@@ -37,6 +37,7 @@ def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...]
         suspended_secs=0,
         suspend_time=None,
         stage_until=None,
+        look=None,
         configuring=waits,
         last_eval=draft.now,
         eligible_time=job.eligible_time if job.eligible_time is not None else draft.now,

@@ -244,6 +244,22 @@ class BrokerApi:
             pump.cancel()
             channel.close("done")
 
+    async def login(self, client: Connection, node: str, job: int | None, authorized: str, host_key: str) -> None:
+        from sbroker.daemon import logins
+
+        await logins.login(self._daemon, self.caller, client, node, job, logins.keys_of(authorized, host_key))
+
+    def login_as(self, node: str, job: int | None) -> tuple[int, str]:
+        from sbroker.daemon import logins
+
+        found = logins.job_at(self.view, self.caller, node, job)
+        return found.id, logins.user_at(self._daemon, node, found.user)
+
+    def login_users(self) -> dict[str, str]:
+        from sbroker.daemon import logins
+
+        return {node: logins.user_at(self._daemon, node, self.caller.user) for node in self.view.nodes}
+
     @staticmethod
     async def _pump(channel: Any, client: Connection, arrived: asyncio.Queue[bytes | None], end: asyncio.Future[int]) -> None:
         """Frames of the supervisor to the client, all but the last: EXIT is the front end's to give, when it has tidied up."""

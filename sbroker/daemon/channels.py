@@ -20,12 +20,12 @@ class Channel:
         self.on_data: Callable[[bytes], None] = lambda data: None
         self.on_close: Callable[[str], None] = lambda why: None
         self.on_room: Callable[[], None] = lambda: None  # all that was sent has gone out
-        self.error = ""  # the agent's sentence, where it would not open its end
         self._credit = CREDIT
         self._room = asyncio.Event()
         self._room.set()
         self._queue = bytearray()
         self._open = True
+        self.error = ""  # why the other half would not have it
 
     def send(self, data: bytes) -> None:
         """Queue bytes; what the credit does not cover waits here. `drain` bounds it."""
@@ -74,7 +74,7 @@ class Channel:
             if not self._queue:
                 self.on_room()
         else:
-            self.error = header.get("error") or ""
+            self.error = header.get("error", "")
             self.closed(header.get("why", "link"))
 
     def close(self, why: str) -> None:

@@ -133,7 +133,8 @@ class Daemon:
         record = self.broker.state.nodes.get(node)
         name = record.site if record is not None else ""
         twin = name not in self.config.sites or site_facts(name, self.config.sites[name])["twin"]
-        return dict(self.agent_settings, twin=twin)
+        endpoint = self.links[node].endpoint if node in self.links else None
+        return dict(self.agent_settings, twin=twin, become=endpoint.data.get("become") if endpoint is not None else None)
 
     async def open_transport(self, endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """OSError when the agent cannot be reached."""
@@ -157,7 +158,11 @@ class Daemon:
         return link
 
     def run_endpoint(self, node: str) -> str:
-        """Where the other supervisors of a run reach this node's: all local nodes share this machine."""
+        """Where the other supervisors of a run reach this node's: by its socket on this machine, elsewhere (or where ports are given) by
+        TCP at the port of its agent. Port 0: only through us."""
+        link = self.links.get(node)
+        if link is not None and (link.endpoint.ports or link.endpoint.transport != "local"):
+            return "tcp:%s:%d" % (link.endpoint.address, link.port)
         return "unix:%s" % self.agent_dir(node)
 
     def agent_dir(self, node: str) -> Path:

@@ -22,6 +22,14 @@ from sbroker.model import INFINITE, Job, Node, Run
 BLOBS_KEPT = 64
 
 
+def _group(gid: int) -> tuple[str, str] | None:
+    """(gid as JSON has it for a key, its name); None for a group without a record."""
+    try:
+        return str(gid), grp.getgrgid(gid).gr_name
+    except KeyError:
+        return None
+
+
 class Launcher:
     """Builds descriptions and prepare frames; keeps the last few scripts and environments at hand."""
 
@@ -59,6 +67,7 @@ class Launcher:
             except KeyError:
                 home, shell, groups = "/", "/bin/sh", [job.gid]
             known = {"name": job.user, "uid": job.uid, "home": home, "shell": shell or "/bin/sh", "groups": groups}
+            known["group_names"] = dict(filter(None, map(_group, groups)))
             self._users[job.uid] = known
             self.daemon.loop.call_later(60, self._users.pop, job.uid, None)
         group = job.group
@@ -90,6 +99,7 @@ class Launcher:
                 "mem": share.mem, "gres": {name: list(ids) for name, ids in share.gres.items()}, "node_cpus": node.cpus,
                 "sockets": node.sockets, "cores_per_socket": node.cores_per_socket, "threads_per_core": node.threads_per_core,
                 "features": list(node.features), "endpoint": self.daemon.run_endpoint(share.node), "site": node.site,
+                "addresses": self.daemon.links[share.node].addresses if share.node in self.daemon.links else [],
             })  # fmt: skip
         sites = {name: site_facts(name, config.sites[name]) for name in {node["site"] for node in nodes} if name in config.sites}
         info = {

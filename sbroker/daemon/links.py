@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from sbroker import __version__
-from sbroker.agent import heard, wire
+from sbroker.agent import heard, resolving, wire
 from sbroker.core.events import Hello, Reports, Silent
-from sbroker.daemon.channels import Channel
+from sbroker.daemon.channels import Channel, join
 from sbroker.errors import StoreError
-from sbroker.model import Report
+from sbroker.model import Job, Report
 from sbroker.transports import Faulty
 
 if TYPE_CHECKING:
@@ -36,12 +36,15 @@ class Link:
     def __init__(self, daemon: Daemon, node: str, endpoint: Any, front_module: str) -> None:
         self.daemon, self.node, self.endpoint, self.front_module = daemon, node, endpoint, front_module
         self.incarnation = ""
+        self.user = ""  # as whom all jobs run there; "" where the agent is root and becomes each job's own
         self.channels: dict[int, Channel] = {}
         self._next = 0
         self._writer: asyncio.StreamWriter | None = None
         self.ready = False
         self._task = asyncio.get_running_loop().create_task(self._keep())
         self.error = ""
+        self.port = 0  # where the agent takes calls of other nodes' supervisors; 0: nowhere
+        self.addresses: list[str] = []  # of the node, as it says
         self._heard = 0.0
 
     # ---- sending
@@ -116,7 +119,8 @@ class Link:
         daemon = self.daemon
         store = daemon.broker.store
         hello = {"op": "hello", "store": store.store_id, "epoch": store.epoch, "version": __version__, "node": self.node,
-                 "settings": dict(daemon.settings_of(self.node), front=self.front_module)}  # fmt: skip
+                 "settings": dict(daemon.settings_of(self.node), front=self.front_module, ports=self.endpoint.ports,
+                                  names=self.endpoint.transport != "local")}  # fmt: skip
         writer.write(wire.link_frame(hello))
         frames = wire.LinkReader()
         self._heard = daemon.clock.boottime()
@@ -169,6 +173,11 @@ class Link:
     def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.incarnation = header["incarnation"]
         self._writer, self.ready, self.error = writer, True, ""
+        user = header.get("inventory", {}).get("user") or {}
+        self.user = user["name"] if user.get("uid") else ""
+        told = header.get("inventory", {})
+        self.port = told["port"] if isinstance(told.get("port"), int) and 0 < told["port"] < 1 << 16 else 0
+        self.addresses = [address for address in list(told.get("addresses", ()))[:16] if isinstance(address, str) and resolving.numeric(address)]
         live = tuple((job, run, state) for job, run, state in header.get("live", ()))
         self.daemon.broker.apply(
             Hello(node=self.node, incarnation=self.incarnation, boot_id=header.get("boot_id", ""), live=live, inventory=header.get("inventory", {}))
@@ -226,14 +235,27 @@ class Link:
         return channel
 
     def _open(self, header: dict[str, Any], body: bytes) -> None:
-        """A call from inside a job: only for a run that is placed on this node, and as its owner."""
+        """A channel that the agent opens: only for a run that is placed on this node, and as its owner."""
         job = self.daemon.broker.state.jobs.get(header["job"])
         placed = job is not None and job.run == header["run"] and any(share.node == self.node for share in job.nodes)
-        if job is None or not placed or header.get("kind") not in ("call", "output"):
+        if job is None or not placed or header.get("kind") not in ("call", "peer", "output"):
             self.send({"op": "chan_close", "chan": header["chan"], "why": "link"})
             return
         channel = self.channels[header["chan"]] = Channel(self, header["chan"], header["job"], header["run"])
-        if header["kind"] == "output":
+        if header["kind"] == "peer":
+            self._join(channel, job, header)
+        elif header["kind"] == "output":
             self.daemon.staging.output(channel, job)
+        else:
+            self.daemon.call_from_job(channel, job, header["run"], body)
+
+    def _join(self, channel: Channel, job: Job, header: dict[str, Any]) -> None:
+        """The head's supervisor cannot reach another node's: bytes go through us. Only the head calls, and only nodes of its run."""
+        to = str((header.get("options") or {}).get("to"))
+        run = self.daemon.broker.state.runs.get(job.id)
+        known = run is not None and run.head == self.node and to != self.node and any(share.node == to for share in job.nodes)
+        link = self.daemon.links.get(to) if known else None
+        if link is None or not link.ready:
+            channel.close("away" if known else "gone")
             return
-        self.daemon.call_from_job(channel, job, header["run"], body)
+        join(channel, link.channel("peer", job.id, header["run"], job.uid, {"from": self.node}, b""))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from msgspec import structs
+
 from sbroker import providers
 from sbroker.api import FrontEnd
 from sbroker.clock import Clock
@@ -17,7 +19,11 @@ def endpoints(config: Any, paths: Any, store_id: str, clock: Clock) -> dict[str,
     for site, settings in config.sites.items():
         folder = os.path.dirname(os.path.abspath(config.file or paths.config))
         provider = providers.make(settings, Context(site=site, spool=paths.spool, folder=folder, store_id=store_id, clock=clock))
-        known.update((entry.endpoint.node, entry.endpoint) for entry in provider.list().machines if entry.endpoint is not None)
+        for machine in provider.list().machines:
+            if machine.endpoint is not None:
+                default = "" if machine.endpoint.transport == "local" else "0"  # supervisors on this machine find each other's sockets
+                ports = default if settings.ports is None else str(settings.ports)
+                known[machine.endpoint.node] = structs.replace(machine.endpoint, ports=ports)
     return known
 
 

@@ -32,6 +32,7 @@ class SiteSettings(Value, frozen=True, kw_only=True):
     shared_fs: bool | tuple[str, ...] = False  # path prefixes that exist there as here
     stage: Literal["allow", "deny"] | None = None  # whether jobs' files may be brought there where they are not shared; None: as the kind has it
     stage_out_grace: Seconds | None = None  # how long a node is kept when files do not come back; None: the cluster's
+    ports: str | int | None = None  # where agents take calls of other nodes' supervisors: LOW-HIGH; 0 any; None: as the transport needs it
 
 
 class SoftwareSettings(SiteSettings, frozen=True, kw_only=True):
@@ -125,6 +126,7 @@ class Endpoint(Value, frozen=True, kw_only=True):
     directory: str = ""  # of the agent
     address: str = ""
     port: int = 0
+    ports: str = ""  # where the agent may take calls of other nodes' supervisors: LOW-HIGH, "0" any, "" nowhere
     user: str = ""
     data: dict[str, Any] = {}  # the transport's own
 

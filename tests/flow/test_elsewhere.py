@@ -77,7 +77,7 @@ def job(system: System, options: str, script: str) -> str:
 
 
 def test_a_batch_job_gets_the_nodes_own_and_what_is_its_own(system):
-    found = environ(job(system, "-p far", "env\n"))
+    found = environ(job(system, "-p far -w far1", "env\n"))
     assert {"LD_SECRET", "AWS_KEY", "HTTP_PROXY"} & set(found) == set()
     assert (found["MY"], found["SITE"], found["NUMBER"], found["OMP_NUM_THREADS"]) == ("mine", "far", "7", "3")
     assert found["PWD"] == str(system.work) and found["HOSTNAME"] == "far1"
