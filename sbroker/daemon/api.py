@@ -67,6 +67,7 @@ class BrokerApi:
         self._daemon.may_run(self.caller)
         if self._daemon.broker.store.full:
             raise StoreError("the disk of the broker's database is full: nothing new is accepted until there is room; running jobs go on")
+        spec, environ = await self._daemon.sources.submitted(self.caller, spec, environ)
         _fits(spec, script or b"", environ)
         blobs = {launcher.remember(environ): environ}
         spec = msgspec.structs.replace(spec, environ_hash=next(iter(blobs)), origin=self._origin())
@@ -186,6 +187,22 @@ class BrokerApi:
 
     async def explain(self, job: int) -> list[str]:
         return self._daemon.explain(self._mine(job))
+
+    # ---- files
+
+    def staged(self, job: int) -> list[str]:
+        record = self._mine(job)
+        parts = self._daemon.broker.state.parts.get(job, {})
+        return [node for (run, node), part in parts.items() if run == record.run and part.stage in ("ready", "lost")]
+
+    async def sync(self, job: int, node: str, do: str) -> dict[str, Any]:
+        record = self._mine(job)
+        return await self._daemon.staging.exchange(do, record, self.view.nodes[node])
+
+    def findings(self, outcome: dict[str, Any]) -> list[str]:
+        from sbroker.daemon.staging import findings
+
+        return findings(outcome)
 
     def status(self) -> dict[str, Any]:
         """For `sbroker status`."""

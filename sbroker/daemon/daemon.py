@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from sbroker import transports
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
@@ -25,6 +27,8 @@ from sbroker.daemon.owners import Owners
 from sbroker.daemon.places import agent_options, endpoints, site_facts
 from sbroker.daemon.program import Program
 from sbroker.daemon.server import Server
+from sbroker.daemon.sources import Sources
+from sbroker.daemon.staging import Staging
 from sbroker.daemon.starter import StarterClient
 from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.model import Job, JobSpec
@@ -48,6 +52,8 @@ class Daemon:
         self.links: dict[str, Link] = {}
         self.launcher = Launcher(self)
         self.owners = Owners(self)
+        self.staging = Staging(self)
+        self.sources = Sources(self)
         self.bin_dir = _bin_dir()
         self.home_for_jobs = "" if self.shared else paths.state
         self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if self.shared else 0,
@@ -176,7 +182,7 @@ class Daemon:
         connection = Connection(channel.send, channel.drain)
         frames = wire.CallReader()
         try:
-            call = make_call(payload, job.uid, job.gid, self.server.operators, job.id, run)
+            call = structs.replace(make_call(payload, job.uid, job.gid, self.server.operators, job.id, run), node=channel.link.node)
         except (wire.WireError, ValueError) as error:
             log.warning("job %d sent what is not a call: %s", job.id, error)
             channel.close("link")
@@ -226,6 +232,9 @@ class Daemon:
             if job is not None:
                 self.keep(self.loop.create_task(send_mail(job, effect.what, self.config.cluster)))
             return
+        if isinstance(effect, (effects.StageIn, effects.StageOut)):
+            self.staging.order(effect)
+            return
         link = self.links.get(effect.node)
         if link is None:
             return
@@ -236,6 +245,8 @@ class Daemon:
             header.update(signum=effect.signum, step=effect.step, batch=effect.batch, full=effect.full)
         elif isinstance(effect, effects.Freeze):
             header["suspend"] = effect.suspend
+        elif isinstance(effect, effects.Start):
+            header["at"] = self.launcher.places(effect.job, effect.run)
         elif isinstance(effect, effects.Adjust):
             header["time_limit"] = effect.time_limit
         link.send(header)
