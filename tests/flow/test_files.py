@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from fileslab import Lab, contents, snapshot
+
 from sbroker.agent.files import worker
 from sbroker.agent.files.ignore import parse_stage
 

@@ -41,6 +41,7 @@ class Index:
 
     def __init__(self, rows=None):
         self.rows, self.updates = rows or {}, {}
+        self.version = None  # of the file that it was read from
         self._by_content = None
 
     def content(self, path, found):
