@@ -67,6 +67,7 @@ class JobSpec(Value, kw_only=True):
     umask: int = 0o022
     limits: dict[str, tuple[int, int]] = {}  # "NOFILE": (soft, hard), what --propagate sends
     submit_host: str = ""
+    origin: str = ""  # the site, if it is no twin, of the node that it was submitted from inside a job; "": the submit host's environment
     submit_line: str = ""
     sid: int = 0  # session id of the submitting process
     # who
@@ -205,11 +206,13 @@ class Job(Value, kw_only=True):
     end_time: float | None = None  # when ended
     suspend_time: float | None = None  # when the present suspension began
     suspended_secs: int = 0  # in all, before that
+    look: float | None = None  # when to look whether its run has kept the time limit, if not as soon as it could be told
     last_eval: float | None = None
     deps_left: Dependency | None = None  # what of spec.dependency is not yet fulfilled
     dep_failed: bool = False
     run: int = -1  # number of the present or last run; -1: none yet
     restarts: int = 0
+    requeues: int = 0  # by the broker itself, since its owner or an operator last sent it to the queue
     nodes: tuple[NodeShare, ...] = ()  # allocation of the present or last run
     exit: Exit = Exit()
     derived_exit: Exit = Exit()  # the worst of its steps
@@ -277,6 +280,7 @@ class Node(Value, kw_only=True):
     reason_time: float | None = None
     address: str = ""
     hostname: str = ""
+    measured: bool = False  # how big it is, its agent says
     cpus: int = 1
     boards: int = 1
     sockets: int = 1
@@ -287,6 +291,7 @@ class Node(Value, kw_only=True):
     gres: tuple[Gres, ...] = ()
     features: tuple[str, ...] = ()
     weight: int = 1
+    one_user: bool = False  # its agent is no root: all jobs run as one user there, so those of one submitter at a time
     arch: str = ""
     os: str = ""
     version: str = ""
@@ -294,8 +299,14 @@ class Node(Value, kw_only=True):
     boot_time: float | None = None
     agent_time: float | None = None  # when its agent started
     last_heard: float | None = None
+    fault: bool = False  # DOWN because it cannot be reached before somebody mends what `reason` says
     load: float | None = None  # one-minute load average
     free_mem: int | None = None
+
+    @property
+    def sized(self) -> bool:
+        """Whether it is known how big the node is."""
+        return not self.measured or self.memory > 1
 
 
 class Partition(Value, kw_only=True):

@@ -49,6 +49,7 @@ SIGNAL_NAMES = {
     31: "Bad system call",
 }
 CAUGHT = (
+    signal.SIGCONT,  # before SIGTERM, which ends a job together with it: who would not die of the one also hears the other
     signal.SIGHUP,
     signal.SIGINT,
     signal.SIGQUIT,
@@ -57,7 +58,6 @@ CAUGHT = (
     signal.SIGTERM,
     signal.SIGUSR1,
     signal.SIGUSR2,
-    signal.SIGCONT,
 )
 _FORWARDED = (signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 INTERRUPT_WINDOW = 1.0  # seconds for the second Ctrl-C

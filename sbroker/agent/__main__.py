@@ -27,6 +27,7 @@ def main(argv=None):
     serve_parser.add_argument("--broker-uid", type=int, help="uid that may connect as broker, besides root (default: our own)")
     serve_parser.add_argument("--min-uid", type=int, default=users.MIN_UID, help="least uid that a broker which is not root may name")
     serve_parser.add_argument("--allow-root-jobs", action="store_true", help="root's jobs may run here")
+    serve_parser.add_argument("--ready", type=int, default=-1, help="descriptor that gets a + once the agent can be reached")
     options = parser.parse_args(argv)
     if options.command != "serve":
         parser.error("which command?")
@@ -61,6 +62,9 @@ def serve(options):
     session_code()  # loaded once here, shared by all supervisors
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(signum, loop.stop)
+    if options.ready >= 0:
+        os.write(options.ready, b"+")
+        os.close(options.ready)
     gc.collect()
     if hasattr(gc, "freeze"):
         gc.freeze()  # what is here now stays shared with the supervisors

@@ -1,4 +1,4 @@
-"""Thin clients at a supervisor: commands inside the job by its socket, sessions handed over by the broker as channels.
+"""Thin clients at a supervisor: commands inside the job by its socket, sessions and logins handed over by the broker as channels.
 
 Both are a `Caller` to the steps' code. What is not a step command is passed on to the broker, bytes as they are, and waits while the
 broker or the agent is away; a call that was cut is closed, and the client asks again by itself.
@@ -7,18 +7,22 @@ broker or the agent is away; a call that was cut is closed, and the client asks 
 import importlib
 
 from . import wire
+from .byway import Byway
 from .link import Channel
+from .login import Login
+from .loop import peer_ids
 
 STEP_COMMANDS = ("srun", "sattach", "sbcast")
 _HIGH = 1 << 18  # bytes on their way to the broker before we stop reading the client
 
 
 class Caller:
-    """A thin client. Set `on_frame(op, payload)`, `on_close()` (it is gone) and `on_drain()` (`pending` is back to 0)."""
+    """A thin client. Set `on_frame(op, payload)`, `on_close()` (it is gone), `on_drain()` (`pending` is back to 0) and `on_signalled(signums)`
+    (its process is about to get these from us)."""
 
     def __init__(self, uid, options=None):
         self.uid, self.options = uid, options or {}
-        self.on_frame = self.on_close = self.on_drain = None
+        self.on_frame = self.on_close = self.on_drain = self.on_signalled = None
         self.why = None  # chan_close's, when a channel ended
         self._early = []
 
@@ -42,7 +46,7 @@ class Local(Caller):
 
     def __init__(self, uid, stream):
         Caller.__init__(self, uid)
-        self.stream = stream
+        self.stream, self.pid = stream, peer_ids(stream.fd)[0]
         self.write, self.pause, self.resume = stream.write, stream.pause, stream.resume
         stream.on_drain = lambda: self.on_drain and self.on_drain()
 
@@ -95,7 +99,10 @@ class Calls:
         self.sup = sup
         self.path = sup.rundir.file("srun.sock")
         self._remotes = {}  # channel → (Remote, CallReader)
+        self._inside = set()  # Locals that have a session
         self._relays = {}  # our channel → (Channel, Stream)
+        self._logins = {}  # channel → Login
+        self._byways = {}  # channel → Byway to another supervisor of the run
         self._waiting = []  # [channel, payload, uid] not handed to an agent yet
         self._next = 0
 
@@ -127,6 +134,7 @@ class Calls:
         if self._wants(call):
             caller.stream.on_data = lambda data: self._feed(caller, reader, data)
             caller.stream.on_close = lambda error: caller.gone()
+            self._inside.add(caller)
             self._session(call, caller)
             caller.deliver(frames[1:])
         else:
@@ -145,6 +153,17 @@ class Calls:
         except wire.WireError:
             caller.stream.close()
             caller.gone()
+
+    def inside(self, pids):
+        """The clients in the job that have a session and whose process is among `pids`."""
+        self._inside = {caller for caller in self._inside if not caller.stream.closed}
+        return [caller for caller in self._inside if caller.pid in pids]
+
+    def signalled(self, pids, signums):
+        """Processes of the run are about to be signalled: clients among them will tell of it."""
+        for caller in self.inside(pids):
+            if caller.on_signalled is not None:
+                caller.on_signalled(signums)
 
     def _session(self, call, caller):
         session_code().accept(self.sup, call, caller)
@@ -191,6 +210,20 @@ class Calls:
             if len(self._waiting) == opened:
                 self.sup.tell({"op": "chan_close", "chan": number, "why": "client"})
 
+    # --- to the other supervisors of the run, through the broker
+
+    def open_peer(self, node):
+        """A Byway to the run's supervisor on `node`; an agent must be connected."""
+        self._next += 1
+        number, info = f"p{self._next}", self.sup.info
+        self.sup.tell({"op": "chan_open", "chan": number, "job": info["job"], "run": info["run"], "kind": "peer",
+                       "uid": info["user"]["uid"], "options": {"to": node}})  # fmt: skip
+        return self._byway(number)
+
+    def _byway(self, number):
+        byway = self._byways[number] = Byway(number, self.tell_all, lambda: self._byways.pop(number, None))
+        return byway
+
     def agent_came(self):
         self._open_waiting()
 
@@ -203,15 +236,25 @@ class Calls:
             remote = self._remotes.pop(number)[0]
             remote.why = "link"
             remote.gone()
+        for number in list(self._logins):
+            self._logins[number].cut()
+        for byway in list(self._byways.values()):
+            byway.lost("link")
 
     # --- frames from the agent
 
     def frame(self, op, header, body):
         number = header.get("chan")
-        if op == "chan_open":
+        if op == "chan_open" and header.get("kind") == "peer":
+            self.sup.peers_link.accept_byway(self._byway(number), header.get("options") or {})
+        elif op == "chan_open":
             self._opened(number, header, body)
+        elif number in self._byways:
+            self._byways[number].frame(op, header, body)
         elif number in self._relays:
             self._downward(op, number, header, body)
+        elif number in self._logins:
+            self._logins[number].frame(op, header, body)
         elif number in self._remotes:
             remote, reader = self._remotes[number]
             if op == "chan_data":
@@ -231,6 +274,9 @@ class Calls:
                 remote.gone()
 
     def _opened(self, number, header, body):
+        if header.get("kind") == "ssh":
+            made = self._logins[number] = Login(self, number, lambda number: self._logins.pop(number, None))
+            return made.begin(body)
         remote = Remote(self, number, header.get("uid", 0), header.get("options"))
         try:
             call = wire.parse_call(body)

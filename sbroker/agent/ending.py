@@ -10,7 +10,7 @@ from . import procs
 
 _MEMORY_FIRST, _MEMORY_EVERY = 1.0, 2.0  # seconds between looks at the memory in use
 _STOP_AFTER = 0.01  # seconds between SIGTSTP, which a program may catch, and SIGSTOP, which none can
-_HEAD_GONE = 5.0  # seconds after the head's connection closed in which its last report surely reached the broker
+_ASK = (signal.SIGCONT, signal.SIGTERM)  # how a process is asked to end, also one that was stopped
 _SWEEP = (0.02, 1.0)  # seconds between two rounds of SIGKILL: first, at most
 
 
@@ -61,6 +61,10 @@ class Ending:
         if spec and not self._warned:
             self._later("warn", left - spec.get("before", 60), self._warn)
 
+    def _out_of_time(self):
+        """Whether the time limit is over."""
+        return 0 <= self.limit <= self.sup.loop.now() - self._began - self._frozen_for and self.frozen is None
+
     def _warn(self):
         """--signal=[B:]sig@before."""
         self._warned = True
@@ -92,7 +96,10 @@ class Ending:
         self._elsewhere = False
         if self.why:
             self.child_ended()
-        self.begin(header.get("why") or "cancel")
+        why = header.get("why") or "cancel"
+        if why == "time_limit" and self.sup.is_head and not self._out_of_time():
+            return  # the broker's clock says so, and it is this one that counts
+        self.begin(why)
 
     def begin(self, why):
         """The run shall end: SIGCONT and SIGTERM to all, SIGKILL after KillWait. Only the first reason counts."""
@@ -101,6 +108,7 @@ class Ending:
             return
         self.why = why
         self._set_limit()
+        sup.calls.signalled(sup.everything(), _ASK)  # before their steps hear of the end: an srun's last words begin with its signals
         if sup.is_head:
             sup.report("ending", {"why": why})
             sup.announce("ending", {"why": why})
@@ -111,8 +119,8 @@ class Ending:
         """Ask processes to end, and make sure in `kill_wait` seconds."""
         self.frozen = None
         self._later("stop", None, None)
-        procs.signal_all(pids, signal.SIGCONT)
-        procs.signal_all(pids, signal.SIGTERM)
+        for signum in _ASK:
+            procs.signal_all(pids, signum)
         self._later("kill", self.kill_wait, self._kill)
         self.child_ended()
 
@@ -133,12 +141,14 @@ class Ending:
         sup, signum, step = self.sup, header["signum"], header.get("step")
         if header.get("full"):
             pids = sup.everything()
+            sup.calls.signalled(pids, (signum,))
         elif header.get("batch") or step == -5:
             pids = [process.pid for process in sup.of_step(None)]
             if signum in (signal.SIGTERM, signal.SIGKILL) and pids:
                 self._say("job_cancelled", why="")
         else:
-            chosen = [process for process in sup.processes if process.step is not None and step in (None, process.step)]
+            steps = [process for process in sup.processes if process.step is not None and process.step >= 0]  # not a login's sshd
+            chosen = [process for process in steps if step in (None, process.step)]
             pids = [pid for process in chosen for pid in process.tree()]
         procs.signal_all(pids, signum)
 
@@ -218,11 +228,13 @@ class Ending:
             return self._done()
         sup.leave_word("ended")
         steps = {pid for process in sup.processes if process.step is not None for pid in process.tree()}
-        if not (self.why and steps):  # else all was asked to end, and sruns of the script have last words to say of their tasks
-            procs.signal_all([pid for pid in sup.everything() if pid not in steps], signal.SIGKILL)
+        everything = sup.everything()
+        if self.why and (steps or sup.calls.inside(everything)):
+            return  # all was asked to end, and sruns of the script have last words to say of their tasks; KillWait bounds it
+        procs.signal_all([pid for pid in everything if pid not in steps], signal.SIGKILL)
         if not steps:
             self._kill()
-        elif not self.why:
+        else:
             self.why = "exit"
             self._terminate(sorted(steps))
 
@@ -234,17 +246,8 @@ class Ending:
         """The head says that the run is over: what is left here goes."""
         self._elsewhere = not self.why  # an end that was ordered here is known to the broker
         self.why = self.why or "exit"
-        self.sup.on_peer_change(self._head_gone)
         self.sup.declare_over()
         self._terminate(self.sup.everything())
-
-    def _head_gone(self, _node, connected):
-        if not connected and self._elsewhere:
-            self._later("head", _HEAD_GONE, self._settled)
-
-    def _settled(self):
-        self._elsewhere = False
-        self.child_ended()
 
     def child_ended(self):
         """Some process of ours is gone. Was it the last?"""
@@ -254,7 +257,7 @@ class Ending:
     def _done(self):
         sup = self.sup
         if sup.empty or self._elsewhere:
-            return  # "empty" from here must not overtake the head's "ended": the broker's order to end, or time, says that it is there
+            return  # "empty" from here must not overtake the head's "ended": the broker's order to end says that it is there
         if sup.is_head and self.result is None:
             self.result = {"code": 0, "signal": 0, "why": self.why, "error": "", "derived": sup.derived, "usage": {}}
             sup.peers_link.tell_all({"op": "over"})

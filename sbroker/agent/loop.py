@@ -272,6 +272,17 @@ class Stream:
         self._paused = self.on_data is None
         self._update()
 
+    def drain(self):
+        """Read what is there now, without waiting for the loop."""
+        while self.fd >= 0 and not self._paused:
+            try:
+                data = os.read(self.fd, _READ)
+            except OSError:
+                return
+            if not data:
+                return
+            self.on_data(data)
+
     def close(self):
         """Close at once; what is still pending is lost. Use `finish()` to send it first."""
         if self.fd >= 0:
@@ -344,10 +355,12 @@ def listen_unix(path, mode=0o600, backlog=128):
     return _unix(path, lambda sock, name: _bind(sock, name, path, mode, backlog))
 
 
-def connect_unix(path, timeout=0):
-    """A connected Unix socket; OSError as connect(2) gives it. `timeout`: seconds that a full queue of callers is waited for, 0 for ever."""
+def connect_unix(path, timeout=0, waits=True):
+    """A connected Unix socket; OSError as connect(2) gives it. `timeout`: seconds that a full queue of callers is waited for, 0 for ever;
+    without `waits` it is BlockingIOError at once, and the socket does not block later either."""
 
     def connect(sock, name):
+        sock.setblocking(waits)
         if timeout:  # not settimeout: it would not wait at all
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout), int(timeout % 1 * 1e6)))
         sock.connect(name)

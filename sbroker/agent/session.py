@@ -74,11 +74,17 @@ class Session:
 
     # --- the client's connection
 
+    @property
+    def direct(self):
+        """Whether the client is inside the job, at its own socket."""
+        return getattr(self.caller, "stream", None) is not None
+
     def attach(self, caller):
         self.caller = caller
         self.options = caller.options or self.options
         caller.on_close = self._closed
         caller.on_drain = self._drained
+        caller.on_signalled = self.signalled
         caller.on_frame = self._frame
         if self._timer is not None:
             self._timer.cancel()
@@ -241,6 +247,9 @@ class Session:
 
     def signal(self, signum):
         """The client got a signal that it was told to catch."""
+
+    def signalled(self, signums):
+        """The client is about to get these signals from the run's supervisor."""
 
     def window(self, rows, cols):
         """The user's terminal has a new size."""

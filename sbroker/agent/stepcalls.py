@@ -10,6 +10,7 @@ from .session import Session, limits_of
 from .steps import Busy
 
 _HEEDS_INTERRUPT = 0.9  # seconds in which a task may die of Ctrl-C by itself: of such a step nobody says that it was cancelled
+_LAST_WORDS = 10.0  # seconds for a client that we have signalled to tell of it
 INPUT_WINDOW = 256 << 10  # bytes of standard input that the client may send ahead of the slowest reader
 
 
@@ -24,6 +25,10 @@ class Srun(Session):
         self._ends = set()  # handles at their end
         self._granted = {}
         self._immediate = None
+        self._awaited = []  # signals that the client gets from us, in the order in which they were sent
+        self._told = set()  # those of them that it has told of
+        self._patience = None
+        self._held = []  # what the step tells meanwhile, in order
 
     def begin(self):
         front = self.sup.front
@@ -50,6 +55,9 @@ class Srun(Session):
     # --- the step's making
 
     def _decided(self, step, reason):
+        self._in_turn(lambda: self._decide(step, reason))
+
+    def _decide(self, step, reason):
         if self.ended:
             if step is not None:
                 self.sup.steps.abandon(step)
@@ -73,7 +81,7 @@ class Srun(Session):
         fields = {
             "job": info["job"],
             "name": self.request["name"],
-            "user": info["user"]["name"],
+            "user": (info.get("owner") or info["user"])["name"],
             "step": step.number,
             "array_id": array.get("id"),
             "array_task": array.get("task"),
@@ -182,6 +190,10 @@ class Srun(Session):
             "bare_env": request.get("bare_env"),
             "pty": bool(pty),
             "gpus_per_task": request.get("gpus_per_task"),
+            "origin": self.sup.software.name if self.direct else "",  # the site whose environment it has; "" the submit host's
+            "exported": request.get("exported"),
+            "cwd": request["cwd"],
+            "mpi": request.get("mpi"),
         }
         sources = [] if pty else self.plan.sources()
         stdin = "null" if not sources else self.plan.stdin.rank if self.plan.stdin.kind == stdio.ONE else "all"
@@ -207,6 +219,34 @@ class Srun(Session):
     def _error_code(self):
         text = self.call["env"].get("SLURM_EXIT_ERROR", "")
         return int(text) if text.isdigit() else self.talk.code
+
+    # --- signals that the run's end sends to the client
+
+    def signalled(self, signums):
+        """What srun says of its signals comes before what it says of the step's end, however slowly its process gets to run."""
+        if self.talk is None or self.ended:
+            return
+        self._awaited += [signum for signum in signums if signum in self.sup.front.CAUGHT and signum not in self._awaited]
+        if self._awaited and self._patience is None:
+            self._patience = self.sup.loop.call_later(_LAST_WORDS, self._heard)
+
+    def _in_turn(self, fn):
+        """Call `fn()` when the client has told of all signals that we sent it."""
+        if self._awaited:
+            self._held.append(fn)
+        else:
+            fn()
+
+    def _heard(self):
+        """It has, or it takes too long. Two that come together may be told of in either order: what counts is how they were sent."""
+        told = [signum for signum in self._awaited if signum in self._told]
+        self._stop(self._patience)
+        held, self._held = self._held, []
+        self._awaited, self._told, self._patience = [], set(), None
+        for signum in told:
+            self._signal(signum)
+        for fn in held:
+            fn()
 
     # --- from the step
 
@@ -241,6 +281,9 @@ class Srun(Session):
                 self.grant(handle, received if several else taken, upto)
 
     def exited(self, node, ranks, status):
+        self._in_turn(lambda: self._exited(node, ranks, status))
+
+    def _exited(self, node, ranks, status):
         self.talk.exited(node, ranks, status, self.sup.loop.now())
         self._act()
         if self.talk.deadline is not None and self._tick is None:
@@ -252,6 +295,9 @@ class Srun(Session):
 
     def aborted(self, why):
         """The step is being ended."""
+        self._in_turn(lambda: self._aborted(why))
+
+    def _aborted(self, why):
         if why != "bad_exit":
             self.talk.abort()
             self._act()
@@ -263,11 +309,14 @@ class Srun(Session):
     def _cancelled(self, kind):
         """slurmstepd's word, if tasks are left to be ended."""
         node = self.step.layout["nodes"][0]
-        if not self.ended and len(self.step.status) < self.request["ntasks"]:
+        if not self.ended and len(self.talk.status) < self.request["ntasks"]:
             fields = {"job": self.sup.info["job"], "step": self.step.number, "node": node, "why": kind, "time": time.time()}
             self.say(self.sup.front.notice("step_cancelled", fields), 2)
 
     def finished(self):
+        self._in_turn(self._finished)
+
+    def _finished(self):
         self._stop(self._tick)
         self._stop(self._killed)
 
@@ -301,6 +350,13 @@ class Srun(Session):
     def signal(self, signum):
         if self.talk is None:
             return self.exit(128 + signum)
+        if signum not in self._awaited:
+            return self._signal(signum)
+        self._told.add(signum)
+        if len(self._told) == len(self._awaited):
+            self._heard()
+
+    def _signal(self, signum):
         self.talk.signal(signum, self.sup.loop.now())
         waiting = self.step is None
         self._act()
@@ -316,6 +372,8 @@ class Srun(Session):
         self._stop(self._tick)
         self._stop(self._killed)
         self._stop(self._immediate)
+        self._stop(self._patience)
+        self._awaited, self._held = [], []
         if self._entry is not None:
             self.sup.steps.forget(self._entry)
         if self.step is None:

@@ -15,10 +15,12 @@ For the steps, all on the one `Supervisor` object:
                                                                      else a step number)
     sup.signal_step(step, signum)                                    to all processes of that step here, descendants included
     sup.peers                                                        node → Peer with send(header, body=b""), pending; on the head all other
-                                                                     nodes once connected, elsewhere only the head
+                                                                     nodes once met, elsewhere only the head; what is sent arrives
+                                                                     once and in order, however often connections break
     sup.on_peer(op, fn(node, header, body))                          frames from other supervisors, by their op
-    sup.on_peer_change(fn(node, connected))                          a peer came or went
+    sup.on_peer_change(fn(node, there))                              a node was met for the first time, or is lost to the run
     sup.on_order(op, fn(header))                                     told after the run's own handling: "signal", "end", "freeze", "ending"
+    sup.software                                                     site.Site: what the node's site has for jobs
     sup.on_over(fn())                                                the run's end has come: tasks were killed or are gone
     sup.memory_limit(step, bytes)                                    watch this step's processes here; 0 ends the watch
     sup.finish(code, signal)                                         an allocation without script ends by itself (srun alone)
@@ -30,6 +32,8 @@ chdir, execve, memory, job_memory.
 """
 
 import os
+import socket
+import struct
 import sys
 import time
 
@@ -39,6 +43,7 @@ from .calls import Calls, session_code
 from .ending import Ending
 from .loop import Stream, unix_socket
 from .peers import Peers
+from .site import Site
 from .wire import CALL, LinkReader, WireError, link_frame
 
 _PATIENCE = 10.0  # seconds that an ended run waits for an agent that is connected but does not acknowledge
@@ -61,6 +66,7 @@ class Supervisor:
         self.started = self.over = self.empty = False
         self.processes = set()
         self.derived = {"code": 0, "signal": 0}
+        self.software = Site(self)
         self._number = 0
         self._word_left = False
         self._unacked = []  # [number, kind, time, data]
@@ -88,34 +94,58 @@ class Supervisor:
             sock = self.listening.accept()[0]
         except OSError:
             return
-        stream, early = Stream(self.loop, sock), bytearray()
-        if not users.peer_allowed(stream.fd):
-            return stream.close()
-        stream.on_data = lambda data: self._greeted(stream, early, data)
-        stream.on_close = lambda error: None
-        stream.resume()
+        if not users.peer_allowed(sock.fileno()):
+            return sock.close()
+        sock.setblocking(False)
+        self.loop.watch(sock.fileno(), read=lambda: self._called(sock))
 
-    def _greeted(self, stream, early, data):
+    def _called(self, sock):
+        """The first bytes of a caller, and the descriptor that an agent may send with them."""
+        try:
+            data, ancillary, _flags, _address = sock.recvmsg(1 << 16, socket.CMSG_SPACE(4))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data, ancillary = b"", []
+        handed = [struct.unpack("i", value[:4])[0] for _level, kind, value in ancillary if kind == socket.SCM_RIGHTS]
+        for fd in handed:
+            os.set_inheritable(fd, False)
+        self.loop.unwatch(sock.fileno())
+        if not data:
+            return sock.close()
+        stream, early = Stream(self.loop, sock), bytearray()
+        stream.on_data = lambda data: self._greeted(stream, early, handed, data)
+        stream.on_close = lambda error: _close_all(handed)
+        stream.resume()
+        self._greeted(stream, early, handed, data)
+
+    def _greeted(self, stream, early, handed, data):
         """The first bytes say who it is: a thin client's CALL (its fifth byte), else an agent, or a peer with the run's key. All are root's
         or our own user's, as the kernel said."""
         early += data
         if len(early) < 5:
             return
         if early[4] == CALL:
+            _close_all(handed)
             self.plain = False
             return self.calls.came(stream, bytes(early))
         reader = LinkReader()
         try:
             frames = reader.feed(bytes(early))
         except WireError:
+            _close_all(handed)
             return stream.close()
         if not frames:
             return
-        op = frames[0][0].get("op")
+        op, fd = frames[0][0].get("op"), handed.pop() if handed else None
         if op == "agent":
             self._take_agent(stream, reader, frames[1:])
-        elif op != "peer" or not self.peers_link.accept(stream, reader, frames):
+        elif op != "peer" or not self.peers_link.accept(stream, reader, frames, fd):
             stream.close()
+        else:
+            return
+        if fd is not None:
+            os.close(fd)
 
     def _take_agent(self, stream, reader, frames):
         if self.agent is not None:
@@ -230,6 +260,7 @@ class Supervisor:
             self.peers_link.connect()
         self.ending.arm()
         if self.is_head and self.info["kind"] == "batch":
+            self._send()  # before there is a script: it might stop us
             self.batch.launch()
         return True
 
@@ -326,3 +357,8 @@ class Supervisor:
         self.listening.close()
         self.batch.close()
         self.retire(agent)
+
+
+def _close_all(fds):
+    while fds:
+        os.close(fds.pop())

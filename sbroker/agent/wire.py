@@ -65,6 +65,21 @@ class LinkReader:
         return frames
 
 
+def take_frame(buffer, most):
+    """Cut one link frame off the beginning of a bytearray: (header, body), or None while it is not whole. WireError for what is none, or has
+    more than `most` bytes: of somebody who has proven nothing, no more is kept."""
+    if len(buffer) < 8:
+        return None
+    head, body = _LINK.unpack_from(buffer)
+    if 8 + head + body > most:
+        raise WireError("frame too large: header %d, body %d bytes" % (head, body))
+    if len(buffer) < 8 + head + body:
+        return None
+    found = LinkReader().feed(bytes(buffer[: 8 + head + body]))
+    del buffer[: 8 + head + body]
+    return found[0]
+
+
 def call_frame(op, payload=b""):
     """One call frame as bytes; `op` is an int (one of the names above)."""
     return _CALL.pack(len(payload) + 1, op) + payload

@@ -17,6 +17,7 @@ from sbroker.model import INFINITE, Node, Partition, Value
 from sbroker.paths import Paths
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2_000_000_000)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2_000_000_000)]
 MaxArray = Annotated[int, msgspec.Meta(ge=1, le=4_000_001)]  # Slurm's own bound; a list of tasks is made of each
 JobId = Annotated[int, msgspec.Meta(ge=1, le=0x03FFFFFF)]  # Slurm's MaxJobId: programs read ids as 32 bits
 
@@ -74,6 +75,7 @@ class Head(Value, frozen=True, kw_only=True):
     kill_wait: Seconds = Seconds(30)
     min_job_age: Seconds = Seconds(300)
     max_array_size: MaxArray = 100001
+    max_requeue: Count = 5
     mpi_default: str = "none"
     first_job_id: JobId = 1
     lost_after: Seconds = Seconds(300)
@@ -120,6 +122,7 @@ class Config(Head, frozen=True, kw_only=True):
             "kill_wait",
             "min_job_age",
             "max_array_size",
+            "max_requeue",
             "mpi_default",
             "first_job_id",
             "lost_after",

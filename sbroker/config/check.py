@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 from sbroker import providers
+from sbroker.agent.tcp import parse_ports
 from sbroker.config import Account, Config, Head, PartitionConfig, Qos, User, default_config, later
 from sbroker.config.text import Document, nearest
 from sbroker.errors import ConfigError
 from sbroker.providers.base import SiteSettings
 
 RELEASES = ("22.05",)  # of Slurm, that the front end can be
+MPI_KINDS = ("none", "pmi2", "openmpi")  # of srun's --mpi; the last is Slurm's old word for none
 _SECTIONS = ("partitions", "sites", "users", "accounts", "qos", "rules")
 _OVERSUBSCRIBE = re.compile(r"no|exclusive|(?:yes|force)(?::[1-9][0-9]*)?", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -80,6 +82,11 @@ def _site(doc: Document, name: str, value: object) -> SiteSettings:
         raise doc.error((*path, "provider"), "there is no provider of the kind %s%s" % (kind, nearest(kind, providers.kinds())))
     settings = doc.convert(path, found.Settings, value)
     try:
+        if settings.ports is not None:
+            parse_ports(str(settings.ports))
+    except ValueError:
+        raise doc.error((*path, "ports"), "%s is wrong: write LOW-HIGH, for example 40000-40100, or 0 for any" % settings.ports) from None
+    try:
         found.check(name, settings)
     except ValueError as error:
         key = str(error).partition(":")[0]
@@ -94,6 +101,8 @@ def _check_head(doc: Document, config: Config) -> None:
         raise doc.error(
             ("imitate",), "%r is not a release of Slurm that this sbroker can be; there are: %s" % (config.imitate, ", ".join(RELEASES))
         )
+    if config.mpi_default not in MPI_KINDS:
+        raise doc.error(("mpi_default",), "srun has no --mpi=%s here; there are: %s" % (config.mpi_default, ", ".join(MPI_KINDS)))
     if config.store != "sqlite" and not config.store.startswith(("postgresql://", "sqlite:///")):
         raise doc.error(("store",), "%r is not a store: write sqlite, or postgresql://USER@HOST/NAME" % config.store.partition(":")[0])
 

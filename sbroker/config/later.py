@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sbroker.config.units import Hosts, Seconds, Size
+from sbroker.config.units import Size
 from sbroker.model import Value
-from sbroker.providers.base import SiteSettings
+from sbroker.providers.base import ElsewhereSettings, SiteSettings
 
 
-class Elsewhere(SiteSettings, frozen=True, kw_only=True):
-    """A site whose machines do not have this one's files and software."""
-
-    mounts: dict[str, str] = {}
-    image: str | None = None
-    setup: str | None = None
-    modules: tuple[str, ...] = ()
-    env: dict[str, str] = {}
-    twin: bool = False
-    stage: Literal["allow", "deny"] | None = None
-    stage_out_grace: Seconds | None = None
-
-
-class Elastic(Elsewhere, frozen=True, kw_only=True):
+class Elastic(ElsewhereSettings, frozen=True, kw_only=True):
     max_nodes: int | None = None
     shapes: tuple[str, ...] = ()
     spot: Literal["allow", "only", "never"] | None = None
@@ -30,17 +17,7 @@ class Elastic(Elsewhere, frozen=True, kw_only=True):
     credentials: dict[str, Any] = {}
 
 
-class Ssh(Elsewhere, frozen=True, kw_only=True):
-    hosts: Hosts
-    user: str | None = None
-    port: int | None = None
-    identity_file: str | None = None
-    known_hosts: str | None = None
-    become: Literal["none", "sudo", "root"] | None = None
-    gres: str | None = None
-
-
-class Slurm(Elsewhere, frozen=True, kw_only=True):
+class Slurm(ElsewhereSettings, frozen=True, kw_only=True):
     mode: Literal["native", "pilot"] = "native"
     bin: str | None = None
     login: str | None = None
@@ -64,7 +41,7 @@ class GcpTpu(Elastic, frozen=True, kw_only=True):
     endpoint: str | None = None
 
 
-KINDS: dict[str, type[SiteSettings]] = {"ssh": Ssh, "slurm": Slurm, "kubernetes": Kubernetes, "aws": Aws, "gcp-tpu": GcpTpu}
+KINDS: dict[str, type[SiteSettings]] = {"slurm": Slurm, "kubernetes": Kubernetes, "aws": Aws, "gcp-tpu": GcpTpu}
 
 
 class Rule(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):

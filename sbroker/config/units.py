@@ -27,6 +27,10 @@ class Hosts(tuple):
     """Names, written as node[1-4] or as a list."""
 
 
+class Text(str):
+    """The value of a variable: a word, or a whole number."""
+
+
 def hook(kind: type, value: Any) -> Any:
     """What msgspec calls for the types above. ValueError says what would be right."""
     text = str(value).strip()
@@ -36,6 +40,10 @@ def hook(kind: type, value: Any) -> Any:
         return Limit(limit(text))
     if kind is Seconds:
         return Seconds(seconds(text))
+    if kind is Text:
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise ValueError("%s is not a word: write it in quotes" % value)
+        return Text(value)
     if kind is Hosts:
         from sbroker.hostlist import expand
 

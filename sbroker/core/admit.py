@@ -151,7 +151,7 @@ def check_spec(draft: Draft, spec: JobSpec, partitions: list[Partition], who: Wh
             raise Refused(Code.INVALID_FEATURE, ", ".join(sorted(wanted - known)))
     names = known_words(draft)[1]
     for item in (*spec.gres, *spec.gpus, *spec.gpus_per_node, *spec.gpus_per_socket, *spec.gpus_per_task):
-        if item.name not in names:
+        if item.name not in names and not any(_unsized(draft, partition) for partition in partitions):
             raise Refused(Code.INVALID_GRES, item.name)
     if spec.licenses:
         raise Refused(Code.INVALID_LICENSES, spec.licenses)
@@ -256,12 +256,17 @@ def _never(draft: Draft, shape: Shape) -> Miss | None:
         partition = draft.partition(name)
         if partition is None:
             continue
-        if queue.barred(draft, shape, partition) is not None:
+        if queue.barred(draft, shape, partition) is not None or _unsized(draft, partition):
             return None
         if not isinstance(place(shape.spec, shape.want(partition), partition, pool, shape.uid), Miss):
             return None
         miss = miss or _cause(draft, shape, partition)
     return miss or Miss.NODES
+
+
+def _unsized(draft: Draft, partition: Partition) -> bool:
+    """Whether some node of it has not said yet how big it is."""
+    return any(node is not None and not node.sized for node in map(draft.node, partition.nodes))
 
 
 def _cause(draft: Draft, shape: Shape, partition: Partition) -> Miss:

@@ -186,7 +186,7 @@ def release(draft: Draft, job: Job) -> Job:
     eligible = None if job.deps_left is not None else begin if begin is not None else draft.now
     draft.quiet.add(job.id)
     job = draft.change(
-        job, held="", priority=priority, reason=reason, reason_text="", begin=begin, eligible_time=eligible, dep_failed=False
+        job, held="", priority=priority, reason=reason, reason_text="", begin=begin, eligible_time=eligible, dep_failed=False, requeues=0
     )
     if job.deps_left is None:
         return job
@@ -218,6 +218,7 @@ def _requeue(draft: Draft, job: Job, event: Requeue) -> None:
     if job.state is JobState.PENDING:
         draft.change(job, held="user", priority=0, reason=Reason.REQUEUE_HOLD)
         return
+    job = replace(job, requeues=0)
     run = draft.run(job.id)
     if job.state in RUNNING and run is not None:
         finish.order_end(draft, run, "requeue", event.who.uid)

@@ -115,10 +115,11 @@ class Hello(Value, kw_only=True):
 
 
 class Silent(Value, kw_only=True):
-    """A node's channel is down, or has been for `seconds`."""
+    """A node's channel is down, or has been for `seconds`. `fault`: what somebody has to mend before it can be had, "" if nothing is known."""
 
     node: str
     seconds: float = 0
+    fault: str = ""
 
 
 class Reports(Value, kw_only=True):

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from sbroker.core import dependency
 from sbroker.core.draft import Draft
 from sbroker.core.effects import End, Forget, Mail, Revoke
-from sbroker.core.state import HOLDING
-from sbroker.model import Exit, Job, Part, Run
+from sbroker.core.state import HOLDING, OVERDUE
+from sbroker.model import INFINITE, Exit, Job, Part, Run
 from sbroker.states import JobState, PartState, Reason, RunState
 
 REQUEUE_DELAY = 121  # seconds: Slurm lets the old run's credential expire first
@@ -107,15 +107,28 @@ def requeue(draft: Draft, job: Job, *, delay: float | None, hold: str = "", reas
 
 
 def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
-    """The job lost a node: again if it may be run again, else NODE_FAIL. `fence`: what is there can not be asked."""
+    """The job lost a node: again if it may be run again, else NODE_FAIL. `fence`: what is there can not be asked.
+
+    A job that was requeued so `max_requeue` times is held instead: it may be the job itself that breaks its runs."""
     run = draft.run(job.id)
     if run is not None and run.run == job.run:
         order_end(draft, run, "node_fail")
     if may_requeue(job):
+        if job.requeues >= int(draft.state.settings["max_requeue"]):
+            text = "its run was lost %d times, last on %s" % (job.requeues + 1, node)
+            return requeue(draft, job, delay=None, hold="admin", reason=Reason.REQUEUED_HELD, text=text)
+        job = replace(job, requeues=job.requeues + 1)
         text = "waiting until %s is fenced" % node if fence else ""
         began = run is not None and run.run == job.run and run.started is not None
         return requeue(draft, job, delay=REQUEUE_DELAY if began else None, reason=Reason.WAITING_FENCE if fence else None, text=text)
     return conclude(draft, job, JobState.NODE_FAIL, reason=Reason.NODE_DOWN)
+
+
+def overdue(draft: Draft, job: Job, run: Run) -> float | None:
+    """When this run should surely have ended by its time limit; None while that can not be told."""
+    if run.started is None or job.time_limit == INFINITE or job.state is not JobState.RUNNING:
+        return None
+    return run.started + job.suspended_secs + job.time_limit + int(draft.state.settings["kill_wait"]) + OVERDUE
 
 
 def settle(draft: Draft, job_id: int, number: int) -> None:
@@ -154,6 +167,7 @@ _ENDS = {
     "time_limit": (JobState.TIMEOUT, Reason.TIME_LIMIT),
     "oom": (JobState.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY),
     "launch": (JobState.FAILED, Reason.FAIL_LAUNCH),
+    "setup": (JobState.FAILED, Reason.FAIL_LAUNCH),  # the site's own, before the script
     "cancel": (JobState.CANCELLED, Reason.NONE),
     "deadline": (JobState.DEADLINE, Reason.DEADLINE),
     "preempt": (JobState.PREEMPTED, Reason.NONE),

@@ -85,6 +85,7 @@ def _update(draft: Draft, job: Job, event: UpdateJob) -> None:
             fields["partition"] = partitions[0].name
     if "time_limit" in changes:
         fields["time_limit"] = changes["time_limit"] if changes["time_limit"] is not None else INFINITE
+        fields["look"] = None
     if "account" in changes or "qos" in changes:
         owner = Who(uid=job.uid, user=job.user, gid=job.gid, group=job.group)
         fields["account"], fields["qos"] = admit.account_qos(draft, spec, owner)
@@ -143,11 +144,11 @@ def update_node(draft: Draft, event: UpdateNode) -> None:
     elif state in ("resume", "undrain", "idle"):
         fields["drain"] = False
         if node.state is NodeState.DOWN and state != "undrain":
-            fields["state"] = NodeState.IDLE if node.reason != watch.NO_ANSWER else NodeState.DOWN
+            fields["state"] = NodeState.IDLE if node.reason != watch.NO_ANSWER and not node.fault else NodeState.DOWN
         if fields.get("state", node.state) is not NodeState.DOWN:
             fields.update(reason="", reason_uid=0, reason_time=None)
     elif state == "down":
-        fields["state"] = NodeState.DOWN
+        fields.update(state=NodeState.DOWN, fault=False)
     elif state is not None:
         raise Refused(Code.INVALID_UPDATE, state)
     draft.put_node(replace(node, **fields))
@@ -207,6 +208,7 @@ _LEARNT = (
     "hostname",
     "incarnation",
     "boot_time",
+    "fault",
     "agent_time",
     "last_heard",
     "load",
@@ -224,7 +226,7 @@ def configure(draft: Draft, event: Configure) -> None:
         old = draft.node(node.name)
         if old is not None:
             kept = {name: getattr(old, name) for name in _LEARNT}
-            if node.cpus == 1 and node.memory == 1 and old.incarnation:
+            if node.measured and old.incarnation:
                 for name in ("cpus", "sockets", "cores_per_socket", "threads_per_core", "memory", "tmp"):
                     kept[name] = getattr(old, name)
                 if not node.gres:

@@ -31,7 +31,7 @@ def hello(draft: Draft, event: Hello) -> None:
             part = draft.part(job, run, node.name)
             if part is not None and part.state in HOLDING and _surely_gone(part, event):
                 _gone(draft, part, PartState.FENCED)
-    back = node.state is NodeState.UNKNOWN or (node.state is NodeState.DOWN and node.reason in (NO_ANSWER, _REBOOTED))
+    back = node.state is NodeState.UNKNOWN or (node.state is NodeState.DOWN and (node.fault or node.reason in (NO_ANSWER, _REBOOTED)))
     fields: dict[str, Any] = {
         "incarnation": event.incarnation,
         "last_heard": draft.now,
@@ -40,8 +40,9 @@ def hello(draft: Draft, event: Hello) -> None:
     }
     if back:
         fields.update(state=NodeState.IDLE)
-        if node.reason == NO_ANSWER and not node.drain:
+        if (node.fault or node.reason == NO_ANSWER) and not node.drain:
             fields.update(reason="", reason_uid=0, reason_time=None)
+    fields["fault"] = False
     draft.put_node(replace(node, **fields))
     live = {(job, run): kind for job, run, kind in event.live}
     for job, run in list(draft.state.node_parts.get(node.name, ())):
@@ -61,9 +62,9 @@ def _surely_gone(part: Part, event: Hello) -> bool:
 
 
 def _inventory(node: Node, told: dict[str, Any]) -> dict[str, Any]:
-    """What the machine says of itself. The configured size stands; a node configured without one takes the machine's."""
+    """What the machine says of itself. The configured size stands; a node that has none (`measured`) takes the machine's."""
     fields = {key: told[key] for key in ("hostname", "arch", "os", "version", "boot_time", "load", "free_mem") if told.get(key) is not None}
-    if node.cpus == 1 and node.memory == 1:
+    if node.measured:
         for key in ("cpus", "sockets", "cores_per_socket", "threads_per_core", "memory", "tmp"):
             if told.get(key):
                 fields[key] = int(told[key])
@@ -100,7 +101,14 @@ def resend(draft: Draft, part: Part) -> None:
 def silent(draft: Draft, event: Silent) -> None:
     """Silence proves nothing: the node is not used, its jobs are given up, and what it had stays taken until it is fenced."""
     node = draft.node(event.node)
-    if node is None or event.seconds < float(draft.state.settings["lost_after"]):
+    if node is None:
+        return
+    if event.fault and not draft.state.node_parts.get(node.name) and (node.state is not NodeState.DOWN or node.fault or node.reason == NO_ANSWER):
+        if node.state is not NodeState.DOWN or node.reason != event.fault:
+            given = {} if node.drain and node.reason and not node.fault else {"reason": event.fault, "reason_time": draft.now, "reason_uid": 0}
+            draft.put_node(replace(node, state=NodeState.DOWN, fault=True, **given))
+        return
+    if event.seconds < float(draft.state.settings["lost_after"]):
         return
     if node.state is not NodeState.DOWN:
         fields: dict[str, Any] = {} if node.drain and node.reason else {"reason": NO_ANSWER, "reason_time": draft.now, "reason_uid": 0}
@@ -116,7 +124,7 @@ def give_up(draft: Draft, node: str, *, fence: bool) -> None:
             continue
         if job.state in RUNNING:
             finish.fail_node(draft, job, node, fence=fence)
-        elif fence and job.state is JobState.PENDING and job.completing:
+        elif fence and job.state is JobState.PENDING and job.completing and not job.held:
             draft.change(job, reason=Reason.WAITING_FENCE, reason_text="waiting until %s is fenced" % node)
 
 
@@ -310,8 +318,9 @@ def _ended(draft: Draft, report: Report) -> None:
             finish.fail_node(draft, job, run.head, fence=False)
         elif job.state in RUNNING:
             state, reason = finish.by_report(data)
+            text = str(data.get("error") or "") if data.get("why") == "setup" else ""
             finish.conclude(
-                draft, job, state, reason=reason, reason_text="", exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0)
+                draft, job, state, reason=reason, reason_text=text, exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0)
             )
         elif job.state is not JobState.PENDING:
             # How an allocation ended is what its owner said, not what was killed when it was given back.
@@ -338,7 +347,12 @@ def _lost(draft: Draft, report: Report) -> None:
     if part.node == run.head and run.state in (RunState.HELD, RunState.STARTED, RunState.ENDING):
         run = draft.move_run(run, RunState.LOST, why=run.why or "node_fail", ended=draft.now)
     if job.run == run.run and job.state in RUNNING:
-        finish.fail_node(draft, job, part.node, fence=False)
+        at = _when(draft, report, run.created)
+        over = finish.overdue(draft, job, run)
+        if part.node == run.head and over is not None and over <= at:  # killed because it could not be made to end itself
+            finish.conclude(draft, job, JobState.TIMEOUT, reason=Reason.TIME_LIMIT, end_time=at)
+        else:
+            finish.fail_node(draft, job, part.node, fence=False)
 
 
 def _suspended(draft: Draft, report: Report) -> None:

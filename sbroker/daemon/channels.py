@@ -19,11 +19,13 @@ class Channel:
         self.link, self.number, self.job, self.run = link, number, job, run
         self.on_data: Callable[[bytes], None] = lambda data: None
         self.on_close: Callable[[str], None] = lambda why: None
+        self.on_room: Callable[[], None] = lambda: None  # all that was sent has gone out
         self._credit = CREDIT
         self._room = asyncio.Event()
         self._room.set()
         self._queue = bytearray()
         self._open = True
+        self.error = ""  # why the other half would not have it
 
     def send(self, data: bytes) -> None:
         """Queue bytes; what the credit does not cover waits here. `drain` bounds it."""
@@ -43,6 +45,11 @@ class Channel:
         else:
             self._room.set()
 
+    @property
+    def pending(self) -> int:
+        """Bytes that wait here for credit."""
+        return len(self._queue)
+
     async def drain(self) -> None:
         """Wait until there is room; ConnectionError when the channel is closed."""
         await self._room.wait()
@@ -60,7 +67,10 @@ class Channel:
         elif op == "chan_credit":
             self._credit += header["bytes"]
             self._flush()
+            if not self._queue:
+                self.on_room()
         else:
+            self.error = header.get("error", "")
             self.closed(header.get("why", "link"))
 
     def close(self, why: str) -> None:
@@ -78,3 +88,27 @@ class Channel:
         self._open = False
         self._queue.clear()
         self._room.set()
+
+
+def join(one: Channel, other: Channel) -> None:
+    """Two channels become one: what comes by one goes out by the other, and credit is given when it has gone out."""
+
+    def lead(source: Channel, target: Channel) -> None:
+        owed = 0
+
+        def arrived(data: bytes) -> None:
+            nonlocal owed
+            target.send(data)
+            owed += len(data)
+            settle()
+
+        def settle() -> None:
+            nonlocal owed
+            if not target.pending:
+                count, owed = owed, 0
+                source.took(count)
+
+        source.on_data, target.on_room, source.on_close = arrived, settle, target.close
+
+    lead(one, other)
+    lead(other, one)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sbroker import transports
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
 from sbroker.clock import SystemClock
@@ -21,7 +22,8 @@ from sbroker.daemon.launch import Launcher
 from sbroker.daemon.links import Link
 from sbroker.daemon.mail import send_mail
 from sbroker.daemon.owners import Owners
-from sbroker.daemon.places import agent_options, endpoints
+from sbroker.daemon.places import agent_options, endpoints, site_facts
+from sbroker.daemon.program import Program
 from sbroker.daemon.server import Server
 from sbroker.daemon.starter import StarterClient
 from sbroker.errors import Code, Refused, SbrokerError
@@ -54,6 +56,7 @@ class Daemon:
         self.stop_asked = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
         self._started = time.monotonic()
+        self.program = Program(front_end)
 
     # ---- life
 
@@ -119,9 +122,19 @@ class Daemon:
             if name not in self.links:
                 self.links[name] = Link(self, name, endpoint, self.front_end.node_module())
 
+    def settings_of(self, node: str) -> dict[str, Any]:
+        """What the agent of a node is told of the configuration."""
+        record = self.broker.state.nodes.get(node)
+        name = record.site if record is not None else ""
+        twin = name not in self.config.sites or site_facts(name, self.config.sites[name])["twin"]
+        endpoint = self.links[node].endpoint if node in self.links else None
+        return dict(self.agent_settings, twin=twin, become=endpoint.data.get("become") if endpoint is not None else None)
+
     async def open_transport(self, endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """OSError when the agent cannot be reached."""
-        return await local.open(endpoint, start=self._start_agent)
+        if endpoint.transport == "local":
+            return await local.open(endpoint, start=self._start_agent)
+        return await transports.open(endpoint, program=self.program)
 
     def _greet_again(self) -> None:
         for link in self.links.values():
@@ -139,7 +152,11 @@ class Daemon:
         return link
 
     def run_endpoint(self, node: str) -> str:
-        """Where the other supervisors of a run reach this node's: all local nodes share this machine."""
+        """Where the other supervisors of a run reach this node's: by its socket on this machine, elsewhere (or where ports are given) by
+        TCP at the port of its agent. Port 0: only through us."""
+        link = self.links.get(node)
+        if link is not None and (link.endpoint.ports or link.endpoint.transport != "local"):
+            return "tcp:%s:%d" % (link.endpoint.address, link.port)
         return "unix:%s" % self.agent_dir(node)
 
     def agent_dir(self, node: str) -> Path:
@@ -228,7 +245,7 @@ class Daemon:
         return {
             "pid": os.getpid(), "socket": str(self.paths.socket), "store": self.broker.store.store_id, "epoch": self.broker.store.epoch,
             "uptime": int(time.monotonic() - self._started), "jobs": len(state.jobs), "calls": self.server.calls, "shared": self.shared,
-            "agents": {name: {"ready": link.ready, "dir": str(self.agent_dir(name)), "error": link.error} for name, link in self.links.items()},
+            "agents": {name: link.status() for name, link in self.links.items()},
         }  # fmt: skip
 
     def explain(self, job: Job) -> list[str]:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from sbroker import __version__
-from sbroker.agent import heard, wire
+from sbroker.agent import heard, resolving, wire
 from sbroker.core.events import Hello, Reports, Silent
-from sbroker.daemon.channels import Channel
+from sbroker.daemon.channels import Channel, join
 from sbroker.errors import StoreError
-from sbroker.model import Report
+from sbroker.model import Job, Report
+from sbroker.transports import Faulty
 
 if TYPE_CHECKING:
     from sbroker.daemon.daemon import Daemon
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sbroker.links")
 
 RETRY = (0.05, 0.2, 0.5, 1, 2, 5)  # seconds between attempts to open a link
+MENDING = 30.0  # seconds, where somebody has to mend something first: hosts lock out who knocks too often
 PING = 15.0
 
 
@@ -34,12 +36,15 @@ class Link:
     def __init__(self, daemon: Daemon, node: str, endpoint: Any, front_module: str) -> None:
         self.daemon, self.node, self.endpoint, self.front_module = daemon, node, endpoint, front_module
         self.incarnation = ""
+        self.user = ""  # as whom all jobs run there; "" where the agent is root and becomes each job's own
         self.channels: dict[int, Channel] = {}
         self._next = 0
         self._writer: asyncio.StreamWriter | None = None
         self.ready = False
         self._task = asyncio.get_running_loop().create_task(self._keep())
         self.error = ""
+        self.port = 0  # where the agent takes calls of other nodes' supervisors; 0: nowhere
+        self.addresses: list[str] = []  # of the node, as it says
         self._heard = 0.0
 
     # ---- sending
@@ -54,6 +59,11 @@ class Link:
     async def drain(self) -> None:
         if self._writer is not None:
             await self._writer.drain()
+
+    def status(self) -> dict[str, Any]:
+        """For people: whether the agent is heard, where it is, and why not."""
+        where = self.endpoint.directory if self.endpoint.transport == "local" else self.endpoint.address
+        return {"ready": self.ready, "transport": self.endpoint.transport, "dir": where, "error": self.error}
 
     def close(self) -> None:
         self._task.cancel()
@@ -73,11 +83,11 @@ class Link:
             try:
                 reader, writer = await self.daemon.open_transport(self.endpoint)
             except OSError as error:
-                self.error = str(error)
-                if attempt == 0:
+                if str(error) != self.error:
                     log.warning("node %s: %s", self.node, error)
+                self.error, fault = str(error), str(error) if isinstance(error, Faulty) else ""
             else:
-                attempt = 0
+                attempt, fault = 0, ""
                 try:
                     await self._converse(reader, writer)
                 except (OSError, StoreError, wire.WireError, asyncio.IncompleteReadError) as error:
@@ -92,10 +102,10 @@ class Link:
                         down_since = clock.boottime()
                     self._down(writer)
             try:
-                self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since))
+                self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since, fault=fault))
             except StoreError as error:
                 log.warning("node %s: %s", self.node, error)
-            await asyncio.sleep(RETRY[min(attempt, len(RETRY) - 1)])
+            await asyncio.sleep(MENDING if fault else RETRY[min(attempt, len(RETRY) - 1)])
             attempt += 1
 
     def _down(self, writer: asyncio.StreamWriter) -> None:
@@ -109,7 +119,8 @@ class Link:
         daemon = self.daemon
         store = daemon.broker.store
         hello = {"op": "hello", "store": store.store_id, "epoch": store.epoch, "version": __version__, "node": self.node,
-                 "settings": dict(daemon.agent_settings, front=self.front_module)}  # fmt: skip
+                 "settings": dict(daemon.settings_of(self.node), front=self.front_module, ports=self.endpoint.ports,
+                                  names=self.endpoint.transport != "local")}  # fmt: skip
         writer.write(wire.link_frame(hello))
         frames = wire.LinkReader()
         self._heard = daemon.clock.boottime()
@@ -162,6 +173,11 @@ class Link:
     def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.incarnation = header["incarnation"]
         self._writer, self.ready, self.error = writer, True, ""
+        user = header.get("inventory", {}).get("user") or {}
+        self.user = user["name"] if user.get("uid") else ""
+        told = header.get("inventory", {})
+        self.port = told["port"] if isinstance(told.get("port"), int) and 0 < told["port"] < 1 << 16 else 0
+        self.addresses = [address for address in list(told.get("addresses", ()))[:16] if isinstance(address, str) and resolving.numeric(address)]
         live = tuple((job, run, state) for job, run, state in header.get("live", ()))
         self.daemon.broker.apply(
             Hello(node=self.node, incarnation=self.incarnation, boot_id=header.get("boot_id", ""), live=live, inventory=header.get("inventory", {}))
@@ -219,11 +235,25 @@ class Link:
         return channel
 
     def _open(self, header: dict[str, Any], body: bytes) -> None:
-        """A call from inside a job: only for a run that is placed on this node, and as its owner."""
+        """A channel that the agent opens: only for a run that is placed on this node, and as its owner."""
         job = self.daemon.broker.state.jobs.get(header["job"])
         placed = job is not None and job.run == header["run"] and any(share.node == self.node for share in job.nodes)
-        if job is None or not placed or header.get("kind") != "call":
+        if job is None or not placed or header.get("kind") not in ("call", "peer"):
             self.send({"op": "chan_close", "chan": header["chan"], "why": "link"})
             return
         channel = self.channels[header["chan"]] = Channel(self, header["chan"], header["job"], header["run"])
-        self.daemon.call_from_job(channel, job, header["run"], body)
+        if header["kind"] == "peer":
+            self._join(channel, job, header)
+        else:
+            self.daemon.call_from_job(channel, job, header["run"], body)
+
+    def _join(self, channel: Channel, job: Job, header: dict[str, Any]) -> None:
+        """The head's supervisor cannot reach another node's: bytes go through us. Only the head calls, and only nodes of its run."""
+        to = str((header.get("options") or {}).get("to"))
+        run = self.daemon.broker.state.runs.get(job.id)
+        known = run is not None and run.head == self.node and to != self.node and any(share.node == to for share in job.nodes)
+        link = self.daemon.links.get(to) if known else None
+        if link is None or not link.ready:
+            channel.close("away" if known else "gone")
+            return
+        join(channel, link.channel("peer", job.id, header["run"], job.uid, {"from": self.node}, b""))

@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from sbroker.clock import Clock
+from sbroker.config.units import Seconds, Text
 from sbroker.errors import SbrokerError
 from sbroker.model import Gres, Node, Value
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+:/@=-]*")
 
 
 class ProviderError(SbrokerError):
@@ -25,6 +30,40 @@ class SiteSettings(Value, frozen=True, kw_only=True):
     weight: int = 1
     network: str | None = None  # sites of one network can run one job together; None: the site's own
     shared_fs: bool | tuple[str, ...] = False  # path prefixes that exist there as here
+    ports: str | int | None = None  # where agents take calls of other nodes' supervisors: LOW-HIGH; 0 any; None: as the transport needs it
+
+
+class SoftwareSettings(SiteSettings, frozen=True, kw_only=True):
+    """What a job finds on the nodes of the site besides the machine. All of it is applied on the node, before the job's script, before the
+    tasks of srun alone and before an interactive shell (`sbroker.agent.site`)."""
+
+    twin: bool = False  # same software, users and paths as the submit host: jobs keep its environment and its limits
+    setup: str | None = None  # shell text; what it exports is the job's
+    modules: tuple[str, ...] = ()  # for `module load`
+    env: dict[str, Text] = {}  # variables that every job has there, unless --export names its own
+
+
+class ElsewhereSettings(SoftwareSettings, frozen=True, kw_only=True):
+    """A site whose machines do not have this one's files and software. A kind refuses in `check` what it cannot do of this."""
+
+    mounts: dict[str, str] = {}
+    image: str | None = None
+    stage: Literal["allow", "deny"] | None = None
+    stage_out_grace: Seconds | None = None
+
+
+def check_software(settings: SoftwareSettings) -> None:
+    """ValueError that begins with the key, for what no shell could take. For `Provider.check`."""
+    for name in settings.env:
+        if not _NAME.fullmatch(name):
+            raise ValueError("env: %r cannot be the name of a variable" % name)
+        if name.startswith(("SLURM_", "SBROKER_")):
+            raise ValueError("env: %s belongs to the job: a site cannot set it" % name)
+    for module in settings.modules:
+        if not _MODULE.fullmatch(module):
+            raise ValueError("modules: %r cannot be the name of a module: write for example gcc/12.2" % module)
+    if "\0" in (settings.setup or "") or any("\0" in value for value in settings.env.values()):
+        raise ValueError("setup: it holds a NUL byte, which no shell takes")
 
 
 class Context(Value, frozen=True, kw_only=True):
@@ -32,6 +71,7 @@ class Context(Value, frozen=True, kw_only=True):
 
     site: str
     spool: str = ""  # folder for what local agents keep
+    folder: str = ""  # of the configuration: what relative paths in it begin at
     store_id: str = ""  # tag of what is ours
     clock: Any = None  # a sbroker.clock.Clock
 
@@ -86,6 +126,7 @@ class Endpoint(Value, frozen=True, kw_only=True):
     directory: str = ""  # of the agent
     address: str = ""
     port: int = 0
+    ports: str = ""  # where the agent may take calls of other nodes' supervisors: LOW-HIGH, "0" any, "" nowhere
     user: str = ""
     data: dict[str, Any] = {}  # the transport's own
 

@@ -14,9 +14,10 @@ from sbroker.providers import base, hardware
 MOST = (65536, 1 << 40)  # CPUs and their kind, MiB of memory: what fits Slurm's fields
 
 
-class LocalSettings(base.SiteSettings, frozen=True, kw_only=True):
+class LocalSettings(base.SoftwareSettings, frozen=True, kw_only=True):
     """`nodes` missing: this machine with what it has. A pattern or a count: virtual nodes, each with what the keys say."""
 
+    twin: bool = True  # false: jobs start as on a machine with other software, without the submit host's environment
     nodes: str | None = None
     cpus: int | None = None
     sockets: int | None = None
@@ -36,6 +37,7 @@ class Provider(base.Provider):
 
     @classmethod
     def check(cls, site: str, settings: LocalSettings) -> None:
+        base.check_software(settings)
         names(site, settings.nodes)
         parse_gres(settings.gres or "")
         for key in ("cpus", "sockets", "cores_per_socket", "threads_per_core", "memory"):

@@ -16,6 +16,10 @@ class Unreachable(SbrokerError, ConnectionError):
     """The agent of a node does not answer; the text says why. Try again later: it proves nothing about its runs."""
 
 
+class Faulty(Unreachable):
+    """The agent cannot be had before somebody mends something: a key, an account, a missing Python. The text says what."""
+
+
 async def open(endpoint: Endpoint, **options: Any) -> Streams:
     """Connect to the agent at `endpoint`, started there if need be. Unreachable if that does not work now.
 

@@ -143,7 +143,7 @@ ResvOverRun = 0 min
 ResvProlog = (null)
 ReturnToService = 2
 RoutePlugin = route/default
-SchedulerParameters = (null)
+SchedulerParameters = {scheduler_parameters}
 SchedulerTimeSlice = 30 sec
 SchedulerType = sched/backfill
 ScronParameters = (null)
@@ -223,6 +223,7 @@ def text(scene: Scene) -> str:
         "kill_wait": _get(config, "kill_wait", 30),
         "max_array_size": _get(config, "max_array_size", 1001),
         "min_job_age": _get(config, "min_job_age", 300),
+        "scheduler_parameters": _scheduler_parameters(config),
         "mpi_default": _get(config, "mpi_default", "none"),
         "node_count": len(view.nodes),
         "next_job_id": max(view.jobs, default=int(_get(config, "first_job_id", 1)) - 1) + 1,
@@ -238,6 +239,12 @@ def text(scene: Scene) -> str:
         out.append(f"{name:<{WIDTH}} = {value.strip().format_map(values)}")
     out += ["", f"Slurmctld(primary) at {host} is UP"]
     return "\n".join(out) + "\n"
+
+
+def _scheduler_parameters(config: Any) -> str:
+    """Those of Slurm's that can be configured here, where they are not as Slurm's defaults."""
+    most = _get(config, "max_requeue", 5)
+    return "(null)" if most == 5 else f"max_batch_requeue={most}"
 
 
 def _get(config: Any, name: str, default: Any) -> Any:

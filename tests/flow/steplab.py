@@ -12,13 +12,13 @@ class Cluster:
 
     bin = ROOT / "bin"
 
-    def __init__(self, folder, names=("node1",), cpus=8, mem=16000, gres=None):
+    def __init__(self, folder, names=("node1",), cpus=8, mem=16000, gres=None, settings=None):
         self.folder, self.labs, self.cpus, self.mem, self.gres = folder, [], cpus, mem, gres or {}
         self.begun = []
         for name in names:
             place = folder / name / "agent"
             place.mkdir(parents=True)
-            lab = Lab(place, name, front="slurm_compat.node")
+            lab = Lab(place, name, front="slurm_compat.node", **(settings or {}))
             lab.start()
             self.labs.append(lab)
         self.head = self.labs[0]

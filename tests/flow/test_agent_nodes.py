@@ -43,6 +43,9 @@ def test_the_other_node_is_started_by_the_head_and_empty_after_it(labs):
     wait_for(lambda: live(other) == ["ACTIVE"])
     (head.folder.parent / "go").touch()
     head.wait("empty")
+    other.settle()
+    assert other.kinds() == ["held"], "it must not say that it is empty before the broker knows that the run has ended"
+    other.order("end", why="exit")
     other.wait("empty")
     assert head.kinds() == ["held", "started", "step_start", "step_end", "ended", "empty"]
     assert other.kinds() == ["held", "empty"]
@@ -64,6 +67,8 @@ def test_a_held_supervisor_that_was_killed_is_replaced(labs):
     head.order("start")
     wait_for(lambda: live(other) == ["ACTIVE"])
     (head.folder.parent / "go").touch()
+    head.wait("ended")
+    other.order("end", why="exit")
     other.wait("empty")
     assert other.kinds() == ["held", "empty"]
 
@@ -80,6 +85,8 @@ def test_an_agent_that_died_before_it_forked_is_made_good_by_the_next(labs):
     head.order("start")
     wait_for(lambda: live(other) == ["ACTIVE"])
     (head.folder.parent / "go").touch()
+    head.wait("ended")
+    other.order("end", why="exit")
     other.wait("empty")
 
 
@@ -92,6 +99,8 @@ def test_the_other_nodes_agent_is_replaced_while_the_run_goes_on(labs):
     other.start()
     assert [state for _job, _run, state in other.hello["live"]] == ["ACTIVE"]
     (head.folder.parent / "go").touch()
+    head.wait("ended")
+    other.order("end", why="exit")
     other.wait("empty")
 
 

@@ -88,12 +88,14 @@ class Broker:
             job = self.state.jobs.get(effect.job)
             if job is None or job.run != effect.run or not job.nodes:
                 return
-            seconds, code = (job.spec.comment or "1 0").split()
+            seconds, code, *rest = (job.spec.comment or "1 0").split()
             header["info"] = {
                 "head": job.nodes[0].node,
                 "nodes": [share.node for share in job.nodes],
                 "seconds": float(seconds),
                 "code": int(code),
+                "what": rest[0] if rest else "",
+                "time_limit": job.time_limit,
             }
         if isinstance(effect, fx.End):
             header["why"] = effect.why

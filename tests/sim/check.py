@@ -9,7 +9,7 @@ from sbroker.core import usage
 from sbroker.core.effects import Decision, Put
 from sbroker.core.events import Reports
 from sbroker.core.state import HOLDING, State, active, lives, queued
-from sbroker.states import JobState, RunState
+from sbroker.states import JobState, Reason, RunState
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -72,6 +72,7 @@ def state(world: World, current: State) -> None:
         node = current.nodes.get(name)
         if node is None:
             continue
+        require(not node.one_user or len({uid for _, uid, _ in use.holders.values()}) <= 1, "two submitters on a node of one", name, use.holders)
         cores = shared = memory = 0
         for job, (share, _, _) in use.holders.items():
             record = current.jobs[job]
@@ -140,7 +141,7 @@ def end(world: World) -> None:
 
 def waits_for_ever(current: State, job: Any) -> bool:
     """Its dependency can never be met, or it waits for one of which that is true."""
-    if job.dep_failed:
+    if job.dep_failed or (job.held and job.reason is Reason.REQUEUED_HELD):
         return True
     items = job.deps_left.items if job.deps_left is not None and job.state is JobState.PENDING else ()
     targets = [other for item in items for other in (current.array(item.job) or [current.jobs.get(item.job)]) if other is not None]

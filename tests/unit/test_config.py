@@ -131,6 +131,7 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
         ("? [a]\n: b", "config.yaml:1: a key must be a word"),
         ("imitate: 24.11", "config.yaml:1: imitate: '24.11' is not a release of Slurm that this sbroker can be; there are: 22.05"),
         ("store: mysql://u:p@h/x", "config.yaml:1: store: 'mysql' is not a store: write sqlite, or postgresql://USER@HOST/NAME"),
+        ("mpi_default: pmix", "config.yaml:1: mpi_default: srun has no --mpi=pmix here; there are: none, pmi2, openmpi"),
         ("cluster: a b", "config.yaml:1: cluster: 'a b' cannot be the name of a cluster: letters, digits, dot, dash, underscore"),
         (
             "partitions:\n - {name: x, sites: [loca]}" + LOCAL,
@@ -167,7 +168,7 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "config.yaml:2: partitions[1].default_time: it is more than max_time",
         ),
         ("sites:\n  x:\n    provider: locl", "config.yaml:3: sites.x.provider: there is no provider of the kind locl; did you mean local?"),
-        ("sites:\n  x: {cpus: 2}", "config.yaml:2: sites.x: the key provider is missing; it is one of: fake, local"),
+        ("sites:\n  x: {cpus: 2}", "config.yaml:2: sites.x: the key provider is missing; it is one of: fake, local, ssh"),
         (
             "sites:\n  a_b: {provider: local}",
             "config.yaml:2: sites.a_b: 'a_b' cannot be the name of a site: letters, digits and dashes, at most 63",
@@ -179,12 +180,19 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
         ),
         (
             "sites:\n  x: {provider: aws, regions: [us-east-1]}",
-            "config.yaml:2: sites.x.provider: this release has no provider of the kind aws yet; there are: fake, local",
+            "config.yaml:2: sites.x.provider: this release has no provider of the kind aws yet; there are: fake, local, ssh",
         ),
         (
-            'sites:\n  lab: {provider: ssh, hosts: "gpu[01-08]", user: ubuntu, become: none, shared_fs: false}',
-            "config.yaml:2: sites.lab.provider: this release has no provider of the kind ssh yet; there are: fake, local",
+            'sites:\n  lab: {provider: ssh, hosts: "gpu[01-08]", user: ubuntu, become: root}',
+            "config.yaml:2: sites.lab.become: root is wrong: the login is by ubuntu; write sudo, or user: root",
         ),
+        (
+            'sites:\n  lab: {provider: ssh, hosts: "gpu[01-08]", user: root, become: none}',
+            "config.yaml:2: sites.lab.become: none is wrong: a login by root is root's agent; write root, or another user",
+        ),
+        ("sites:\n  lab: {provider: ssh, hosts: gpu01, jump: 'a@b:c'}", "config.yaml:2: sites.lab.jump: 'a@b:c' is wrong: write host, user@host or user@host:port"),
+        ("sites:\n  lab: {provider: ssh, hosts: gpu01, port: 70000}", "config.yaml:2: sites.lab.port: 70000 is wrong: it must be from 1 to 65535"),
+        ("sites:\n  lab: {provider: ssh, hosts: gpu01, addresses: {gpu02: 10.0.0.2}}", "config.yaml:2: sites.lab.addresses: gpu02 is not among the hosts"),
         (
             "sites:\n  x: {provider: ssh, hosts: 'gpu[1-'}",
             "config.yaml:2: sites.x.hosts: 'gpu[1-' is not a list of hosts such as node1 or node[1-8,11]",
@@ -199,6 +207,10 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "config.yaml:2: sites.x.nodes: 0 is wrong: it must be a number from 1 to 65536 or names such as node[1-2]",
         ),
         ("sites:\n  x: {provider: local, cpus: 65537}", "config.yaml:2: sites.x.cpus: 65537 is wrong: it must be at most 65536"),
+        (
+            "sites:\n  x: {provider: local, ports: 5-4}",
+            "config.yaml:2: sites.x.ports: 5-4 is wrong: write LOW-HIGH, for example 40000-40100, or 0 for any",
+        ),
         ("sites:\n  x: {provider: local, cpus: 0}", "config.yaml:2: sites.x.cpus: 0 is wrong: it must be at least 1"),
         (
             "sites:\n  x: {provider: local, cpus: 8, sockets: 3}",

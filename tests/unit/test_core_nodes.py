@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from sbroker.api import Target
 from sbroker.core.effects import End, Prepare, Revoke, Start
-from sbroker.core.events import Configure, Fence, Hello, Silent, UpdateNode
+from sbroker.core.events import Configure, Fence, Hello, Hold, Requeue, Silent, UpdateNode
 from sbroker.core.explain import explain
 from sbroker.core.state import State
 from sbroker.model import Node, Partition
 from sbroker.states import JobState, NodeState, PartState, Reason, RunState
-from tests.unit.core_cluster import ROOT, Cluster, gpu, machines, partitions
+from tests.unit.core_cluster import ALICE, ROOT, Cluster, gpu, machines, partitions
 
 
 def silence(cluster: Cluster, node: str) -> None:
@@ -79,8 +80,49 @@ def test_orders_are_repeated_when_an_agent_says_hello() -> None:
     assert End(job=job, run=0, node="node2", why="cancel", uid=1001) in cluster.hello("node2", (job, 0, "ACTIVE")).effects
 
 
+def test_what_somebody_has_to_mend_is_the_nodes_reason_until_it_answers() -> None:
+    cluster = Cluster()
+    cluster.do(Silent(node="node1", fault="node1: the key of the host is not known"))
+    node = cluster.state.nodes["node1"]
+    assert (node.state, node.reason) == (NodeState.DOWN, "node1: the key of the host is not known")
+    cluster.do(Silent(node="node1", fault="node1 has no Python"))
+    assert cluster.state.nodes["node1"].reason == "node1 has no Python"
+    cluster.do(Hello(node="node1", incarnation="folder:boot", boot_id="boot"))
+    node = cluster.state.nodes["node1"]
+    assert (node.state, node.reason, node.fault) == (NodeState.IDLE, "", False)
+
+
+def test_a_fault_of_the_way_to_a_node_does_not_end_what_runs_there() -> None:
+    cluster = Cluster()
+    job = cluster.submit()
+    cluster.begin(job)
+    cluster.do(Silent(node="node1", fault="node1 does not let us in"))
+    assert cluster.state.nodes["node1"].state is NodeState.IDLE
+    assert cluster.job(job).state is JobState.RUNNING
+
+
+def test_a_fault_leaves_an_operators_word_alone() -> None:
+    cluster = Cluster()
+    cluster.do(UpdateNode(node="node1", who=ROOT, state="drain", reason="disk"))
+    cluster.do(Silent(node="node1", fault="node1 has no Python"))
+    assert cluster.state.nodes["node1"].reason == "disk"
+    cluster.do(UpdateNode(node="node2", who=ROOT, state="down", reason="mine"))
+    cluster.do(Silent(node="node2", fault="node2 has no Python"))
+    cluster.do(Hello(node="node2", incarnation="folder:boot", boot_id="boot"))
+    assert (cluster.state.nodes["node2"].state, cluster.state.nodes["node2"].reason) == (NodeState.DOWN, "mine")
+
+
+def test_a_job_may_ask_anything_of_nodes_that_have_not_said_how_big_they_are() -> None:
+    cluster = Cluster((Node(name="far", site="lab", measured=True),), (Partition(name="debug", default=True, nodes=("far",)),))
+    job = cluster.submit(cpus_per_task=12, gres=gpu(2))
+    assert cluster.job(job).state is JobState.PENDING
+    cluster.do(Hello(node="far", incarnation="folder:boot", boot_id="boot", inventory={"cpus": 12, "memory": 31000, "gres": {"gpu": 2}}))
+    cluster.tick(1)
+    assert cluster.job(job).nodes[0].node == "far"
+
+
 def test_a_node_configured_without_a_size_takes_the_machines() -> None:
-    bare = Node(name="here", site="local")
+    bare = Node(name="here", site="local", measured=True)
     cluster = Cluster((bare, *machines()), (Partition(name="debug", default=True, nodes=("here",)),))
     told = {
         "cpus": 12,
@@ -128,6 +170,59 @@ def test_a_lost_supervisor_is_never_tried_under_the_same_run() -> None:
     cluster.report("node1", "empty", job, 0)
     cluster.tick(121)
     assert (cluster.job(job).state, cluster.job(job).run, cluster.job(job).restarts) == (JobState.RUNNING, 1, 1)
+
+
+def lose(cluster: Cluster, job: int) -> None:
+    """Its supervisor dies, and what it left is cleared."""
+    run = cluster.job(job).run
+    cluster.begin(job)
+    cluster.report("node1", "lost", job, run)
+    cluster.report("node1", "empty", job, run)
+
+
+def test_a_job_whose_runs_are_lost_again_and_again_is_held() -> None:
+    cluster = Cluster(max_requeue=2)
+    job = cluster.submit()
+    for again in range(2):
+        lose(cluster, job)
+        assert (cluster.job(job).state, cluster.job(job).held) == (JobState.PENDING, "")
+        cluster.tick(121)
+        assert (cluster.job(job).state, cluster.job(job).run) == (JobState.RUNNING, again + 1)
+    lose(cluster, job)
+    record = cluster.job(job)
+    assert (record.state, record.held, record.priority) == (JobState.PENDING, "admin", 0)
+    assert (record.reason.value, record.reason_text) == ("JobHoldMaxRequeue", "its run was lost 3 times, last on node1")
+    cluster.tick(1000)
+    assert cluster.job(job).state is JobState.PENDING
+    assert cluster.refusal(Hold(target=Target(job=job), who=ALICE, held="")) == "access_denied"
+    cluster.hold(job, "", ROOT)
+    assert (cluster.job(job).state, cluster.job(job).run, cluster.job(job).restarts) == (JobState.RUNNING, 3, 3)
+    lose(cluster, job)  # it is counted anew
+    assert (cluster.job(job).state, cluster.job(job).held) == (JobState.PENDING, "")
+
+
+def test_requeues_that_somebody_asks_for_are_not_counted() -> None:
+    cluster = Cluster(max_requeue=1)
+    job = cluster.submit()
+    lose(cluster, job)
+    cluster.tick(121)
+    cluster.begin(job)
+    cluster.do(Requeue(target=Target(job=job), who=ALICE))
+    cluster.report("node1", "empty", job, 1)
+    cluster.tick(121)
+    lose(cluster, job)
+    assert (cluster.job(job).state, cluster.job(job).held) == (JobState.PENDING, "")
+
+
+def test_a_job_held_for_its_losses_stays_so_when_its_node_is_fenced() -> None:
+    cluster = Cluster(max_requeue=0)
+    job = cluster.submit()
+    cluster.begin(job)
+    for _ in range(2):
+        cluster.do(Silent(node="node1", seconds=1000))
+    assert (cluster.job(job).reason.value, cluster.job(job).completing) == ("JobHoldMaxRequeue", True)
+    cluster.do(Fence(node="node1", proof="seen"))
+    assert (cluster.job(job).reason.value, cluster.job(job).held, cluster.job(job).completing) == ("JobHoldMaxRequeue", "admin", False)
 
 
 def test_a_launch_that_is_refused_holds_the_job() -> None:

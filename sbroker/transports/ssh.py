@@ -1,0 +1,182 @@
+"""The agent of a node that is reached by SSH: one login, one command, one byte stream.
+
+The host's key is always checked: against the site's `known_hosts`, else as OpenSSH's configuration says. What is not known is refused,
+also where that configuration would not ask. A login finds a Python, brings the agent when this release of it is not there
+(`sbroker/agent/landing.py` runs on the node), and becomes the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import logging
+import shlex
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+from sbroker.providers.base import Endpoint
+from sbroker.transports import Faulty, Streams, Unreachable
+
+CONNECT = 15.0  # seconds for the connection and the login
+LANDING = 60.0  # seconds for the agent to be there, after that: its program may have to go over a slow line
+KEEPALIVE = 15
+_NO_PYTHON = 127
+_FAST = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # what today's processors do in hardware comes first
+
+_SHELL = """
+for python in %s; do
+  command -v "$python" >/dev/null 2>&1 || continue
+  "$python" -I -S -c "$0"
+  code=$?
+  [ $code -eq 125 ] || exit $code
+done
+exit 127
+"""
+PYTHONS = ("python3", "/usr/libexec/platform-python", *("python3.%d" % minor for minor in range(14, 5, -1)), "/usr/local/bin/python3", "/opt/python3/bin/python3")
+
+
+class Program(Protocol):
+    """The agent as it is copied to nodes."""
+
+    hash: str
+
+    async def data(self) -> bytes: ...
+
+
+async def open(endpoint: Endpoint, *, program: Program) -> Streams:
+    """Log in and reach the agent. Unreachable: try again later; Faulty: somebody has to mend something, and the text says what."""
+    loop = asyncio.get_running_loop()
+    asyncssh = await loop.run_in_executor(None, importlib.import_module, "asyncssh")  # 0.3 s, in which calls are answered
+    asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
+    connection = await _login(asyncssh, endpoint)
+    try:
+        process = await connection.create_process(_command(endpoint), encoding=None, stderr=asyncssh.PIPE)
+        await asyncio.wait_for(_land(endpoint, process, program), LANDING)
+    except BaseException as error:
+        connection.abort()
+        if isinstance(error, (asyncssh.Error, asyncio.TimeoutError, OSError)) and not isinstance(error, Unreachable):
+            raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "the agent does not answer")) from error
+        raise
+    return process.stdout, _Writer(connection, process)  # type: ignore[return-value]
+
+
+class _Writer:
+    """asyncssh's writer; closing it ends the whole connection, which carries this one stream."""
+
+    def __init__(self, connection: Any, process: Any) -> None:
+        self._connection, self._stdin = connection, process.stdin
+
+    def write(self, data: bytes) -> None:
+        if not self._stdin.is_closing():
+            self._stdin.write(data)
+
+    async def drain(self) -> None:
+        await self._stdin.drain()
+
+    def is_closing(self) -> bool:
+        return bool(self._stdin.is_closing())
+
+    def close(self) -> None:
+        self._connection.abort()
+
+    async def wait_closed(self) -> None:
+        await self._connection.wait_closed()
+
+
+def _name(endpoint: Endpoint) -> str:
+    address = endpoint.address or endpoint.node
+    return endpoint.node if address == endpoint.node else "%s (%s)" % (endpoint.node, address)
+
+
+async def _login(asyncssh: Any, endpoint: Endpoint) -> Any:
+    """A connection, its host's key checked."""
+    data = endpoint.data
+    tunnel = await _jump(asyncssh, data) if data.get("jump") else ()
+    try:
+        return await _connect(asyncssh, endpoint.address or endpoint.node, endpoint.port or (), endpoint.user or (), data, tunnel)
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise Faulty(
+            "the key of %s is not the one known, or none is: compare it and put it into %s" % (_name(endpoint), data.get("known_hosts") or "~/.ssh/known_hosts")
+        ) from error
+    except asyncssh.PermissionDenied as error:
+        raise Faulty("%s does not let %s in: %s" % (_name(endpoint), endpoint.user or "us", error.reason)) from error
+    except (asyncssh.KeyImportError, asyncssh.ConfigParseError, FileNotFoundError, PermissionError, ValueError) as error:
+        raise Faulty("%s: %s" % (_name(endpoint), error)) from error
+    except asyncio.TimeoutError as error:
+        raise Unreachable("%s accepts the connection and does not answer" % _name(endpoint)) from error
+    except (OSError, asyncssh.Error) as error:
+        raise Unreachable("%s: %s" % (_name(endpoint), getattr(error, "strerror", None) or error)) from error
+
+
+async def _connect(asyncssh: Any, host: str, port: Any, user: Any, data: dict[str, Any], tunnel: Any) -> Any:
+    options: dict[str, Any] = {"client_keys": [data["identity_file"]]} if data.get("identity_file") else {}
+    if data.get("known_hosts"):
+        options["known_hosts"] = [data["known_hosts"]]
+    options["config"] = [data["config"]] if data.get("config") else ()  # (): ~/.ssh/config; left out, the options below would not read it
+    options = {
+        **options, "keepalive_interval": KEEPALIVE, "keepalive_count_max": 3, "login_timeout": CONNECT, "encryption_algs": _FAST,
+        "compression_algs": None, "connect_timeout": CONNECT,
+    }  # fmt: skip
+    made = asyncssh.SSHClientConnectionOptions(host=host, port=port, username=user, **options)
+    if made.known_hosts is None:  # "UserKnownHostsFile none" in the configuration: not here
+        options["known_hosts"] = [str(path) for path in (Path("~/.ssh/known_hosts").expanduser(),) if path.exists()] or b""
+    return await asyncio.wait_for(asyncssh.connect(host, port, username=user, tunnel=tunnel, **options), 2 * CONNECT)
+
+
+_jumps: dict[tuple[str, str], asyncio.Task[Any]] = {}
+
+
+async def _jump(asyncssh: Any, data: dict[str, Any]) -> Any:
+    """The connection to the site's jump host, shared by all nodes behind it and made anew when it broke."""
+    key = (data["jump"], data.get("identity_file") or "")
+    task = _jumps.get(key)
+    if task is not None and task.done() and (task.cancelled() or task.exception() is not None or task.result().is_closed()):
+        task = None
+    if task is None:
+        user, _, rest = data["jump"].rpartition("@")
+        host, _, port = rest.partition(":")
+        task = _jumps[key] = asyncio.get_running_loop().create_task(_connect(asyncssh, host, int(port) if port else (), user or (), data, ()))
+    try:
+        return await asyncio.shield(task)
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise Faulty("the key of the jump host %s is not known: put it into %s" % (data["jump"], data.get("known_hosts") or "~/.ssh/known_hosts")) from error
+    except asyncssh.PermissionDenied as error:
+        raise Faulty("the jump host %s does not let us in: %s" % (data["jump"], error.reason)) from error
+    except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
+        raise Unreachable("jump host %s: %s" % (data["jump"], error or "it does not answer")) from error
+
+
+def _command(endpoint: Endpoint) -> str:
+    """What the login runs, whatever shell the account has."""
+    landing = resources.files("sbroker.agent").joinpath("landing.py").read_text()
+    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), landing]
+    return shlex.join((["sudo", "-n", "-H"] if endpoint.data.get("become") == "sudo" else []) + words)
+
+
+async def _land(endpoint: Endpoint, process: Any, program: Program) -> None:
+    data = await program.data()
+    asked = {"base": endpoint.directory, "store": endpoint.data["store"], "node": endpoint.node, "hash": program.hash, "size": len(data)}
+    with contextlib.suppress(OSError):  # the command has ended: what it said says why
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
+    said = await _answer(endpoint, process)
+    if said.get("want"):
+        process.stdin.write(data)
+        said = await _answer(endpoint, process)
+    if not said.get("ready"):
+        raise Faulty("%s: %s" % (_name(endpoint), said.get("error") or said))
+
+
+async def _answer(endpoint: Endpoint, process: Any) -> dict[str, Any]:
+    line = await process.stdout.readline()
+    if line.startswith(b"{"):
+        return dict(json.loads(line))
+    words = (line + await process.stderr.read(2000)).decode("utf-8", "replace").strip()
+    await process.wait()
+    if process.returncode == _NO_PYTHON:
+        raise Faulty("%s has no Python 3.6 or later (looked for: %s): install python3" % (_name(endpoint), ", ".join(endpoint.data.get("pythons") or PYTHONS[:2])))
+    if endpoint.data.get("become") == "sudo" and "sudo" in words:
+        raise Faulty("%s: %s: become: sudo needs sudo without a password" % (_name(endpoint), words.splitlines()[-1]))
+    raise Faulty("%s: the login says: %s" % (_name(endpoint), words or "nothing, and ends with %s" % process.returncode))
