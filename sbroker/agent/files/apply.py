@@ -6,7 +6,7 @@ import stat
 
 from . import merge
 from .filter import CACHE
-from .manifest import Entry, look, now_ns, permissions, stamp
+from .manifest import OTHER, Entry, look, now_ns, permissions, stamp
 from .tree import check_path, copied, raw
 
 _HEX = frozenset("0123456789abcdef")
@@ -39,13 +39,19 @@ class View:
 
     def entry(self, path):
         if path not in self._entries:
-            found = self.tree.lstat(path)
-            self.stats[path] = found
-            self._entries[path] = None if found is None else look(self.tree, path, found, self._index, self._skipped)
+            try:
+                found = self.stats[path] = self.tree.lstat(path)
+                self._entries[path] = None if found is None else look(self.tree, path, found, self._index, self._skipped)
+            except OSError as error:
+                self._skipped.append((path, "cannot be reached: %s" % os.strerror(error.errno)))
+                self._entries[path] = OTHER
         return self._entries[path]
 
     def names(self, path):
-        return [name for name in self.tree.names(path) if name != CACHE]
+        try:
+            return [name for name in self.tree.names(path) if name != CACHE]
+        except OSError:
+            return [b"/"]  # not known, and so not empty
 
 
 class Receiver:
