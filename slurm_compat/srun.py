@@ -6,7 +6,7 @@ with the call's "files".
 
 import os
 
-from slurm_compat import getopt, hostlist, multiprog, optable, srunsize
+from slurm_compat import carry, getopt, hostlist, multiprog, optable, srunsize
 from slurm_compat.grammar import Invalid, numbers, timelimit, words
 from slurm_compat.releases import version
 from slurm_compat.srunsize import Refusal
@@ -112,7 +112,7 @@ def _export(call):
     if value is None or value == "ALL":
         return None, {}
     names, assigned, everything = [], {}, False
-    for item in _export_items(value):
+    for item in carry.items(value):
         key, equals, text = item.partition("=")
         if equals:
             assigned[key] = text
@@ -121,25 +121,6 @@ def _export(call):
         elif item not in ("NONE", "NIL"):
             names.append(item)
     return (None if everything else names), assigned
-
-
-def _export_items(value):
-    """Comma-separated, a value may be quoted to hold commas."""
-    items, item, quote = [], "", ""
-    for letter in value:
-        if quote:
-            if letter == quote:
-                quote = ""
-            else:
-                item += letter
-        elif letter in "'\"":
-            quote = letter
-        elif letter == ",":
-            items.append(item)
-            item = ""
-        else:
-            item += letter
-    return [found for found in items + [item] if found]
 
 
 def _environment(call, names, assigned):
@@ -248,7 +229,7 @@ def parse_step(info, call):
     call: argv (list of str without argv[0]), env (str → str), cwd, meta (of the CALL; "tty" names the terminals), and after a "read"
     answer files: {path: (errno or 0, bytes)}. The request's keys are those of `Ledger.place`, `layout.layout`, `Talk` and: name, argv,
     programs (argv of each rank, or None), env, set_env, bare_env, cwd, stdin, stdout, stderr, open_mode, pty, label, unbuffered,
-    time_limit (seconds or None), immediate, standalone, begin_text (to say first), prolog, epilog, task_prolog, task_epilog,
+    time_limit (seconds or None), immediate, standalone, exported (what --export names), begin_text (to say first), prolog, epilog, task_prolog, task_epilog,
     propagate (names of limits that go), submit_line.
     """
     try:
@@ -350,6 +331,7 @@ def _step_base(call, request):
     """The environment that the tasks start from: the client's, as --export says, with what srun's own options add."""
     names, assigned = _export(call)
     request["bare_env"] = names is not None
+    request["exported"] = sorted(carry.named(call.text("export")))
     env = _environment(call, names, assigned)
     extra = {}
     if request["cpus_per_task"]:

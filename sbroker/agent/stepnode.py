@@ -110,16 +110,51 @@ class NodeStep:
         self._gathering = self._linger = self._killing = None
         self._started = []  # ranks not told of yet
         self.usage = {}
-        self.done = False
+        self.done = self._cancelled = False
         self._env = env
+        self._held = None  # a list while the site's setup runs: standard input that came meanwhile
 
     def launch(self):
+        """Start the tasks, after what the node's site has for those that come from elsewhere."""
+        sup, describe = self.sup, self.fields["describe"]
+        base = sup.front.step_environ(sup.info, describe, sup.node, self._env)
+        software = sup.software
+        if not software.wanted() or describe.get("origin") == software.name:
+            return self._launch(base)
+
+        first = self.fields["ranks"][0]
+        self._held = []
+
+        def ready(error):
+            words.drain()
+            held, self._held = self._held, None
+            if error is not None:
+                self._output(first, 2, sup.front.notice("site", {"node": sup.node, "error": error}))
+            if error is not None or self._cancelled:
+                return self._refuse()
+            self._launch(software.apply(base, describe.get("exported") or ()))
+            for header, body in held:
+                self.stdin(header, body)
+
+        low, high = os.pipe()  # what the setup says goes where the first task's standard error does
+        words = Stream(sup.loop, low, lambda data: self.outputs[2].send(first, data), lambda error: None)
+        try:
+            software.prepare(base, self.fields["cwd"], high, ready)
+        finally:
+            os.close(high)
+
+    def _refuse(self):
+        """No task of the step can start here."""
+        for task in self.tasks.values():
+            self._not_started(task, None)
+        self._progress()
+
+    def _launch(self, base):
         sup = self.sup
-        base = sup.front.step_environ(sup.info, self.fields["describe"], sup.node, self._env)
         base["SBROKER_SOCKET"] = sup.calls.path if sup.is_head else base.get("SBROKER_SOCKET", "")
         if not sup.is_head:
             base.pop("SBROKER_SOCKET")
-        elif base.get("PATH"):  # without one nothing is looked for, as with Slurm
+        if base.get("PATH") and (sup.is_head or not sup.software.twin):  # without one nothing is looked for, as with Slurm
             commands.offer(sup, base)
         if self.fields.get("mem"):
             sup.memory_limit(self.step, self.fields["mem"] << 20)
@@ -176,7 +211,7 @@ class NodeStep:
             tty=terminal is not None,
             session=True,
             umask=self.fields.get("umask"),
-            limits=self.fields.get("limits"),
+            limits=self.fields.get("limits") if sup.software.twin else None,
             memory=0,
             step=self.step,
             pid_names=("SLURM_TASK_PID",),
@@ -289,6 +324,8 @@ class NodeStep:
 
     def stdin(self, header, body):
         """Data for the readers among `ranks` (None: all of them)."""
+        if self._held is not None:
+            return self._held.append((header, body))
         ranks = header.get("ranks")
         self._received += len(body)
         if self.master is not None and not self.master.closed:
@@ -322,6 +359,7 @@ class NodeStep:
 
     def cancel(self, signum):
         """End it: `signum` (0: it was sent already), and SIGKILL after KillWait; after SIGINT, which the user sent twice, much sooner."""
+        self._cancelled = True
         self.signal(signal.SIGCONT)
         if signum:
             self.signal(signum)
@@ -330,6 +368,8 @@ class NodeStep:
             self._killing = self.sup.loop.call_later(patience, lambda: self.signal(signal.SIGKILL))
 
     def window(self, header):
+        if self._held is not None and self.fields.get("pty"):
+            self.fields["pty"] = [header["rows"], header["cols"]]
         if self.master is not None and not self.master.closed:
             set_window(self.master.fd, header["rows"], header["cols"])
 

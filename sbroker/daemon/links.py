@@ -36,6 +36,7 @@ class Link:
     def __init__(self, daemon: Daemon, node: str, endpoint: Any, front_module: str) -> None:
         self.daemon, self.node, self.endpoint, self.front_module = daemon, node, endpoint, front_module
         self.incarnation = ""
+        self.user = ""  # as whom all jobs run there; "" where the agent is root and becomes each job's own
         self.channels: dict[int, Channel] = {}
         self._next = 0
         self._writer: asyncio.StreamWriter | None = None
@@ -118,7 +119,7 @@ class Link:
         daemon = self.daemon
         store = daemon.broker.store
         hello = {"op": "hello", "store": store.store_id, "epoch": store.epoch, "version": __version__, "node": self.node,
-                 "settings": dict(daemon.agent_settings, front=self.front_module, ports=self.endpoint.ports,
+                 "settings": dict(daemon.settings_of(self.node), front=self.front_module, ports=self.endpoint.ports,
                                   names=self.endpoint.transport != "local")}  # fmt: skip
         writer.write(wire.link_frame(hello))
         frames = wire.LinkReader()
@@ -172,6 +173,8 @@ class Link:
     def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.incarnation = header["incarnation"]
         self._writer, self.ready, self.error = writer, True, ""
+        user = header.get("inventory", {}).get("user") or {}
+        self.user = user["name"] if user.get("uid") else ""
         told = header.get("inventory", {})
         self.port = told["port"] if isinstance(told.get("port"), int) and 0 < told["port"] < 1 << 16 else 0
         self.addresses = [address for address in list(told.get("addresses", ()))[:16] if isinstance(address, str) and resolving.numeric(address)]
