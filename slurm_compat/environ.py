@@ -371,6 +371,10 @@ def step_environ(info, step, node, base):
         env["SLURM_NODELIST"] = common["SLURM_JOB_NODELIST"]
         env["SLURM_JOB_CPUS_PER_NODE_PACK_GROUP_0"] = common["SLURM_JOB_CPUS_PER_NODE"]
         env.setdefault("SLURM_DISTRIBUTION", "block" if step["ntasks"] > len(names) else "cyclic")
+    if step.get("mpi", "none") == "none":
+        env.pop("SLURM_MPI_TYPE", None)
+    else:
+        env["SLURM_MPI_TYPE"] = step["mpi"]
     env.update(step.get("set_env") or {})
     if step.get("pty"):
         env["SLURM_PTY_PORT"] = port

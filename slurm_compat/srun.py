@@ -15,9 +15,8 @@ from slurm_compat.talk import CAUGHT, Talk
 __all__ = ["CAUGHT", "Talk", "parse_step"]
 
 DEFAULT_CPU_BIND = "cluster configuration lacks support for cpu binding"
-MPI_LIST = "MPI plugin types are...\n\tnone\n"
-_MPI_KNOWN = ("none", "openmpi")
-_MPI_LATER = ("pmi2", "pmix", "pmix_v2", "pmix_v3", "pmix_v4", "pmix_v5", "cray_shasta")
+MPI_LIST = "MPI plugin types are...\n\tnone\n\tpmi2\n"
+_MPI_KNOWN = {"none": "none", "openmpi": "none", "pmi2": "pmi2"}  # openmpi: an old word for "nothing to be done"
 _FLAGS = (
     "label",
     "unbuffered",
@@ -77,9 +76,9 @@ def _information(call):
 
 
 def check_mpi(mpi):
-    """--mpi, or the cluster's default: a kind of wire-up that there is. Raises Refusal."""
+    """--mpi, or the cluster's default, as the kind of wire-up that there is: "none" or "pmi2". Raises Refusal."""
     if mpi in _MPI_KNOWN:
-        return
+        return _MPI_KNOWN[mpi]
     lines = [
         "Couldn't find the specified plugin name for mpi/%s looking at all files" % mpi,
         "cannot find mpi plugin for mpi/%s" % mpi,
@@ -87,14 +86,14 @@ def check_mpi(mpi):
         "MPI: Unable to load any plugin",
         "Invalid MPI type '%s', --mpi=list for acceptable types" % mpi,
     ]
-    if mpi in _MPI_LATER:
-        lines.append("mpi/%s is not part of this release; launchers that bring their own wire-up over srun or ssh work" % mpi)
+    if mpi == "pmix" or mpi.startswith("pmix_v"):
+        lines.append("PMIx is not offered here: start Open MPI's programs by its own mpirun, without srun; it starts its daemons by srun")
     raise Refusal("".join("srun: error: %s\n" % line for line in lines))
 
 
 def _mpi(call):
-    check_mpi(call.text("mpi") or (call.info.get("settings") or {}).get("mpi_default") or "none")
-    return "none"
+    asked = call.text("mpi")
+    return check_mpi((call.info.get("settings") or {}).get("mpi_default") or "none" if asked is None else asked)
 
 
 def _kill_on_bad_exit(call):

@@ -193,6 +193,7 @@ class Srun(Session):
             "origin": self.sup.software.name if self.direct else "",  # the site whose environment it has; "" the submit host's
             "exported": request.get("exported"),
             "cwd": request["cwd"],
+            "mpi": request.get("mpi"),
         }
         sources = [] if pty else self.plan.sources()
         stdin = "null" if not sources else self.plan.stdin.rank if self.plan.stdin.kind == stdio.ONE else "all"

@@ -6,6 +6,7 @@ The head speaks to its own node in the same frames as to the others; `Steps` onl
     step_in {step, ranks, eof} body: data             standard input of these ranks (null: of all)
     step_credit {step, fd, bytes}                     so much of that output has been taken
     step_signal {step, signum}, step_cancel {step, signum}, step_window {step, rows, cols}
+    step_space {step, kind, …} body: pairs            of the step's key-value space (pmi/space.py)
 
 and what a node tells the head:
 
@@ -13,6 +14,7 @@ and what a node tells the head:
     step_out {step, rank, fd} body: data              whole lines, unless unbuffered or a terminal
     step_took {step, bytes}                           standard input that every reader here has taken, in all
     step_exit {step, ranks, status}                   wait status; tasks that ended alike, together
+    step_pmi {step, kind, …} body: pairs              of the step's key-value space (pmi/space.py)
     step_done {step, usage}                           nothing of the step is left here
 """
 
@@ -25,6 +27,7 @@ import termios
 
 from . import commands, procs, stephooks, tasks
 from .loop import Stream
+from .pmi import node as pmi
 from .stdio import LONG_LINE
 
 WINDOW = 256 << 10  # bytes of one output (all ranks of a node) that the head has not taken
@@ -101,7 +104,7 @@ class NodeStep:
     def __init__(self, sup, tell, fields, env):
         self.sup, self.tell, self.fields = sup, tell, fields
         self.step = fields["step"]
-        self.outputs = {1: Output(1, self._output), 2: Output(2, self._output)}
+        self.outputs = {1: Output(1, self.output), 2: Output(2, self.output)}
         self.tasks = {rank: Task(rank) for rank in fields["ranks"]}
         self.pids = set()
         self.master = None  # Stream of the pseudo-terminal
@@ -113,6 +116,9 @@ class NodeStep:
         self.done = self._cancelled = False
         self._env = env
         self._held = None  # a list while the site's setup runs: standard input that came meanwhile
+        self._pmi = None
+        if fields["describe"].get("mpi") in pmi.KINDS:
+            self._pmi = pmi.NodePmi(self)
 
     def launch(self):
         """Start the tasks, after what the node's site has for those that come from elsewhere."""
@@ -172,7 +178,7 @@ class NodeStep:
 
         def then(changed, out, err):
             if changed is None:
-                self._output(rank, 2, err)
+                self.output(rank, 2, err)
                 self._not_started(task, None)
             else:
                 if out:
@@ -201,6 +207,13 @@ class NodeStep:
             fds, terminal = self._descriptors(rank)
         except OSError as error:
             return self._not_started(task, error)
+        keep = ()
+        try:
+            if self._pmi is not None:
+                keep = (self._pmi.join(rank, env),)
+        except OSError as error:
+            self._close(fds)
+            return self._not_started(task, error)
         times = 2 if rank == self.fields["ranks"][0] else 1  # Slurm says it once for its own process and once for each task
         plan = tasks.Plan(
             [path] + argv[1:],
@@ -219,6 +232,7 @@ class NodeStep:
             exec_failed=lambda error: sup.front.notice(
                 "execve" if argv else "no_program", {"node": sup.node, "path": path, "error": error.strerror}
             ),
+            keep=keep,
         )
         try:
             task.process = sup.spawn(plan, lambda process: self._exited(task, process, env))
@@ -227,7 +241,7 @@ class NodeStep:
         except (OSError, RuntimeError) as error:
             return self._not_started(task, error)
         finally:
-            self._close(fds)
+            self._close(fds + keep)
         self.pids.add(task.process.pid)
         self._started.append(rank)
 
@@ -244,7 +258,7 @@ class NodeStep:
         self._gathered.append((task.rank, 1 << 8))
         if error is not None:
             text = error.strerror if isinstance(error, OSError) else str(error)
-            self._output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
+            self.output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
 
     # --- streams
 
@@ -304,7 +318,7 @@ class NodeStep:
             stream.pause()
         task.streams.append(stream)
 
-    def _output(self, rank, fd, data):
+    def output(self, rank, fd, data):
         self.tell({"op": "step_out", "rank": rank, "fd": fd}, data)
 
     def _eof(self, task, stream, lines):
@@ -351,6 +365,11 @@ class NodeStep:
 
     def credit(self, header):
         self.outputs[header["fd"]].credit(header["bytes"])
+
+    def space(self, header, body):
+        """A word from the head for the step's key-value space."""
+        if self._pmi is not None:
+            self._pmi.told(header, body)
 
     def signal(self, signum):
         for task in self.tasks.values():
@@ -406,6 +425,8 @@ class NodeStep:
         self._kill_leftovers()
         self._tell_exits()
         self.done = True
+        if self._pmi is not None:
+            self._pmi.close()
         for timer in (self._linger, self._killing):
             if timer is not None:
                 timer.cancel()

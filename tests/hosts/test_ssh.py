@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+
 def test_first(system):
     print(system.ok("sinfo -N; sbroker status --json; srun -N4 hostname"))
     print(system.agent_folder("n1"), system.agent_pid("n1"))
