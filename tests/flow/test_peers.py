@@ -137,22 +137,9 @@ def test_a_cut_loses_no_line_and_doubles_none(three):
     script = """srun -N3 -n6 -l sh -c 'echo x >> ran.$SLURM_PROCID; i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; exit $SLURM_PROCID'
 echo rc=$?"""
     three.begin(script, cpus=[2, 2, 2])
-    stop = threading.Event()
-    choice = random.Random(7)
-
-    def cutter():
-        while not stop.is_set():
-            for name in ("node2", "node3"):
-                three.proxies[name].cut_after = choice.randrange(1, 60_000)
-            stop.wait(0.1)
-
-    thread = threading.Thread(target=cutter)
-    thread.start()
-    try:
-        three.end()
-    finally:
-        stop.set()
-        thread.join()
+    for number, proxy in enumerate(three.proxies.values()):
+        proxy.every = random.Random(number)
+    three.end()
     lines = three.output().splitlines()
     for rank in range(6):
         assert [line for line in lines if line.startswith(f"{rank}: ")] == [f"{rank}: line {number}" for number in range(3000)]
