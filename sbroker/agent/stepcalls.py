@@ -289,6 +289,10 @@ class Srun(Session):
         if self.talk.deadline is not None and self._tick is None:
             self._tick = self.sup.loop.call_later(max(self.talk.deadline - self.sup.loop.now(), 0), self._ticked)
 
+    def node_failed(self, node):
+        self.talk.node_failed(node)
+        self._act()
+
     def _ticked(self):
         self.talk.tick(self.sup.loop.now())
         self._act()
