@@ -3,9 +3,9 @@
 The text of this file is what `python3 -c` gets (`transports/ssh.py`): it must stand alone, and its first lines must run under any
 Python, to say that it is too old. Speaks with the broker over its own standard streams: a line of JSON each way, then bytes.
 
-    broker → {"base", "store", "node", "hash", "size", "serve": [options of `serve`]}
-    node   → {"want": true}, when BASE/agent-HASH.pyz is not there; then the broker sends `size` bytes
-    node   → {"ready": true} and from there on what the agent says, or {"error": sentence}
+    broker -> {"base", "store", "node", "hash", "size", "serve": [options of `serve`]}
+    node   -> {"want": true}, when BASE/agent-HASH.pyz is not there; then the broker sends `size` bytes
+    node   -> {"ready": true} and from there on what the agent says, or {"error": sentence}
 """
 
 import os
