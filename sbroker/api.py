@@ -225,6 +225,20 @@ class Api(Protocol):
         """Hand the call over to the head supervisor of a running job (srun, sattach, sbcast); the exit code."""
         ...
 
+    async def login(self, client: Any, node: str, job: int | None, authorized: str, host_key: str) -> None:
+        """Join the caller's standard input and output with an sshd inside its running job on `node` (its newest there without `job`), which
+        lets in who has the key `authorized` (a public key's line) and shows `host_key` (a private key, OpenSSH's form). Returns when one
+        side ends; errors.LoginRefused says why there is none."""
+        ...
+
+    def login_as(self, node: str, job: int | None) -> tuple[int, str]:
+        """(job, name of its user on that node) for such a login. LoginRefused if there is no such job."""
+        ...
+
+    def login_users(self) -> dict[str, str]:
+        """Every node → the name under which the caller's jobs run there."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """For `sbroker status`: plain JSON values."""
         ...
@@ -256,9 +270,21 @@ class NodeFront(Protocol):
     `info` is the run's description, a JSON object (ARCHITECTURE.md, "The run's description").
     """
 
+    def submitted_environ(self, info: dict, node: str, env: dict) -> dict:
+        """What of the environment that a batch job was submitted with goes to `node`."""
+        ...
+
+    def exported_names(self, info: dict) -> set | None:
+        """The variables that the batch job's user named, None for all: what a site sets does not go before them."""
+        ...
+
     def batch_environ(self, info: dict, node: str, user_env: dict) -> dict: ...
     def alloc_environ(self, info: dict) -> dict:
         """What salloc adds to its command's environment."""
+        ...
+
+    def login_environ(self, info: dict, node: str) -> dict:
+        """What a login into the job has on `node` beyond a plain one."""
         ...
 
     def step_environ(self, info: dict, step: dict, node: str, base: dict) -> dict: ...

@@ -68,6 +68,14 @@ class BrokenOff(SbrokerError):
     """The broker's part of this call ended before its answer; the client asks again, and must find everything as it is."""
 
 
+class LoginRefused(SbrokerError):
+    """Nobody is let into that node now; the text says why."""
+
+
+class NoLogins(LoginRefused):
+    """The node has no sshd."""
+
+
 class ConfigError(SbrokerError):
     """config.yaml is wrong; the text says file, line, value and what would be right."""
 

@@ -67,6 +67,7 @@ class JobSpec(Value, kw_only=True):
     umask: int = 0o022
     limits: dict[str, tuple[int, int]] = {}  # "NOFILE": (soft, hard), what --propagate sends
     submit_host: str = ""
+    origin: str = ""  # the site, if it is no twin, of the node that it was submitted from inside a job; "": the submit host's environment
     submit_line: str = ""
     sid: int = 0  # session id of the submitting process
     # who

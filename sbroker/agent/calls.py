@@ -1,4 +1,4 @@
-"""Thin clients at a supervisor: commands inside the job by its socket, sessions handed over by the broker as channels.
+"""Thin clients at a supervisor: commands inside the job by its socket, sessions and logins handed over by the broker as channels.
 
 Both are a `Caller` to the steps' code. What is not a step command is passed on to the broker, bytes as they are, and waits while the
 broker or the agent is away; a call that was cut is closed, and the client asks again by itself.
@@ -9,6 +9,7 @@ import importlib
 from . import wire
 from .byway import Byway
 from .link import Channel
+from .login import Login
 from .loop import peer_ids
 
 STEP_COMMANDS = ("srun", "sattach", "sbcast")
@@ -100,6 +101,7 @@ class Calls:
         self._remotes = {}  # channel → (Remote, CallReader)
         self._inside = set()  # Locals that have a session
         self._relays = {}  # our channel → (Channel, Stream)
+        self._logins = {}  # channel → Login
         self._byways = {}  # channel → Byway to another supervisor of the run
         self._waiting = []  # [channel, payload, uid] not handed to an agent yet
         self._next = 0
@@ -234,6 +236,8 @@ class Calls:
             remote = self._remotes.pop(number)[0]
             remote.why = "link"
             remote.gone()
+        for number in list(self._logins):
+            self._logins[number].cut()
         for byway in list(self._byways.values()):
             byway.lost("link")
 
@@ -249,6 +253,8 @@ class Calls:
             self._byways[number].frame(op, header, body)
         elif number in self._relays:
             self._downward(op, number, header, body)
+        elif number in self._logins:
+            self._logins[number].frame(op, header, body)
         elif number in self._remotes:
             remote, reader = self._remotes[number]
             if op == "chan_data":
@@ -268,6 +274,9 @@ class Calls:
                 remote.gone()
 
     def _opened(self, number, header, body):
+        if header.get("kind") == "ssh":
+            made = self._logins[number] = Login(self, number, lambda number: self._logins.pop(number, None))
+            return made.begin(body)
         remote = Remote(self, number, header.get("uid", 0), header.get("options"))
         try:
             call = wire.parse_call(body)

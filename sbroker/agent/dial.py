@@ -103,6 +103,7 @@ class Dial:
 
         def data(received):
             self._channel = None
+            channel.pause()
             self._end(channel, received, "broker")
 
         def closed(_error):
@@ -110,6 +111,7 @@ class Dial:
             self._end(None, b"", {"away": "away", "gone": "gone"}.get(channel.why, "unknown"))
 
         channel.on_data, channel.on_close = data, closed
+        channel.resume()
 
 
 class _Call:

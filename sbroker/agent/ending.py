@@ -140,7 +140,8 @@ class Ending:
             if signum in (signal.SIGTERM, signal.SIGKILL) and pids:
                 self._say("job_cancelled", why="")
         else:
-            chosen = [process for process in sup.processes if process.step is not None and step in (None, process.step)]
+            steps = [process for process in sup.processes if process.step is not None and process.step >= 0]  # not a login's sshd
+            chosen = [process for process in steps if step in (None, process.step)]
             pids = [pid for process in chosen for pid in process.tree()]
         procs.signal_all(pids, signum)
 

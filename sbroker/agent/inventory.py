@@ -1,10 +1,16 @@
 """What this machine has, as the hello tells it."""
 
+import fcntl
 import glob
 import os
 import platform
+import socket
+import struct
 
 from .loop import boottime
+
+_SIOCGIFADDR = 0x8915
+_ADDRESSES = 8  # no more are told
 
 
 def boot_id():
@@ -20,7 +26,7 @@ def pulse():
 
 def take(now, hostname):
     """The inventory: cpus, sockets, cores_per_socket, threads_per_core, memory, free_mem and tmp (MiB), gres {name: count}, load (one
-    minute), arch, os, hostname, boot_time. `now`: seconds since the epoch."""
+    minute), arch, os, hostname, boot_time, addresses. `now`: seconds since the epoch."""
     cpus = len(os.sched_getaffinity(0))
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
         sockets, cores, threads = topology(stream.read(), cpus)
@@ -32,7 +38,7 @@ def take(now, hostname):
         "memory": memory.get("MemTotal", 0) >> 10, "free_mem": memory.get("MemAvailable", 0) >> 10,
         "tmp": tmp.f_blocks * tmp.f_frsize >> 20, "gres": gpus(), "load": os.getloadavg()[0],
         "arch": platform.machine(), "os": f"{platform.system()} {platform.release()} {platform.version()}",
-        "hostname": hostname, "boot_time": now - boottime(),
+        "hostname": hostname, "boot_time": now - boottime(), "addresses": addresses(),
     }
 
 
@@ -58,6 +64,26 @@ def meminfo(text):
     """/proc/meminfo as {name: KiB}."""
     lines = (line.partition(":") for line in text.splitlines())
     return {key: int(value.split()[0]) for key, _, value in lines if value.split()}
+
+
+def addresses():
+    """This machine's addresses, as others may reach it: first the one of the default route, then those of its interfaces."""
+    found = []
+    for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):  # never sent to: UDP only looks up the route
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                sock.connect((far, 9))
+                found.append(sock.getsockname()[0])
+        except OSError:
+            continue
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _index, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(sock.fileno(), _SIOCGIFADDR, struct.pack("16s24x", name.encode()))
+            except OSError:
+                continue  # it has none
+            found.append(socket.inet_ntoa(answer[20:24]))
+    return [address for address in dict.fromkeys(found) if not address.startswith(("127.", "169.254.")) and address != "::1"][:_ADDRESSES]
 
 
 def gpus():

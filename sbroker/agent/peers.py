@@ -268,7 +268,7 @@ class Peers:
 
 
 def _names(share):
-    """What a node may be called by, best first: its name, as this machine knows it, and what the broker knows of it."""
+    """What a node may be called by, best first: its name, as this machine knows it, what the broker calls it by, and what it says itself."""
     endpoint = share["endpoint"]
     address = endpoint[len("tcp:") :].rpartition(":")[0].strip("[]") if endpoint.startswith("tcp:") else ""
-    return [name for name in dict.fromkeys([share["node"], address, share.get("address") or ""]) if name]
+    return [name for name in dict.fromkeys([share["node"], address, share.get("address") or "", *share.get("addresses", ())]) if name]

@@ -1,7 +1,7 @@
-"""The administrator's command `sbroker`: up, down, status, doctor, options, plan, explain.
+"""The command `sbroker`: up, down, status, doctor, options, plan, explain, ssh, ssh-config, ssh-proxy.
 
 `up`, `down` and `doctor` act here; what needs the broker is asked of it as a call named "sbroker" and runs on its side
-(`broker_side`). Users of the cluster never need any of this.
+(`broker_side`). Users of the cluster need none of it but ssh.
 """
 
 from __future__ import annotations
@@ -91,6 +91,42 @@ def plan(arguments: tuple[str, ...]) -> None:
 def explain(job: str) -> None:
     """Where JOB could run, and why not elsewhere or not yet."""
     _relay("explain", job)
+
+
+_OPERANDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}  # what follows the node is the node's
+
+
+@cli.command(context_settings=_OPERANDS)
+@click.option("-J", "--jobid", "job", default="-", metavar="JOB", help="Into this job; without it into your newest one there.")
+@click.option("-t/-T", "terminal", default=None, help="With a terminal, or without one; without either as ssh decides.")
+@click.argument("node")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh(job: str, terminal: bool | None, node: str, command: tuple[str, ...]) -> None:
+    """A shell (or COMMAND) on NODE, inside your running job there."""
+    from sbroker.cli import logins
+
+    sys.exit(logins.login(node, command, job, terminal))
+
+
+@cli.command("ssh-config")
+@click.option("-J", "--jobid", "job", default="-", metavar="JOB", help="Always into this job.")
+@click.argument("nodes", nargs=-1)
+def ssh_config(job: str, nodes: tuple[str, ...]) -> None:
+    """Host blocks for ~/.ssh/config, for NODES or all: ssh, scp, sftp, rsync and editors then reach nodes where you have a running job."""
+    from sbroker.cli import logins
+
+    click.echo(logins.config(nodes, job), nl=False)
+
+
+@cli.command("ssh-proxy")
+@click.option("-J", "--jobid", "job", default="-", metavar="JOB", help="Into this job.")
+@click.option("--keys", "place", default="", metavar="FOLDER", help="Where the keys lie.")
+@click.argument("node")
+def ssh_proxy(job: str, place: str, node: str) -> None:
+    """What ssh-config names as ProxyCommand: standard input and output are the connection to an sshd inside the job."""
+    from sbroker.cli import logins
+
+    sys.exit(logins.proxy(node, job, place))
 
 
 def _relay(*argv: str) -> None:

@@ -74,6 +74,23 @@ def relay(name: str, argv: list[str]) -> int:
     raise SbrokerError("The broker broke off; its log says why.")
 
 
+def answer(name: str, argv: list[str]) -> str:
+    """What the command prints. SbrokerError with what it says when it fails."""
+    reader = wire.CallReader()
+    said = {1: b"", 2: b""}
+    with connect(whom()) as sock, contextlib.suppress(ConnectionResetError, BrokenPipeError):  # said below
+        sock.sendall(request(name, argv))
+        while data := sock.recv(1 << 18):
+            for op, payload in reader.feed(data):
+                if op == wire.OUT:
+                    said[payload[3]] += payload[4:]
+                elif op == wire.EXIT and payload[:4] == b"\0\0\0\0":
+                    return said[1].decode()
+                elif op == wire.EXIT:
+                    raise SbrokerError(said[2].decode(errors="replace").strip().removeprefix("%s: error: " % name))
+    raise SbrokerError("The broker broke off; its log says why.")
+
+
 def _carry_out(sock: socket.socket, op: int, payload: bytes) -> None:
     if op == wire.OUT:
         stream = sys.stderr if payload[:4] == b"\0\0\0\2" else sys.stdout

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from sbroker import __version__
 from sbroker.api import Api, Call, Client
+from sbroker.cli import ssh_side
 from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.states import JobState
 
@@ -21,6 +22,8 @@ OF_A_JOB = {Code.INVALID_JOB_ID: "There is no job %s.", Code.ACCESS_DENIED: "Job
 async def run(call: Call, client: Client, api: Api) -> int:
     """One command; its text goes to the caller, its exit code is returned."""
     command, *arguments = call.argv or ("",)
+    if command == "ssh-proxy":
+        return await ssh_side.proxy(call, client, api)
     answer = COMMANDS.get(command)
     if answer is None:
         await client.out("sbroker: error: the broker knows no command %r\n" % command, 2)
@@ -74,4 +77,10 @@ def _counts(counts: Counter[str]) -> str:
     return ", ".join("%d %s" % (count, word) for word, count in sorted(counts.items())) or "none"
 
 
-COMMANDS: dict[str, Callable[[Api, list[str]], Answer]] = {"status": status, "explain": explain, "before-down": before_down}
+COMMANDS: dict[str, Callable[[Api, list[str]], Answer]] = {
+    "status": status,
+    "explain": explain,
+    "before-down": before_down,
+    "ssh-where": ssh_side.where,
+    "ssh-users": ssh_side.users,
+}

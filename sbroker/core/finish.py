@@ -160,6 +160,7 @@ _ENDS = {
     "time_limit": (JobState.TIMEOUT, Reason.TIME_LIMIT),
     "oom": (JobState.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY),
     "launch": (JobState.FAILED, Reason.FAIL_LAUNCH),
+    "setup": (JobState.FAILED, Reason.FAIL_LAUNCH),  # the site's own, before the script
     "cancel": (JobState.CANCELLED, Reason.NONE),
     "deadline": (JobState.DEADLINE, Reason.DEADLINE),
     "preempt": (JobState.PREEMPTED, Reason.NONE),

@@ -318,8 +318,9 @@ def _ended(draft: Draft, report: Report) -> None:
             finish.fail_node(draft, job, run.head, fence=False)
         elif job.state in RUNNING:
             state, reason = finish.by_report(data)
+            text = str(data.get("error") or "") if data.get("why") == "setup" else ""
             finish.conclude(
-                draft, job, state, reason=reason, reason_text="", exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0)
+                draft, job, state, reason=reason, reason_text=text, exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0)
             )
         elif job.state is not JobState.PENDING:
             # How an allocation ended is what its owner said, not what was killed when it was given back.

@@ -190,6 +190,22 @@ class Connection:
             if not whole:
                 await self._more.wait()
 
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Standard input as it comes, in pieces of any size; nothing of it is kept. ConnectionError when the user is gone."""
+        while True:
+            self._grant()
+            self._more.clear()
+            ended, data = self._stdin_end.done(), bytes(self._stdin)
+            self._stdin.clear()
+            self._taken += len(data)
+            if data:
+                yield data
+            if ended:
+                self._stdin_end.result()
+                return
+            if not data:
+                await self._more.wait()
+
     async def spawn(self, argv: list[str], env: Mapping[str, str]) -> int:
         args = b"".join(os.fsencode(arg) + b"\0" for arg in argv)
         variables = b"".join(os.fsencode(key) + b"=" + os.fsencode(value) + b"\0" for key, value in env.items())

@@ -25,6 +25,7 @@ class Channel:
         self._room.set()
         self._queue = bytearray()
         self._open = True
+        self.error = ""  # why the other half would not have it
 
     def send(self, data: bytes) -> None:
         """Queue bytes; what the credit does not cover waits here. `drain` bounds it."""
@@ -69,6 +70,7 @@ class Channel:
             if not self._queue:
                 self.on_room()
         else:
+            self.error = header.get("error", "")
             self.closed(header.get("why", "link"))
 
     def close(self, why: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from sbroker import __version__
-from sbroker.agent import heard, wire
+from sbroker.agent import heard, resolving, wire
 from sbroker.core.events import Hello, Reports, Silent
 from sbroker.daemon.channels import Channel, join
 from sbroker.errors import StoreError
@@ -36,6 +36,7 @@ class Link:
     def __init__(self, daemon: Daemon, node: str, endpoint: Any, front_module: str) -> None:
         self.daemon, self.node, self.endpoint, self.front_module = daemon, node, endpoint, front_module
         self.incarnation = ""
+        self.user = ""  # as whom all jobs run there; "" where the agent is root and becomes each job's own
         self.channels: dict[int, Channel] = {}
         self._next = 0
         self._writer: asyncio.StreamWriter | None = None
@@ -43,6 +44,7 @@ class Link:
         self._task = asyncio.get_running_loop().create_task(self._keep())
         self.error = ""
         self.port = 0  # where the agent takes calls of other nodes' supervisors; 0: nowhere
+        self.addresses: list[str] = []  # of the node, as it says
         self._heard = 0.0
 
     # ---- sending
@@ -117,7 +119,8 @@ class Link:
         daemon = self.daemon
         store = daemon.broker.store
         hello = {"op": "hello", "store": store.store_id, "epoch": store.epoch, "version": __version__, "node": self.node,
-                 "settings": dict(daemon.agent_settings, front=self.front_module, ports=self.endpoint.ports)}  # fmt: skip
+                 "settings": dict(daemon.settings_of(self.node), front=self.front_module, ports=self.endpoint.ports,
+                                  names=self.endpoint.transport != "local")}  # fmt: skip
         writer.write(wire.link_frame(hello))
         frames = wire.LinkReader()
         self._heard = daemon.clock.boottime()
@@ -170,8 +173,11 @@ class Link:
     def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.incarnation = header["incarnation"]
         self._writer, self.ready, self.error = writer, True, ""
-        port = header.get("inventory", {}).get("port")
-        self.port = port if isinstance(port, int) and 0 < port < 1 << 16 else 0
+        user = header.get("inventory", {}).get("user") or {}
+        self.user = user["name"] if user.get("uid") else ""
+        told = header.get("inventory", {})
+        self.port = told["port"] if isinstance(told.get("port"), int) and 0 < told["port"] < 1 << 16 else 0
+        self.addresses = [address for address in list(told.get("addresses", ()))[:16] if isinstance(address, str) and resolving.numeric(address)]
         live = tuple((job, run, state) for job, run, state in header.get("live", ()))
         self.daemon.broker.apply(
             Hello(node=self.node, incarnation=self.incarnation, boot_id=header.get("boot_id", ""), live=live, inventory=header.get("inventory", {}))

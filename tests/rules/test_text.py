@@ -110,8 +110,9 @@ def test_the_agent_sleeps_in_its_loop_only():
 
 
 def test_processes_are_started_where_they_belong():
-    """Transports, agents and providers start processes; the client spawns for its user; `sbroker up` starts the broker."""
-    allowed = ("sbroker/transports/", "sbroker/agent/", "sbroker/providers/", "sbroker/cli/lifecycle.py",
+    """Transports, agents and providers start processes; the client spawns for its user; `sbroker up` starts the broker, and
+    `sbroker ssh` becomes srun where there is no sshd."""
+    allowed = ("sbroker/transports/", "sbroker/agent/", "sbroker/providers/", "sbroker/cli/lifecycle.py", "sbroker/cli/logins.py",
                "sbroker/daemon/", "slurm_compat/attach.py", "slurm_compat/reach.py")
     assert matching(STARTS_PROCESSES, outside(python("sbroker", "slurm_compat"), *allowed)) == []
 

@@ -131,6 +131,7 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
         ("? [a]\n: b", "config.yaml:1: a key must be a word"),
         ("imitate: 24.11", "config.yaml:1: imitate: '24.11' is not a release of Slurm that this sbroker can be; there are: 22.05"),
         ("store: mysql://u:p@h/x", "config.yaml:1: store: 'mysql' is not a store: write sqlite, or postgresql://USER@HOST/NAME"),
+        ("mpi_default: pmix", "config.yaml:1: mpi_default: srun has no --mpi=pmix here; there are: none, pmi2, openmpi"),
         ("cluster: a b", "config.yaml:1: cluster: 'a b' cannot be the name of a cluster: letters, digits, dot, dash, underscore"),
         (
             "partitions:\n - {name: x, sites: [loca]}" + LOCAL,
@@ -206,6 +207,10 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "config.yaml:2: sites.x.nodes: 0 is wrong: it must be a number from 1 to 65536 or names such as node[1-2]",
         ),
         ("sites:\n  x: {provider: local, cpus: 65537}", "config.yaml:2: sites.x.cpus: 65537 is wrong: it must be at most 65536"),
+        (
+            "sites:\n  x: {provider: local, ports: 5-4}",
+            "config.yaml:2: sites.x.ports: 5-4 is wrong: write LOW-HIGH, for example 40000-40100, or 0 for any",
+        ),
         ("sites:\n  x: {provider: local, cpus: 0}", "config.yaml:2: sites.x.cpus: 0 is wrong: it must be at least 1"),
         (
             "sites:\n  x: {provider: local, cpus: 8, sockets: 3}",
