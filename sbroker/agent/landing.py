@@ -122,13 +122,15 @@ def _connect(path):
 def _start(folder, program, asked):
     """Fork the agent; True once it answers, False if it ended instead."""
     told, tell = os.pipe()
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         try:
             os.close(told)
             _serve(folder, program, asked, tell)
         finally:
             os._exit(1)
     os.close(tell)
+    os.waitpid(child, 0)  # it only forks
     try:
         return os.read(told, 1) == b"+"
     finally:
