@@ -206,6 +206,7 @@ class Job(Value, kw_only=True):
     end_time: float | None = None  # when ended
     suspend_time: float | None = None  # when the present suspension began
     suspended_secs: int = 0  # in all, before that
+    look: float | None = None  # when to look whether its run has kept the time limit, if not as soon as it could be told
     last_eval: float | None = None
     deps_left: Dependency | None = None  # what of spec.dependency is not yet fulfilled
     dep_failed: bool = False

@@ -30,7 +30,8 @@ class Record:
         self.stream, self.pid, self.info = None, 0, None
         self.peer = 0  # pid of the process behind `stream`, whoever forked it
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
-        self.clearing = self.to_start = self.ending = False
+        self.clearing = self.to_start = False
+        self.ending = None  # "time_limit" when its supervisor shall see to that, "" when it shall end it anyway
 
     @property
     def key(self):
@@ -198,19 +199,23 @@ class Runs:
         if not self.revoke(key):
             record = self.records[key]
             record.tell(header)
-            if not record.ending:
-                record.ending = True
+            looking, late = record.ending, header.get("why") == "time_limit"
+            record.ending = "" if looking == "" or not late else "time_limit"
+            if looking is None:
                 patience = record.info.get("kill_wait", 30) if record.info else 30
                 self._awake(record, self.relay.loop.now() + patience + _PATIENCE)
 
     def _awake(self, record, deadline):
-        """A job can stop its own supervisor, which then hears no order to end: it is continued, and one that stops again is killed in the
-        end, which clears what the run has here."""
+        """A job can stop its own supervisor, which then neither hears an order to end nor knows the time: it is continued, and one that
+        stops again is killed in the end, which clears what the run has here. One that runs is trusted with the time limit."""
         if record.stream is None or record.state != ACTIVE or record.info is None:
             return
+        late = self.relay.loop.now() > deadline
         if procs.stopped(record.peer, record.info["user"]["uid"]):
-            late = self.relay.loop.now() > deadline
             procs.signal_all([record.peer], signal.SIGKILL if late else signal.SIGCONT)
+        elif late and record.ending == "time_limit":
+            record.ending = None
+            return
         self.relay.loop.call_later(_LOOK, lambda: self._awake(record, deadline))
 
     def _empty_again(self, key):

@@ -260,6 +260,7 @@ class Supervisor:
             self.peers_link.connect()
         self.ending.arm()
         if self.is_head and self.info["kind"] == "batch":
+            self._send()  # before there is a script: it might stop us
             self.batch.launch()
         return True
 

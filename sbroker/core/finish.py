@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from sbroker.core import dependency
 from sbroker.core.draft import Draft
 from sbroker.core.effects import End, Forget, Mail, Revoke
-from sbroker.core.state import HOLDING
-from sbroker.model import Exit, Job, Part, Run
+from sbroker.core.state import HOLDING, OVERDUE
+from sbroker.model import INFINITE, Exit, Job, Part, Run
 from sbroker.states import JobState, PartState, Reason, RunState
 
 REQUEUE_DELAY = 121  # seconds: Slurm lets the old run's credential expire first
@@ -122,6 +122,13 @@ def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
         began = run is not None and run.run == job.run and run.started is not None
         return requeue(draft, job, delay=REQUEUE_DELAY if began else None, reason=Reason.WAITING_FENCE if fence else None, text=text)
     return conclude(draft, job, JobState.NODE_FAIL, reason=Reason.NODE_DOWN)
+
+
+def overdue(draft: Draft, job: Job, run: Run) -> float | None:
+    """When this run should surely have ended by its time limit; None while that can not be told."""
+    if run.started is None or job.time_limit == INFINITE or job.state is not JobState.RUNNING:
+        return None
+    return run.started + job.suspended_secs + job.time_limit + int(draft.state.settings["kill_wait"]) + OVERDUE
 
 
 def settle(draft: Draft, job_id: int, number: int) -> None:

@@ -347,7 +347,12 @@ def _lost(draft: Draft, report: Report) -> None:
     if part.node == run.head and run.state in (RunState.HELD, RunState.STARTED, RunState.ENDING):
         run = draft.move_run(run, RunState.LOST, why=run.why or "node_fail", ended=draft.now)
     if job.run == run.run and job.state in RUNNING:
-        finish.fail_node(draft, job, part.node, fence=False)
+        at = _when(draft, report, run.created)
+        over = finish.overdue(draft, job, run)
+        if part.node == run.head and over is not None and over <= at:  # killed because it could not be made to end itself
+            finish.conclude(draft, job, JobState.TIMEOUT, reason=Reason.TIME_LIMIT, end_time=at)
+        else:
+            finish.fail_node(draft, job, part.node, fence=False)
 
 
 def _suspended(draft: Draft, report: Report) -> None:

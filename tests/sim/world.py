@@ -20,8 +20,8 @@ ROOT = Who(uid=0, user="root", operator=True)
 
 
 class World:
-    def __init__(self, seed: int, *, jobs: int = 14, trouble: float = 1.0, nodes: int = 3, dying: int = 0) -> None:
-        """`dying`: so many more jobs, which kill their own supervisors."""
+    def __init__(self, seed: int, *, jobs: int = 14, trouble: float = 1.0, nodes: int = 3, dying: int = 0, stopping: tuple[str, ...] = ()) -> None:
+        """`dying`: so many more jobs, which kill their own supervisors; `stopping`: those that stop them, "stops" or "stops-again"."""
         self.seed, self.clock = seed, Clock(seed)
         self.disk = Disk(self.clock)
         self.trouble = trouble  # 0: nothing goes wrong
@@ -50,6 +50,9 @@ class World:
         for number in range(dying):
             spec = JobSpec(name="dying", comment="1 0 dies")
             self.clock.later(self.clock.rng.random() * 20, lambda number=number, spec=spec: self.user_submits("dying-%d" % number, spec))
+        for what in stopping:
+            spec = JobSpec(name=what, comment="1 0 " + what, time_limit=60)
+            self.clock.later(self.clock.rng.random() * 20, lambda what=what, spec=spec: self.user_submits(what, spec))
         self._plan_trouble()
 
     # --- the run
@@ -85,7 +88,7 @@ class World:
             check.require(isinstance(answer, list), "refused", answer)
             known = self.accepted.setdefault(request, answer[0])
             check.require(known == answer[0], "one request made two jobs", request, known, answer)
-            if spec.name != "dying" and self.clock.chance(0.5):
+            if spec.name not in ("dying", "stops", "stops-again") and self.clock.chance(0.5):
                 self.clock.soon(lambda: self.user_meddles(answer[0], who), 20.0)
 
         if self.broker is not None:
