@@ -13,6 +13,7 @@ from sbroker.errors import Refused
 from sbroker.model import Job, JobSpec
 from sbroker.states import JobState, RunState
 from slurm_compat import messages
+from slurm_compat.progress import Line
 from slurm_compat.request import Asked
 from slurm_compat.submission import exit_error, say
 
@@ -81,12 +82,15 @@ class Allocation:
         self.number = 0
         self.waited = 0.0
         self.signals = Signals(client)
+        self.line = Line(call, client, api)
 
     async def info(self, line: str) -> None:
         if not self.quiet:
+            await self.line.erase()
             await say(self.client, self.command, "info", line)
 
     async def error(self, line: str) -> None:
+        await self.line.erase()
         await say(self.client, self.command, "error", line)
 
     def job(self) -> Job | None:
@@ -206,6 +210,15 @@ class Allocation:
         The job's record does not change at that moment, so the run is looked at, more and more seldom.
         """
         pause = _FIRST_LOOK
+        if not self.quiet:
+            self.line.begin(self.number)
+        try:
+            await self._ready(pause)
+        finally:
+            with contextlib.suppress(ConnectionError):
+                await self.line.erase()
+
+    async def _ready(self, pause: float) -> None:
         while True:
             job, run = self.job(), self.api.view.runs.get(self.number)
             if job is None or job.state.ended:

@@ -24,6 +24,7 @@ from sbroker.daemon.mail import send_mail
 from sbroker.daemon.owners import Owners
 from sbroker.daemon.places import agent_options, endpoints
 from sbroker.daemon.program import Program
+from sbroker.daemon.progress import Progress
 from sbroker.daemon.server import Server
 from sbroker.daemon.starter import StarterClient
 from sbroker.errors import Code, Refused, SbrokerError
@@ -48,6 +49,7 @@ class Daemon:
         self.links: dict[str, Link] = {}
         self.launcher = Launcher(self)
         self.owners = Owners(self)
+        self.progress = Progress(self)
         self.bin_dir = _bin_dir()
         self.home_for_jobs = "" if self.shared else paths.state
         self.agent_settings = {"kill_wait": config.kill_wait, "lost_after": config.lost_after, "min_uid": config.min_uid if self.shared else 0,
@@ -126,7 +128,7 @@ class Daemon:
         """OSError when the agent cannot be reached."""
         if endpoint.transport == "local":
             return await local.open(endpoint, start=self._start_agent)
-        return await transports.open(endpoint, program=self.program)
+        return await transports.open(endpoint, program=self.program, tell=lambda doing: self.progress.node(endpoint.node, doing))
 
     def _greet_again(self) -> None:
         for link in self.links.values():
