@@ -11,7 +11,7 @@ from typing import Any
 from sbroker.api import Api, Call, Client
 from sbroker.errors import Refused
 from sbroker.model import Job, JobSpec
-from sbroker.states import JobState, RunState
+from sbroker.states import JobState, NodeState, RunState
 from slurm_compat import messages
 from slurm_compat.progress import Line
 from slurm_compat.request import Asked
@@ -98,6 +98,17 @@ class Allocation:
 
     async def revoked(self) -> None:
         await self.info("Job allocation %d has been revoked%s" % (self.number, self.stop))
+        await self.failures()
+
+    async def failures(self) -> None:
+        """Name the nodes whose failure took the allocation away."""
+        job, run = self.job(), self.api.view.runs.get(self.number)
+        if run is None or run.why != "node_fail":
+            return
+        names = [share.node for share in (job.nodes if job else ())]
+        down = [name for name in names if name in self.api.view.nodes and self.api.view.nodes[name].state is NodeState.DOWN]
+        for name in down or [run.head]:
+            await self.error("Node failure on " + name)
 
     # ---- getting it
 
@@ -123,6 +134,7 @@ class Allocation:
                 await self.info("job %d has been allocated resources" % self.number)
         elif job.state.ended and self.call.resume != (0, 0) and job.state is not JobState.CANCELLED:
             # A broker that died between recording our end and saying it: the record has what the client waits for.
+            await self.failures()
             raise Over(128 + job.exit.signal if job.exit.signal else job.exit.code)
         elif job.state.ended:
             await self._withdrawn()

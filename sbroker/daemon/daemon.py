@@ -30,6 +30,7 @@ from sbroker.daemon.starter import StarterClient
 from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.model import Job, JobSpec
 from sbroker.providers.base import Endpoint
+from sbroker.states import NodeState
 from sbroker.store.store import Store
 from sbroker.transports import local
 
@@ -224,6 +225,8 @@ class Daemon:
         header: dict[str, Any] = {"op": type(effect).__name__.lower(), "job": effect.job, "run": effect.run}
         if isinstance(effect, effects.End):
             header.update(why=effect.why, uid=effect.uid)
+            if effect.why == "node_fail":
+                header["nodes"] = self._down_nodes(effect.job)
         elif isinstance(effect, effects.Signal):
             header.update(signum=effect.signum, step=effect.step, batch=effect.batch, full=effect.full)
         elif isinstance(effect, effects.Freeze):
@@ -231,6 +234,12 @@ class Daemon:
         elif isinstance(effect, effects.Adjust):
             header["time_limit"] = effect.time_limit
         link.send(header)
+
+    def _down_nodes(self, job: int) -> list[str]:
+        """Nodes of the job that are down: its steps' clients are told."""
+        state = self.broker.state
+        names = [share.node for share in state.jobs[job].nodes] if job in state.jobs else []
+        return [name for name in names if name in state.nodes and state.nodes[name].state is NodeState.DOWN]
 
     # ---- what can be asked of it
 
