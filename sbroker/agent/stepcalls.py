@@ -302,6 +302,8 @@ class Srun(Session):
         self._in_turn(lambda: self._aborted(why))
 
     def _aborted(self, why):
+        for node in self.sup.ending.failed if why == "node_fail" else ():
+            self.talk.say("node_failure", node=node)
         if why != "bad_exit":
             self.talk.abort()
             self._act()

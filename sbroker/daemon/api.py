@@ -249,6 +249,9 @@ class BrokerApi:
 
         await logins.login(self._daemon, self.caller, client, node, job, logins.keys_of(authorized, host_key))
 
+    async def progress(self, job: int, known: str = "") -> str:
+        return await self._daemon.progress.after(self._mine(job).id, known)
+
     def login_as(self, node: str, job: int | None) -> tuple[int, str]:
         from sbroker.daemon import logins
 
