@@ -244,6 +244,11 @@ class Api(Protocol):
         side ends; errors.LoginRefused says why there is none."""
         ...
 
+    async def progress(self, job: int, known: str = "") -> str:
+        """Where a job that has nodes stands on its way to its first process, as a short sentence ("" for nothing to tell), as soon as it
+        is another one than `known`: "2 of 3 nodes ready, node gpu07: connecting"."""
+        ...
+
     def login_as(self, node: str, job: int | None) -> tuple[int, str]:
         """(job, name of its user on that node) for such a login. LoginRefused if there is no such job."""
         ...

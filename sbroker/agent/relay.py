@@ -33,7 +33,7 @@ class Relay:
         self.settings = {}
         self._own_policy = self.policy = policy or users.Policy()
         self.front = importlib.import_module(front) if front else None
-        self.login_path, self.bin = None, ""  # of a node that is no twin, once the broker has said so
+        self.login_path = None  # of a node that is no twin, once the broker has said so
         self.boot_id = inventory.boot_id()
         self.incarnation = f"{_identity(os.path.join(folder, 'id'))}:{self.boot_id}"
         self.secret = _secret(os.path.join(folder, "secret"))
@@ -171,9 +171,9 @@ class Relay:
         self.settings = header.get("settings") or {}
         if self.settings.get("front"):
             self.front = importlib.import_module(self.settings["front"])
+        self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
         if not self.settings.get("twin", True):
             self._prepare_for_others()
-        self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
         self.runs.dismiss()
         self.names.add(self.settings.get("hosts") or {})
         self.door.open(self.settings.get("ports") or "")
@@ -190,14 +190,21 @@ class Relay:
         """What jobs need here that do not bring the submit host's environment and commands."""
         if self.login_path is None:
             self.login_path = LoginPath(self.loop)
+        if self.policy.accounts:
+            try:
+                commands.profile()
+            except OSError as error:
+                print(f"login shells may lose the commands of jobs: {error}", file=sys.stderr)
+
+    def here(self, info):
+        """What only this node knows, for the description of a run."""
+        twin = self.login_path is None
         try:
-            self.bin = commands.install(self.folder, self.front) if self.front is not None else ""
+            place = commands.install(self.folder, self.front, info.get("bin") if twin else None) if not twin or info.get("bin") else ""
         except (OSError, ValueError) as error:
             print(f"no commands for jobs: {error}", file=sys.stderr)
-
-    def here(self):
-        """What only this node knows, for the description of a run; {} on a twin."""
-        return {"path": self.login_path.value, "bin": self.bin} if self.login_path is not None else {}
+            place = ""
+        return {"bin": place} if twin else {"bin": place, "path": self.login_path.value}
 
     def _lose_broker(self):
         """The connection is gone: reports wait in the journal, calls are cut (their clients ask again)."""

@@ -123,7 +123,7 @@ class Runs:
         key, info = (header["job"], header["run"]), header["info"]
         if self._known(key):
             return
-        info = dict(info, here=self.relay.here())
+        info = dict(info, here=self.relay.here(info))
         self.admission.admit(info, lambda info, refusal, late: self._hold(key, info, script, environ, refusal, late))
 
     def _known(self, key):

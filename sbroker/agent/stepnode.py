@@ -110,7 +110,7 @@ class NodeStep:
         fields = dict(fields, cwd=describe["cwd"], argv=places.words_there(fields["argv"]), programs=programs, describe=describe)
         self.sup, self.tell, self.fields = sup, tell, fields
         self.step = fields["step"]
-        self.outputs = {1: Output(1, self.output), 2: Output(2, self.output)}
+        self.outputs = {1: Output(1, self._output), 2: Output(2, self._output)}
         self.tasks = {rank: Task(rank) for rank in fields["ranks"]}
         self.pids = set()
         self.master = None  # Stream of the pseudo-terminal
@@ -143,7 +143,7 @@ class NodeStep:
             words.drain()
             held, self._held = self._held, None
             if error is not None:
-                self._output(first, 2, sup.front.notice("site", {"node": sup.node, "error": error}))
+                self.output(first, 2, sup.front.notice("site", {"node": sup.node, "error": error}))
             if error is not None or self._cancelled:
                 return self._refuse()
             self._launch(software.apply(base, describe.get("exported") or ()))
@@ -169,7 +169,8 @@ class NodeStep:
         if not sup.is_head:
             base.pop("SBROKER_SOCKET")
         if base.get("PATH") and (sup.is_head or not sup.software.twin):  # without one nothing is looked for, as with Slurm
-            commands.offer(sup, base)
+            argv = self.fields["argv"]
+            commands.offer(sup, base, os.path.basename(argv[0]) if argv and self.fields.get("pty") else "")
         if self.fields.get("mem"):
             sup.memory_limit(self.step, self.fields["mem"] << 20)
         for rank in self.fields["ranks"]:
@@ -186,7 +187,7 @@ class NodeStep:
 
         def then(changed, out, err):
             if changed is None:
-                self.output(rank, 2, err)
+                self._output(rank, 2, err)
                 self._not_started(task, None)
             else:
                 if out:
@@ -266,7 +267,7 @@ class NodeStep:
         self._gathered.append((task.rank, 1 << 8))
         if error is not None:
             text = error.strerror if isinstance(error, OSError) else str(error)
-            self.output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
+            self._output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
 
     # --- streams
 
@@ -326,7 +327,7 @@ class NodeStep:
             stream.pause()
         task.streams.append(stream)
 
-    def output(self, rank, fd, data):
+    def _output(self, rank, fd, data):
         self.tell({"op": "step_out", "rank": rank, "fd": fd}, data)
 
     def _eof(self, task, stream, lines):

@@ -1,12 +1,11 @@
 """config.yaml as values: read, checked, and turned into what the core is configured with.
 
-load(path) → Config       ConfigError names file, line, the wrong value and what would be right
-default_config()          no file: this machine as one node in the partition debug
+check.load(path) → Config   ConfigError names file, line, the wrong value and what would be right
+default_config()            no file: this machine as one node in the partition debug
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -79,6 +78,7 @@ class Head(Value, frozen=True, kw_only=True):
     mpi_default: str = "none"
     first_job_id: JobId = 1
     lost_after: Seconds = Seconds(300)
+    purge_job_after: Limit = Limit(INFINITE)
     stage_limit: Size = Size(10 << 10)
     stage_out_grace: Seconds = Seconds(3600)
     min_uid: int = 1000
@@ -142,6 +142,10 @@ class Config(Head, frozen=True, kw_only=True):
         )
         return {key: msgspec.to_builtins(getattr(self, key), enc_hook=_plain) for key in keys}
 
+    def keeps(self) -> float | None:
+        """What `Store.keep` wants: seconds, None for ever."""
+        return None if self.purge_job_after == INFINITE else float(self.purge_job_after)
+
     def store_address(self, paths: Paths) -> str:
         """What `Store.open` wants: the database file of `paths`, or the URL."""
         return paths.database if self.store == "sqlite" else self.store
@@ -168,10 +172,3 @@ def default_config() -> Config:
 
     parts = (PartitionConfig(name="debug", default=True, sites=("local",)),)
     return Config(parts=parts, sites={"local": local.LocalSettings(provider="local")})
-
-
-def load(path: str | os.PathLike) -> Config:
-    """The configuration in the file at `path`. ConfigError if it cannot be read or is wrong in any way."""
-    from sbroker.config import check
-
-    return check.load(os.fspath(path))

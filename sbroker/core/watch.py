@@ -323,7 +323,7 @@ def _ended(draft: Draft, report: Report) -> None:
         run = draft.move_run(run, RunState.ENDED, ended=at, exit=exit, why=why)
     finish.close_steps(draft, run, at)
     if job.run == run.run:
-        if job.state in RUNNING and data.get("why") == "unattended":
+        if job.state in RUNNING and data.get("why") in ("unattended", "node_fail"):  # the head's own verdict of one of its nodes
             finish.fail_node(draft, job, run.head, fence=False)
         elif job.state in RUNNING:
             state, reason = finish.by_report(data)

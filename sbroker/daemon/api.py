@@ -162,7 +162,7 @@ class BrokerApi:
         return self._kept(job, digest) if digest else b""
 
     def _kept(self, job: int, digest: str) -> bytes:
-        """What a job came with; of one that ended long ago it may have been swept away."""
+        """What a job came with. Earlier releases did not keep it for as long as the job's record."""
         try:
             if digest:
                 return self._daemon.launcher.blob(digest)
@@ -248,6 +248,9 @@ class BrokerApi:
         from sbroker.daemon import logins
 
         await logins.login(self._daemon, self.caller, client, node, job, logins.keys_of(authorized, host_key))
+
+    async def progress(self, job: int, known: str = "") -> str:
+        return await self._daemon.progress.after(self._mine(job).id, known)
 
     def login_as(self, node: str, job: int | None) -> tuple[int, str]:
         from sbroker.daemon import logins

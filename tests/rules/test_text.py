@@ -38,6 +38,11 @@ def node_modules() -> list[Path]:
     return [ROOT / name for name in files if (ROOT / name).is_file()]
 
 
+def test_what_a_login_gives_to_python_is_ascii():
+    """Python 3.6 in a login without a locale takes its command line as ASCII."""
+    assert (ROOT / "sbroker" / "agent" / "landing.py").read_bytes().isascii()
+
+
 def test_no_file_is_too_long():
     lengths = {str(path.relative_to(ROOT)): len(path.read_bytes().splitlines()) for path in tracked() if path.suffix == ".py"}
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}

@@ -6,10 +6,12 @@ import stat
 
 from . import merge
 from .filter import CACHE
-from .manifest import Entry, look, now_ns, permissions, stamp
+from .manifest import OTHER, Entry, look, now_ns, permissions, stamp
 from .tree import check_path, copied, raw
 
 _HEX = frozenset("0123456789abcdef")
+_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # nothing more can be written
+_CHANGED = (errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY)  # it is not what it was a moment ago
 _FEW = 16  # files up to which each is fsynced; beyond, the whole file system once
 
 
@@ -21,7 +23,8 @@ def checked(row):
     for given in row[1:3]:
         entry = None if given is None else Entry(*given)
         if entry is not None:
-            if entry.kind not in ("f", "d", "l") or not all(isinstance(number, int) and 0 <= number < 1 << 63 for number in entry[1:4]):
+            right = all(isinstance(number, int) and -(1 << 63) <= number < 1 << 63 for number in entry[1:4])
+            if entry.kind not in ("f", "d", "l") or not right or entry.size < 0:
                 raise ValueError("not an entry: %r" % (given,))
             if entry.kind == "f" and (len(entry.content) != 64 or not _HEX.issuperset(entry.content)):
                 raise ValueError("not a hash: %r" % (entry.content,))
@@ -39,13 +42,19 @@ class View:
 
     def entry(self, path):
         if path not in self._entries:
-            found = self.tree.lstat(path)
-            self.stats[path] = found
-            self._entries[path] = None if found is None else look(self.tree, path, found, self._index, self._skipped)
+            try:
+                found = self.stats[path] = self.tree.lstat(path)
+                self._entries[path] = None if found is None else look(self.tree, path, found, self._index, self._skipped)
+            except OSError as error:
+                self._skipped.append((path, "cannot be reached: %s" % os.strerror(error.errno)))
+                self._entries[path] = OTHER
         return self._entries[path]
 
     def names(self, path):
-        return [name for name in self.tree.names(path) if name != CACHE]
+        try:
+            return [name for name in self.tree.names(path) if name != CACHE]
+        except OSError:
+            return [b"/"]  # not known, and so not empty
 
 
 class Receiver:
@@ -80,15 +89,15 @@ class Receiver:
         """Carry the plan out. `kept` and `conflicts` say what was not, or otherwise."""
         if sync:
             self._make_durable(list(self._uses))
+        self.tree.renamed()  # folders may have gone while the contents came
         for action in self.plan.actions:
             try:
-                done = getattr(self, "_" + action.do)(action)
-            except PermissionError as error:
-                done = self._refused(action, error)
+                done = self._attempt(action)
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+                if error.errno in _HOPELESS:
                     raise
-                done = self._refused(action, error)
+                self.skipped.append((action.path, "cannot be written %s: %s" % ("here" if self.out else "on the node", os.strerror(error.errno))))
+                done = False
             if not done and action.row is not None:
                 self.kept.add(action.row)
         for path in sorted(self._modes, reverse=True):
@@ -99,11 +108,13 @@ class Receiver:
         if sync and self._touched:
             self._sync_tree()
 
-    def _refused(self, action, error):
-        if error.errno in (errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY):
+    def _attempt(self, action):
+        try:
+            return getattr(self, "_" + action.do)(action)
+        except OSError as error:
+            if error.errno not in _CHANGED:
+                raise
             return self._late(action)
-        self.skipped.append((action.path, "cannot be written %s: %s" % ("here" if self.out else "on the node", os.strerror(error.errno))))
-        return False
 
     # --- what is there now
 
@@ -124,21 +135,31 @@ class Receiver:
         """Somebody wrote there after we had looked: nothing of his is overwritten."""
         if action.do != "put":
             return False
+        self.tree.renamed()
         found = self.tree.lstat(action.path)
         here = None if found is None else look(self.tree, action.path, found, self.index, self.skipped)
         if merge.same(here, action.to):
             return True
-        if self.out and action.to.kind != "d":
-            above, _, name = action.path.rpartition(b"/")
-            for number in range(1, 10000):
-                other = (above + b"/" if above else b"") + merge.beside(name, self.policy.tag, number)
-                if self.tree.lstat(other) is None:
-                    self._put(action._replace(path=other, expect=None))
-                    text = "was written while it was brought back: the version of %s is put beside it" % self.policy.node
-                    self.conflicts.append(merge.Conflict(action.path, other, text))
-                    return True
-        self.conflicts.append(merge.Conflict(action.path, None, "was written while it was brought over: what is there stays"))
-        return False
+        other = self._late_beside(action) if self.out and action.to.kind != "d" and found is not None else None
+        if other is not None:
+            text = "was written while it was brought back: the version of %s is put beside it" % self.policy.node
+        else:
+            text = "was written while it was brought over: what is there stays"
+        self.conflicts.append(merge.Conflict(action.path, other, text))
+        return other is not None
+
+    def _late_beside(self, action):
+        """Put the other side's version beside. Its path, or None."""
+        above, _, name = action.path.rpartition(b"/")
+        for number in range(1, 10000):
+            other = (above + b"/" if above else b"") + merge.beside(name, self.policy.tag, number)
+            try:
+                if self.tree.lstat(other) is None and self._put(action._replace(path=other, expect=None)):
+                    return other
+            except OSError as error:
+                if error.errno != errno.EEXIST:
+                    return None  # the folder itself is not what it was: the next sync sees that
+        return None
 
     # --- the actions: True if the row is carried out
 

@@ -250,27 +250,36 @@ class Root:
 
     def index(self):
         try:
-            return Index({raw(path): (stamp, content) for path, stamp, content in json.loads(_read(self._file("index")).decode("ascii"))})
-        except (ValueError, TypeError):
-            return Index()
+            with open(self._file("index"), "rb") as stream:
+                found = os.fstat(stream.fileno())
+                data = stream.read()
+            index = Index({raw(path): (stamp, content) for path, stamp, content in json.loads(data.decode("ascii"))})
+            index.version = found.st_ino, found.st_mtime_ns
+        except (OSError, ValueError, TypeError):
+            index = Index()
+        return index
 
     def save_index(self, index):
-        """Add what `index` learnt to what others may have saved meanwhile."""
+        """Add what `index` learnt to what others may have saved since it was read."""
         if not index.updates:
             return
-        saved = self.index()
-        for path, row in index.updates.items():
-            if row is None:
-                saved.rows.pop(path, None)
-            else:
-                saved.rows[path] = row
-        index.updates = {}
-        self._write_index(saved)
-
-    def _write_index(self, index):
-        rows = [[text(path), row[0], row[1]] for path, row in index.rows.items()]
+        try:
+            found = os.stat(self._file("index"))
+            version = found.st_ino, found.st_mtime_ns
+        except FileNotFoundError:
+            version = None
+        saved = index
+        if version != index.version:
+            saved = self.index()
+            for path, row in index.updates.items():
+                if row is None:
+                    saved.rows.pop(path, None)
+                else:
+                    saved.rows[path] = row
+        rows = [[text(path), row[0], row[1]] for path, row in saved.rows.items()]
         os.makedirs(self.folder, 0o700, exist_ok=True)
         replace(self._file("index"), json.dumps(rows, separators=(",", ":")).encode("ascii"), False)
+        index.updates = {}
 
     # --- what jobs brought out
 

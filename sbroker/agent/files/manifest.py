@@ -19,7 +19,7 @@ from . import tree as trees
 
 Entry = namedtuple("Entry", "kind mode size mtime content")
 FOLDER = Entry("d", 0o755, 0, 0, "")
-_OTHER = Entry("x", 0, 0, 0, "")
+OTHER = Entry("x", 0, 0, 0, "")
 _TRIES = 3  # how often a file is read again that changes under our hands
 _TICK = 20 * 10**6  # ns: two writes within one tick of the kernel's clock leave the same times
 _COARSE = 2 * 10**9  # … of a file system that keeps whole seconds only
@@ -41,6 +41,7 @@ class Index:
 
     def __init__(self, rows=None):
         self.rows, self.updates = rows or {}, {}
+        self.version = None  # of the file that it was read from
         self._by_content = None
 
     def content(self, path, found):
@@ -105,9 +106,9 @@ def look(tree, path, found, index, skipped):
         if error.errno == errno.ENOENT:
             return None
         skipped.append((path, "cannot be read: %s" % os.strerror(error.errno)))
-        return _OTHER
+        return OTHER
     skipped.append((path, "is a %s: only files, folders and links are brought over" % _special(mode)))
-    return _OTHER
+    return OTHER
 
 
 def hash_file(tree, path, index, skipped):
@@ -128,7 +129,7 @@ def hash_file(tree, path, index, skipped):
     finally:
         os.close(fd)
     skipped.append((path, "changes all the time: it was read %d times, and each time it was another" % _TRIES))
-    return _OTHER
+    return OTHER
 
 
 def _special(mode):

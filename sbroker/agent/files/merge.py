@@ -207,6 +207,10 @@ class Merge:
         for attempt in range(1, 10000):
             other = prefix + beside(name, self.policy.tag, attempt)
             there = self._now(other)
+            if there is not None and there.kind == "x":  # a folder that cannot be looked into: the view has said so
+                if number is not None:
+                    self.plan.kept.add(number)
+                return None
             if self.policy.out:
                 if there is None:
                     self._do("put", other, new, None, number)

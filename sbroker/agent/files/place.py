@@ -2,8 +2,8 @@
 
 import errno
 import os
-import shutil
 import stat
+import subprocess
 
 from .base import Home
 
@@ -120,50 +120,27 @@ def _take(path, home, root):
 
 def wipe(state):
     """Remove everything of the owner that is here. Returns [(path, sentence)] of what could not be removed."""
-    left = []
-
-    def failed(function, path, info):
-        error = info[1]
-        if isinstance(error, FileNotFoundError):
-            return
-        try:  # a folder without write permission is the owner's own doing
-            os.chmod(os.path.dirname(path), 0o700)
-            if os.path.isdir(path) and not os.path.islink(path):
-                os.chmod(path, 0o700)
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as again:
-            left.append((os.fsencode(path), "cannot be removed: %s" % again.strerror))
-
-    home = Home(state)
+    home, left = Home(state), []
     for root in home.roots():
         found = _lstat(root.at) if root.at is not None else None
         if found is None or not stat.S_ISDIR(found.st_mode) or found.st_ino != root.meta.get("ino"):
             continue
-        for name in os.listdir(root.at):
-            path = os.path.join(root.at, name)
-            if os.path.isdir(path) and not os.path.islink(path):
-                _rmtree(path, failed)
-            else:
-                try:
-                    os.unlink(path)
-                except OSError as error:
-                    failed(os.unlink, path, (OSError, error, None))
+        _remove([os.path.join(root.at, name) for name in os.listdir(root.at)], left)
         try:
             os.rmdir(root.at)
         except OSError:
             pass  # in a folder of root's: empty it may stay
-    for name in os.listdir(home.state):
-        path = os.path.join(home.state, name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            _rmtree(path, failed)
-        else:
-            os.unlink(path)
+    if not left:  # else the next wipe must find what there was
+        _remove([os.path.join(os.fsencode(home.state), name) for name in os.listdir(os.fsencode(home.state))], left)
     return left
 
 
-def _rmtree(path, failed):
-    shutil.rmtree(path, onerror=failed)
+def _remove(paths, left):
+    """rm copes with trees of any depth; what a job made without write permission is its owner's to open again."""
+    for path in paths:
+        for command in (["rm", "-rf", "--"], ["chmod", "-R", "u+rwX", "--"], ["rm", "-rf", "--"]):
+            subprocess.run([*command, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            if not os.path.lexists(path):
+                break
+        else:
+            left.append((path, "cannot be removed"))

@@ -193,9 +193,13 @@ class Session:
         policy = merge.Policy(self.out, bool(self.options.get("busy")), mirror, tag, self.options["node"])
         return apply.Receiver(tree, index, self.store, record.mark, policy)
 
-    def _receive(self, receiver, record):
+    def _receive(self, root, receiver, record):
         """Hear the changes, decide, and get what contents are missing."""
-        needs = receiver.decide([apply.checked(row) for row in self.pipe.receive_rows("changes")])
+        rows, closed = [apply.checked(row) for row in self.pipe.receive_rows("changes")], self._excluded(root)
+        # what the sender could not know, or does not want to: our own state may lie in the folder
+        self._numbers = [number for number, row in enumerate(rows) if not any(row[0] == path or row[0].startswith(path + b"/") for path in closed)]
+        self._rows = len(rows)
+        needs = receiver.decide([rows[number] for number in self._numbers])
         wants = self._search([(content, size, self.store.have(content, size)) for content, size in needs], [(receiver.tree.path, receiver.index)])
         if sum(size - at for _, size, at in wants) > _WORTH:
             others = [other for other in self.home.roots() if other.folder != record.folder and other.at is not None]
@@ -209,7 +213,8 @@ class Session:
 
     def _conclude(self, receiver, **facts):
         """Tell the result; the sender's summary."""
-        self.pipe.send_rows("kept", sorted(receiver.kept))
+        carried_out = set(self._numbers).difference(self._numbers[number] for number in receiver.kept)
+        self.pipe.send_rows("kept", [number for number in range(self._rows) if number not in carried_out])
         conflicts = [[text(path), None if other is None else os.path.basename(text(other)), sentence] for path, other, sentence in receiver.conflicts]
         skipped = [[text(path), sentence] for path, sentence in receiver.skipped]
         more = max(0, len(conflicts) - TOLD) + max(0, len(skipped) - TOLD)
@@ -248,7 +253,7 @@ class Session:
     def _take_in(self, root, record, tree, base):
         index = record.index()
         receiver = self._receiver(root, record, tree, index)
-        self._receive(receiver, record)
+        self._receive(root, receiver, record)
         receiver.apply()
         after = merge.agreed(base, receiver.rows, receiver.kept)
         if after != base or not record.dirty:
@@ -275,7 +280,7 @@ class Session:
     def _take_back(self, root, record, tree, header):
         index = record.index()
         receiver = self._receiver(root, record, tree, index)
-        self._receive(receiver, record)
+        self._receive(root, receiver, record)
         record.lock(sock=self.pipe.sock)
         try:
             receiver.apply()

@@ -4,7 +4,8 @@
     rows      a list, compressed: {"op": "rows", "name", "end": bool}, body
     moving    {"bytes", "files"}: what comes now
     pack      {"items": [[sha256, bytes], …]}, body: small contents, one after another
-    piece     {"sha", "at"}, body;  {"sha", "at", "end": true} ends one     "z": true: the body is compressed
+    piece     {"sha", "at", "n": bytes}, body; {…, "zeros": true}: that many zeros, no body; {"sha", "at", "n": 0, "end": true} ends one
+              "z": true: the body is compressed
     gone      {"sha"}: the file has another content by now
     sent      that was all
     done      the outcome: whoever says it says nothing more
@@ -20,6 +21,7 @@ from .tree import PIECE
 
 SMALL = 64 << 10  # bytes: what goes into a pack
 _PACK = 2000  # … how many of them
+_ZEROS = bytes(PIECE)
 _SAMPLE = 0.85  # compression pays below this part of the size
 
 
@@ -163,12 +165,15 @@ class Pipe:
             data = os.pread(fd, min(PIECE, size - at), at)
             if not data:
                 return self.send({"op": "gone", "sha": content})
-            extra, body = self._squeezed(data) if worth else ({}, data)
-            worth = extra.get("z", worth)  # a file whose beginning cannot be compressed is not tried again
-            self.send(dict({"op": "piece", "sha": content, "at": at}, **extra), body)
+            if data == _ZEROS[: len(data)]:
+                extra, body = {"zeros": True}, b""
+            else:
+                extra, body = self._squeezed(data) if worth else ({}, data)
+                worth = extra.get("z", worth)  # a file whose beginning cannot be compressed is not tried again
+            self.send(dict({"op": "piece", "sha": content, "at": at, "n": len(data)}, **extra), body)
             at += len(data)
             self.moved += len(data)
-        self.send({"op": "piece", "sha": content, "at": at, "end": True})
+        self.send({"op": "piece", "sha": content, "at": at, "n": 0, "end": True})
 
     def receive_contents(self, store, wants):
         """Take what was asked for into a cas.Store. Returns the contents (a set) that did not come: the files changed meanwhile."""
@@ -179,6 +184,8 @@ class Pipe:
                 header, body = self.receive("pack", "piece", "gone", "sent")
                 if header.get("z"):
                     body = zlib.decompressobj().decompress(body, PIECE)
+                elif header.get("zeros"):
+                    body = _ZEROS[: header["n"]]
                 if header["op"] == "sent":
                     return {content for content in sizes if content not in store.ready}
                 if header["op"] == "pack":

@@ -159,7 +159,8 @@ def _relink(folder, python):
 
 def _rewrite(at, moves):
     """Replace the old paths in what an environment says about itself."""
-    pairs = [(re.compile(re.escape(os.fsencode(old)) + rb"(?=[/\"'\s:;)]|\Z)"), os.fsencode(new)) for old, new in moves]
+    # not in the middle of a path: where it lies now ends with where it was
+    pairs = [(re.compile(rb"(?<![\w./-])" + re.escape(os.fsencode(old)) + rb"(?=[/\"'\s:;)]|\Z)"), os.fsencode(new)) for old, new in moves]
 
     def renamed(text):
         for pattern, new in pairs:

@@ -7,7 +7,7 @@ _HEAD = struct.Struct(">II")
 
 
 class Watch:
-    """Feed it every byte that one worker writes. `moved`: bytes of content frames so far (as sent); `done`: its outcome, or None."""
+    """Feed it every byte that one worker writes. `moved`: bytes of content that have come so far; `done`: its outcome, or None."""
 
     def __init__(self):
         self.moved, self.done = 0, None
@@ -27,7 +27,7 @@ class Watch:
             head, body = _HEAD.unpack_from(buffer, at)
             if len(buffer) - at - 8 < head:
                 break
-            found += self._header(buffer[at + 8 : at + 8 + head], body)
+            found += self._header(buffer[at + 8 : at + 8 + head])
             at += 8 + head + body
             if at > len(buffer):
                 self._skip, at = at - len(buffer), len(buffer)
@@ -35,11 +35,13 @@ class Watch:
         self._waiting = bytes(buffer[at:])
         return found
 
-    def _header(self, head, body):
+    def _header(self, head):
         header = json.loads(bytes(head).decode("utf-8", "surrogatepass"))
         op = header.get("op")
-        if op in ("piece", "pack"):
-            self.moved += body
+        if op == "piece":
+            self.moved += header["n"]
+        elif op == "pack":
+            self.moved += sum(size for _, size in header["items"])
         elif op == "done":
             self.done = header
         return [header] if op in ("moving", "done") else []

@@ -16,15 +16,18 @@ def run(sock, options):
     """Be one side of a sync until it is done. `sock`: connected stream socket, closed at the end. Returns the outcome; never raises."""
     outcome = _outcome()
     pipe = Pipe(sock, options.get("compress", True))
-    told = None
-    sock.setblocking(True)
+    told = session = None
     try:
-        Session(pipe, options, outcome).run()
+        sock.setblocking(True)
+        session = Session(pipe, options, outcome)
+        session.run()
     except Failed as failure:
         told = failure.told
         outcome.update(error=str(failure), again=failure.again)
     except Exception as error:
         outcome.update(_failure(error, options))
+        if session is not None and getattr(error, "errno", None) in _FULL:
+            session.store.prune(0)  # what came has to come again, but there may be room for it then
     try:
         pipe.send(outcome)
         if told is None:
