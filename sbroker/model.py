@@ -145,7 +145,7 @@ class JobSpec(Value, kw_only=True):
     wait_all_nodes: int | None = None
     get_user_env: bool = False
     export: str | None = None  # as typed, for SLURM_EXPORT_ENV
-    software: str | None = None  # folder of the virtual or conda environment that was active at the submission
+    software: tuple[str, str] | None = None  # the environment that was active at the submission: "VIRTUAL_ENV" or "CONDA_PREFIX", and its folder
     # told, not acted on here
     comment: str | None = None
     admin_comment: str | None = None
