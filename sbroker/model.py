@@ -112,6 +112,7 @@ class JobSpec(Value, kw_only=True):
     constraint: str | None = None  # as typed; grammar in sbroker.core.features
     nodelist: tuple[str, ...] = ()  # expanded host names
     exclude: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()  # nodes to which the job's files may not be brought, set when it is admitted
     contiguous: bool = False
     exclusive: Literal["", "node", "user", "mcs"] = ""
     oversubscribe: bool = False

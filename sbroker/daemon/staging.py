@@ -160,6 +160,8 @@ class Staging:
     async def exchange(self, do: str, job: Job, node: Node) -> Outcome:
         """Bring changes of the job's directory to the node ("in") or from there ("out"). The files worker's outcome; ConnectionError when
         a link broke meanwhile."""
+        if do == "in" and not node.stage:
+            return {"error": "its site does not let files be staged any more (stage: deny)", "again": False}
         key = (do, node.name, job.uid, job.spec.work_dir, job.spec.sbroker.get("stage"), job.spec.software)
         task = self._waiting.get(key)
         if task is None:
