@@ -6,8 +6,8 @@ import time
 
 from . import bcast as bcasts
 from . import sattach, stdio, stephooks, stepnode, wire
-from .session import Session, limits_of
 from .steps import Busy
+from .stepsession import Session, limits_of
 
 _HEEDS_INTERRUPT = 0.9  # seconds in which a task may die of Ctrl-C by itself: of such a step nobody says that it was cancelled
 _LAST_WORDS = 10.0  # seconds for a client that we have signalled to tell of it
@@ -289,6 +289,10 @@ class Srun(Session):
         if self.talk.deadline is not None and self._tick is None:
             self._tick = self.sup.loop.call_later(max(self.talk.deadline - self.sup.loop.now(), 0), self._ticked)
 
+    def node_failed(self, node):
+        self.talk.node_failed(node)
+        self._act()
+
     def _ticked(self):
         self.talk.tick(self.sup.loop.now())
         self._act()
@@ -298,6 +302,8 @@ class Srun(Session):
         self._in_turn(lambda: self._aborted(why))
 
     def _aborted(self, why):
+        for node in self.sup.ending.failed if why == "node_fail" else ():
+            self.talk.say("node_failure", node=node)
         if why != "bad_exit":
             self.talk.abort()
             self._act()

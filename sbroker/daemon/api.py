@@ -67,6 +67,7 @@ class BrokerApi:
         self._daemon.may_run(self.caller)
         if self._daemon.broker.store.full:
             raise StoreError("the disk of the broker's database is full: nothing new is accepted until there is room; running jobs go on")
+        spec, environ = await self._daemon.sources.submitted(self.caller, spec, environ)
         _fits(spec, script or b"", environ)
         blobs = {launcher.remember(environ): environ}
         spec = msgspec.structs.replace(spec, environ_hash=next(iter(blobs)), origin=self._origin())
@@ -161,7 +162,7 @@ class BrokerApi:
         return self._kept(job, digest) if digest else b""
 
     def _kept(self, job: int, digest: str) -> bytes:
-        """What a job came with; of one that ended long ago it may have been swept away."""
+        """What a job came with. Earlier releases did not keep it for as long as the job's record."""
         try:
             if digest:
                 return self._daemon.launcher.blob(digest)
@@ -186,6 +187,22 @@ class BrokerApi:
 
     async def explain(self, job: int) -> list[str]:
         return self._daemon.explain(self._mine(job))
+
+    # ---- files
+
+    def staged(self, job: int) -> list[str]:
+        record = self._mine(job)
+        parts = self._daemon.broker.state.parts.get(job, {})
+        return [node for (run, node), part in parts.items() if run == record.run and part.stage in ("ready", "lost")]
+
+    async def sync(self, job: int, node: str, do: str) -> dict[str, Any]:
+        record = self._mine(job)
+        return await self._daemon.staging.exchange(do, record, self.view.nodes[node])
+
+    def findings(self, outcome: dict[str, Any]) -> list[str]:
+        from sbroker.daemon.staging import findings
+
+        return findings(outcome)
 
     def status(self) -> dict[str, Any]:
         """For `sbroker status`."""
@@ -231,6 +248,9 @@ class BrokerApi:
         from sbroker.daemon import logins
 
         await logins.login(self._daemon, self.caller, client, node, job, logins.keys_of(authorized, host_key))
+
+    async def progress(self, job: int, known: str = "") -> str:
+        return await self._daemon.progress.after(self._mine(job).id, known)
 
     def login_as(self, node: str, job: int | None) -> tuple[int, str]:
         from sbroker.daemon import logins
