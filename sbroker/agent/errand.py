@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 
 from .loop import Stream
 
@@ -60,6 +59,8 @@ def _child(work, low, high):
             told = [work(), ""]
         except Exception as error:
             if not isinstance(error, (OSError, Sentence)):
+                import traceback
+
                 traceback.print_exc()
                 sys.stderr.flush()
             told = [None, f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error) or repr(error)]

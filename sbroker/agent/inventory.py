@@ -1,9 +1,7 @@
 """What this machine has, as the hello tells it."""
 
 import fcntl
-import glob
 import os
-import platform
 import socket
 import struct
 
@@ -33,11 +31,12 @@ def take(now, hostname):
     with open("/proc/meminfo", encoding="ascii") as stream:
         memory = meminfo(stream.read())
     tmp = os.statvfs("/tmp")
+    uname = os.uname()
     return {
         "cpus": cpus, "sockets": sockets, "cores_per_socket": cores, "threads_per_core": threads,
         "memory": memory.get("MemTotal", 0) >> 10, "free_mem": memory.get("MemAvailable", 0) >> 10,
         "tmp": tmp.f_blocks * tmp.f_frsize >> 20, "gres": gpus(), "load": os.getloadavg()[0],
-        "arch": platform.machine(), "os": f"{platform.system()} {platform.release()} {platform.version()}",
+        "arch": uname.machine, "os": f"{uname.sysname} {uname.release} {uname.version}",
         "hostname": hostname, "boot_time": now - boottime(), "addresses": addresses(),
     }
 
@@ -88,5 +87,5 @@ def addresses():
 
 def gpus():
     """GPUs that have a device file here: {"gpu": count} or {}."""
-    count = len(glob.glob("/dev/nvidia[0-9]*"))
+    count = len([name for name in os.listdir("/dev") if name.startswith("nvidia") and name[6:7].isdigit()])
     return {"gpu": count} if count else {}

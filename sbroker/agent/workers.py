@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import sys
-import traceback
 
 from . import kernel, users
 from .link import CREDIT, Channel
@@ -145,6 +144,8 @@ class Workers:
             KIND[kind](sock, options, self.relay.folder)
             code = 0
         except BaseException:
+            import traceback
+
             traceback.print_exc()
             sys.stderr.flush()
         finally:
