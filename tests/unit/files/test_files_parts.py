@@ -352,10 +352,13 @@ def test_the_other_sides_end_is_heard_while_we_speak() -> None:
         pipe.drain()
 
     def speak(pipe: Pipe) -> None:
-        with pytest.raises(Failed, match="no space"):
+        def talk() -> None:
             while True:
                 pipe.listen()
                 pipe.send({"op": "piece"}, b"x" * 1000)
+
+        with pytest.raises(Failed, match="no space"):
+            talk()
         pipe.send({"op": "done", "error": "no space"})
 
     conversation(speak, give_up)
