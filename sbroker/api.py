@@ -275,6 +275,14 @@ class NodeFront(Protocol):
     `info` is the run's description, a JSON object (ARCHITECTURE.md, "The run's description").
     """
 
+    def submitted_environ(self, info: dict, node: str, env: dict) -> dict:
+        """What of the environment that a batch job was submitted with goes to `node`."""
+        ...
+
+    def exported_names(self, info: dict) -> set | None:
+        """The variables that the batch job's user named, None for all: what a site sets does not go before them."""
+        ...
+
     def batch_environ(self, info: dict, node: str, user_env: dict) -> dict: ...
     def alloc_environ(self, info: dict) -> dict:
         """What salloc adds to its command's environment."""

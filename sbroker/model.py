@@ -67,6 +67,7 @@ class JobSpec(Value, kw_only=True):
     umask: int = 0o022
     limits: dict[str, tuple[int, int]] = {}  # "NOFILE": (soft, hard), what --propagate sends
     submit_host: str = ""
+    origin: str = ""  # the site, if it is no twin, of the node that it was submitted from inside a job; "": the submit host's environment
     submit_line: str = ""
     sid: int = 0  # session id of the submitting process
     # who
@@ -205,6 +206,7 @@ class Job(Value, kw_only=True):
     end_time: float | None = None  # when ended
     suspend_time: float | None = None  # when the present suspension began
     suspended_secs: int = 0  # in all, before that
+    look: float | None = None  # when to look whether its run has kept the time limit, if not as soon as it could be told
     last_eval: float | None = None
     deps_left: Dependency | None = None  # what of spec.dependency is not yet fulfilled
     dep_failed: bool = False

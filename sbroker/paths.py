@@ -38,6 +38,11 @@ class Paths(Value, frozen=True, kw_only=True):
         for folder in (self.state, os.path.dirname(self.socket), self.logs, self.spool):
             os.makedirs(folder, mode=0o755 if self.shared else 0o700, exist_ok=True)
 
+    def ours(self) -> bool:
+        """Whether the state folder is the caller's own and others cannot write in it: what lies there is believed, and executed."""
+        found = os.stat(self.state)
+        return found.st_uid == os.geteuid() and not found.st_mode & 0o002
+
 
 def personal(environ: Mapping[str, str]) -> Paths:
     """The paths of the caller's own broker: `SBROKER_HOME`, else the XDG folders."""

@@ -181,7 +181,6 @@ class Call:
         self.stdin = None  # what READ of standard input gave
         self.unwritable = set()  # handles whose failure was told
         self.partial = None  # attach.py: what is left of the OUT that is being written
-        self.connect = connect
 
     def request(self, resume=False):
         """The CALL frame, `resume` with how far we are."""
@@ -202,10 +201,20 @@ class Call:
             self.replies.append(answer)
         self.send(answer)
 
+    def connect(self, path):
+        """A connection to the socket at `path`, whose listener must be root or our own user, or the one that the shared broker of this
+        host runs as: what is at the other end has us read, write and execute. Anybody may have made a socket where we are told to look."""
+        sock = connect(path)
+        uid = int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[4:8], sys.byteorder)
+        if uid not in (0, posix.geteuid()) and not (path == SHARED_SOCKET and uid == posix.stat(SHARED_SOCKET.rpartition(b"/")[0]).st_uid):
+            sock.close()
+            self.reaching()["stranger"](self, uid)
+        return sock
+
     def open(self):
         """The first connection; the rare part of it is reach.py's."""
         try:
-            self.sock = connect(self.path)
+            self.sock = self.connect(self.path)
         except OSError as error:
             self.sock = self.reaching()["first"](self, error)
         self.send(self.request())

@@ -4,7 +4,7 @@ Pure: from the run's description (`info`, ARCHITECTURE.md), the step and the env
 SLURM_* names. Runs in the broker and in the agent's zipapp: standard library, Python 3.6.
 """
 
-from slurm_compat import hostlist, layout
+from slurm_compat import carry, hostlist, layout
 
 # gres name → the variables that tell a program its devices; only gpu has any
 DEVICE_NAMES = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
@@ -142,7 +142,9 @@ def _job(info):
     return env, user
 
 
-def _owner(user):
+def _owner(info):
+    """Whose job it is; on a node where all jobs run as one user, not that one."""
+    user = info.get("owner") or info["user"]
     return {"SLURM_JOB_UID": str(user["uid"]), "SLURM_JOB_USER": user["name"], "SLURM_JOB_GID": str(user["gid"])}
 
 
@@ -206,15 +208,44 @@ def _default_memory(info):
     return {}
 
 
+def carried_environ(info, node, env, cwd, origin="", names=()):
+    """What of an environment (str → str) that was made elsewhere goes to `node`, by the table of carry.py.
+
+    cwd: the folder of the processes that get it. origin: the site of the node where it was made, "" the submit host. names: the
+    variables that the user named, None for all.
+    """
+    if not carry.foreign(info, node, origin):
+        return dict(env)
+    user = info["user"]
+    own = {"HOME": user["home"], "USER": user["name"], "LOGNAME": user["name"], "SHELL": user["shell"], "HOSTNAME": node, "PWD": cwd}
+    own["PATH"] = (info.get("here") or {}).get("path") or carry.DEFAULT_PATH
+    return carry.carried(env, names, own)
+
+
+def exported_names(info):
+    """The variables that the job's --export names (set); None if its environment is a file's, which names all that is in it."""
+    spec = info["spec"]
+    return None if (spec.get("extra") or {}).get("export-file") else carry.named(spec.get("export"))
+
+
+def submitted_environ(info, node, env):
+    """What of the environment that a batch job was submitted with goes to `node`."""
+    spec = info["spec"]
+    return carried_environ(info, node, env, spec.get("work_dir"), spec.get("origin") or "", exported_names(info))
+
+
 def batch_environ(info, node, user_env):
-    """The batch script's environment on `node`. The spawner adds SLURM_TASK_PID, which only the new process knows."""
+    """The batch script's environment on `node`; `user_env` is what `submitted_environ` left, and a login's variables if they are wanted.
+
+    The spawner adds SLURM_TASK_PID, which only the new process knows.
+    """
     spec = info["spec"]
     index = [found["node"] for found in info["nodes"]].index(node)
     share = info["nodes"][index]
     env = dict(user_env)
     common, user = _job(info)
     env.update(common)
-    env.update(_owner(user))
+    env.update(_owner(info))
     env.update(_wishes(info))
     env.update(_default_memory(info))
     env.update(_array(info))
@@ -294,17 +325,18 @@ def step_environ(info, step, node, base):
     """The environment that all tasks of a step on `node` share.
 
     step: step (id), layout ({"nodes", "tasks"}), nodes ([{"node", "cpus", "gres"}] what the step has of each), ntasks, cpus_per_task,
-    ntasks_per_node, standalone (srun made the allocation itself), umask, comm_host, comm_port, options (see srun.parse_step).
+    ntasks_per_node, standalone (srun made the allocation itself), umask, comm_host, comm_port, options (see srun.parse_step), origin (the
+    site of the node where srun was called, "" the submit host), exported (the variables that its --export names), cwd.
     base: the client's environment (str → str).
     """
-    env = dict(base)
+    env = base = carried_environ(info, node, base, step.get("cwd"), step.get("origin") or "", step.get("exported") or ())
     common, user = _job(info)
     names = step["layout"]["nodes"]
     per_node = [len(mine) for mine in step["layout"]["tasks"]]
     nodelist = hostlist.compress(names)
     submitted = ("SLURM_SUBMIT_DIR", "SLURM_SUBMIT_HOST", "SLURM_JOB_NAME")
     env.update((key, value) for key, value in common.items() if step.get("standalone") or key not in submitted or key not in base)
-    env.update(_owner(user))
+    env.update(_owner(info))
     for name in _OF_A_TASK:
         env.pop(name, None)
     for name in _GPU_NAMES + ("SLURMD_TRES_BIND",):
@@ -339,6 +371,10 @@ def step_environ(info, step, node, base):
         env["SLURM_NODELIST"] = common["SLURM_JOB_NODELIST"]
         env["SLURM_JOB_CPUS_PER_NODE_PACK_GROUP_0"] = common["SLURM_JOB_CPUS_PER_NODE"]
         env.setdefault("SLURM_DISTRIBUTION", "block" if step["ntasks"] > len(names) else "cyclic")
+    if step.get("mpi", "none") == "none":
+        env.pop("SLURM_MPI_TYPE", None)
+    else:
+        env["SLURM_MPI_TYPE"] = step["mpi"]
     env.update(step.get("set_env") or {})
     if step.get("pty"):
         env["SLURM_PTY_PORT"] = port

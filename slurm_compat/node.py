@@ -5,7 +5,7 @@ Standard library, Python 3.6: it travels in the agent's zipapp with all that it 
 
 from slurm_compat import filenames
 from slurm_compat import talk as talking
-from slurm_compat.environ import alloc_environ, batch_environ, login_environ, step_environ, task_environ
+from slurm_compat.environ import alloc_environ, batch_environ, exported_names, login_environ, step_environ, submitted_environ, task_environ
 from slurm_compat.filenames import filename
 from slurm_compat.layout import layout
 from slurm_compat.notices import notice
@@ -14,9 +14,11 @@ from slurm_compat.srun import parse_step
 
 __all__ = [
     "CAUGHT",
+    "CLIENT",
     "FILES",
     "alloc_environ",
     "batch_environ",
+    "exported_names",
     "filename",
     "filename_items",
     "layout",
@@ -27,11 +29,13 @@ __all__ = [
     "parse_sbcast",
     "parse_step",
     "step_environ",
+    "submitted_environ",
     "talk",
     "task_environ",
     "tasks_text",
 ]
 
+CLIENT = ("client.py", "attach.py", "reach.py")  # data to the agent: what it makes the commands of on its node
 CAUGHT = talking.CAUGHT  # the signals that srun handles itself
 filename_items = filenames.items
 tasks_text = talking.tasks_text
@@ -39,7 +43,9 @@ talk = talking.Talk
 
 # what the zipapp needs, relative to slurm_compat/: this module and all that it imports
 FILES = (
+    *CLIENT,
     "__init__.py",
+    "carry.py",
     "environ.py",
     "filenames.py",
     "getopt.py",

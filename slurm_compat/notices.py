@@ -20,6 +20,8 @@ _STEPD = {
     "task_epilog_denied": "Could not run user task_epilog [{path}]: access denied",
     "task_epilog_failed": "TaskEpilog failed status={status}",
     "io_open": "Could not open {stream} file {path}: {error}",
+    "site": "{error}",
+    "mpi": "mpi/pmi2: {text}",
     "no_program": "No executable program specified for this task",
 }
 _SRUN = {

@@ -123,6 +123,10 @@ def personal(call):
     """A connection to the personal broker, which is started under a lock if it is not there."""
     folder = call.path.rpartition(b"/")[0]
     try:
+        make(folder)
+        found = posix.stat(folder)
+        if found.st_uid != posix.geteuid() or found.st_mode & 0o002:  # it could hold a configuration and links that are not ours
+            refuse(call, "The personal broker has no place: %s must be a folder of your own that others cannot write in" % text(folder))
         make(folder + b"/logs")
         lock = posix.open(folder + b"/start.lock", posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -238,6 +242,13 @@ def refuse(call, sentence):
     call.leave()
     say("%s: error: %s" % (call.name, sentence))
     posix._exit(1)
+
+
+def stranger(call, uid):
+    """Who answers at the socket is neither root nor our own user, and is told nothing."""
+    why = {"given": "unset SBROKER_SOCKET", "personal": "have SBROKER_HOME name a folder of your own"}.get(call.kind, "have it removed")
+    refuse(call, "The socket %s is not answered by you or by root but by the user with the id %d, who could have this command do anything "
+           "in your name: %s" % (text(call.path), uid, why))
 
 
 def not_written(call, handle, error):

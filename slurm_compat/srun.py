@@ -6,7 +6,7 @@ with the call's "files".
 
 import os
 
-from slurm_compat import getopt, hostlist, multiprog, optable, srunsize
+from slurm_compat import carry, getopt, hostlist, multiprog, optable, srunsize
 from slurm_compat.grammar import Invalid, numbers, timelimit, words
 from slurm_compat.releases import version
 from slurm_compat.srunsize import Refusal
@@ -15,9 +15,8 @@ from slurm_compat.talk import CAUGHT, Talk
 __all__ = ["CAUGHT", "Talk", "parse_step"]
 
 DEFAULT_CPU_BIND = "cluster configuration lacks support for cpu binding"
-MPI_LIST = "MPI plugin types are...\n\tnone\n"
-_MPI_KNOWN = ("none", "openmpi")
-_MPI_LATER = ("pmi2", "pmix", "pmix_v2", "pmix_v3", "pmix_v4", "pmix_v5", "cray_shasta")
+MPI_LIST = "MPI plugin types are...\n\tnone\n\tpmi2\n"
+_MPI_KNOWN = {"none": "none", "openmpi": "none", "pmi2": "pmi2"}  # openmpi: an old word for "nothing to be done"
 _FLAGS = (
     "label",
     "unbuffered",
@@ -77,9 +76,9 @@ def _information(call):
 
 
 def check_mpi(mpi):
-    """--mpi, or the cluster's default: a kind of wire-up that there is. Raises Refusal."""
+    """--mpi, or the cluster's default, as the kind of wire-up that there is: "none" or "pmi2". Raises Refusal."""
     if mpi in _MPI_KNOWN:
-        return
+        return _MPI_KNOWN[mpi]
     lines = [
         "Couldn't find the specified plugin name for mpi/%s looking at all files" % mpi,
         "cannot find mpi plugin for mpi/%s" % mpi,
@@ -87,14 +86,14 @@ def check_mpi(mpi):
         "MPI: Unable to load any plugin",
         "Invalid MPI type '%s', --mpi=list for acceptable types" % mpi,
     ]
-    if mpi in _MPI_LATER:
-        lines.append("mpi/%s is not part of this release; launchers that bring their own wire-up over srun or ssh work" % mpi)
+    if mpi == "pmix" or mpi.startswith("pmix_v"):
+        lines.append("PMIx is not offered here: start Open MPI's programs by its own mpirun, without srun; it starts its daemons by srun")
     raise Refusal("".join("srun: error: %s\n" % line for line in lines))
 
 
 def _mpi(call):
-    check_mpi(call.text("mpi") or (call.info.get("settings") or {}).get("mpi_default") or "none")
-    return "none"
+    asked = call.text("mpi")
+    return check_mpi((call.info.get("settings") or {}).get("mpi_default") or "none" if asked is None else asked)
 
 
 def _kill_on_bad_exit(call):
@@ -112,7 +111,7 @@ def _export(call):
     if value is None or value == "ALL":
         return None, {}
     names, assigned, everything = [], {}, False
-    for item in _export_items(value):
+    for item in carry.items(value):
         key, equals, text = item.partition("=")
         if equals:
             assigned[key] = text
@@ -121,25 +120,6 @@ def _export(call):
         elif item not in ("NONE", "NIL"):
             names.append(item)
     return (None if everything else names), assigned
-
-
-def _export_items(value):
-    """Comma-separated, a value may be quoted to hold commas."""
-    items, item, quote = [], "", ""
-    for letter in value:
-        if quote:
-            if letter == quote:
-                quote = ""
-            else:
-                item += letter
-        elif letter in "'\"":
-            quote = letter
-        elif letter == ",":
-            items.append(item)
-            item = ""
-        else:
-            item += letter
-    return [found for found in items + [item] if found]
 
 
 def _environment(call, names, assigned):
@@ -250,7 +230,7 @@ def parse_step(info, call):
     call: argv (list of str without argv[0]), env (str → str), cwd, meta (of the CALL; "tty" names the terminals), and after a "read"
     answer files: {path: (errno or 0, bytes)}. The request's keys are those of `Ledger.place`, `layout.layout`, `Talk` and: name, argv,
     programs (argv of each rank, or None), env, set_env, bare_env, cwd, stdin, stdout, stderr, open_mode, pty, label, unbuffered,
-    time_limit (seconds or None), immediate, standalone, begin_text (to say first), prolog, epilog, task_prolog, task_epilog,
+    time_limit (seconds or None), immediate, standalone, exported (what --export names), begin_text (to say first), prolog, epilog, task_prolog, task_epilog,
     propagate (names of limits that go), submit_line.
     """
     try:
@@ -350,6 +330,7 @@ def _step_base(call, request):
     """The environment that the tasks start from: the client's, as --export says, with what srun's own options add."""
     names, assigned = _export(call)
     request["bare_env"] = names is not None
+    request["exported"] = sorted(carry.named(call.text("export")))
     env = _environment(call, names, assigned)
     extra = {}
     if request["cpus_per_task"]:

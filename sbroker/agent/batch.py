@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 
-from . import commands, tasks
+from . import commands, site, tasks
 
 STEP = -5  # the batch script's number among the steps
 LAUNCH_SIGNAL = 53  # Slurm's exit code of a batch job whose files could not be opened: 0:53
@@ -22,7 +22,8 @@ class Batch:
     def launch(self):
         """Start the script, or report why it cannot be."""
         sup = self.sup
-        environ = parse_environ(sup.rundir.record()[1] if sup.environ is None else sup.environ)
+        environ = site.parse(sup.rundir.record()[1] if sup.environ is None else sup.environ)
+        environ = sup.front.submitted_environ(sup.info, sup.node, environ)
         if sup.info["spec"].get("get_user_env"):
             self._login_environ(environ)
         else:
@@ -39,13 +40,33 @@ class Batch:
         except OSError as error:
             return self._over(0, LAUNCH_SIGNAL, "launch", f"{error.filename}: {error.strerror}", {})
         self._stderr = os.dup(files[2]) if isinstance(files[2], int) else -1
-        node = sup.node
+        work_dir = spec.get("work_dir", "/")
+        env = sup.front.batch_environ(sup.info, sup.node, user_env)
+        software = sup.software
+        if not software.wanted():
+            return self._execute(env, files)
+
+        def ready(error):
+            if sup.over:
+                return _close(files)  # the run was ended meanwhile
+            if error is not None:
+                _close(files)
+                self.say(sup.front.notice("site", {"node": sup.node, "error": error}))
+                return self._over(1, 0, "setup", f"{sup.node}: {error}", {})
+            self._execute(software.apply(env, sup.front.exported_names(sup.info)), files)
+
+        software.prepare(env, work_dir, self._stderr if self._stderr >= 0 else 2, ready)
+
+    def _execute(self, env, files):
+        """The script itself, in its environment, with 0, 1, 2 as `_files` gave them."""
+        sup, spec, node = self.sup, self.sup.info["spec"], self.sup.node
+        share = sup.share
         script = sup.rundir.file("slurm_script")
         work_dir = spec.get("work_dir", "/")
         try:
             plan = tasks.Plan(
-                [script] + list(spec.get("script_args", ())), self._environ(user_env), work_dir, files, session=True,
-                limits=spec.get("limits"), memory=share.get("mem", 0), pid_names=("SLURM_TASK_PID",),
+                [script] + list(spec.get("script_args", ())), self._environ(env), work_dir, files, session=True,
+                limits=spec.get("limits") if sup.software.twin else None, memory=share.get("mem", 0), pid_names=("SLURM_TASK_PID",),
                 # Slurm says it twice: once for its own process, once for the task
                 chdir_failed=lambda error: 2 * sup.front.notice("chdir", {"node": node, "path": work_dir, "error": error.strerror}),
                 exec_failed=lambda error: sup.front.notice("execve", {"node": node, "path": _blamed(script, error), "error": error.strerror}),
@@ -70,7 +91,7 @@ class Batch:
         own process: it waits there for the other end, and this process must go on hearing orders meanwhile."""
         sup, info = self.sup, self.sup.info
         array = info.get("array") or {}
-        fields = {"job": info["job"], "name": info["name"], "user": info["user"]["name"], "node": sup.node, "node_index": 0, "rank": 0,
+        fields = {"job": info["job"], "name": info["name"], "user": (info.get("owner") or info["user"])["name"], "node": sup.node, "node_index": 0, "rank": 0,
                   "step": "batch", "imitate": info.get("imitate", ""), "array_id": array.get("id"), "array_task": array.get("task")}
         work_dir = spec.get("work_dir", "/")
 
@@ -95,10 +116,8 @@ class Batch:
             raise
         return opened
 
-    def _environ(self, user_env):
-        sup, info = self.sup, self.sup.info
-        env = sup.front.batch_environ(info, sup.node, user_env)
-        commands.offer(sup, env)
+    def _environ(self, env):
+        commands.offer(self.sup, env)
         return env
 
     def _login_environ(self, environ):
@@ -115,7 +134,7 @@ class Batch:
 
         def captured(process):
             timer.cancel()
-            found = parse_environ(os.pread(out, 4 << 20, 0)) if process.status == 0 else {}
+            found = site.parse(os.pread(out, 4 << 20, 0)) if process.status == 0 else {}
             os.close(out)
             if sup.over:
                 return  # the run was ended meanwhile
@@ -167,13 +186,3 @@ def _blamed(script, error):
         if first.startswith(b"#!"):
             return "bad interpreter(" + (first[2:].split() or [b""])[0].decode("utf-8", "replace") + ")"
     return script
-
-
-def parse_environ(data):
-    """NUL-ended KEY=value items as a dict of str (surrogates for other bytes)."""
-    env = {}
-    for item in data.split(b"\0"):
-        key, sep, value = item.partition(b"=")
-        if sep and key:
-            env.setdefault(key.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
-    return env

@@ -62,6 +62,10 @@ class Ending:
         if spec and not self._warned:
             self._later("warn", left - spec.get("before", 60), self._warn)
 
+    def _out_of_time(self):
+        """Whether the time limit is over."""
+        return 0 <= self.limit <= self.sup.loop.now() - self._began - self._frozen_for and self.frozen is None
+
     def _warn(self):
         """--signal=[B:]sig@before."""
         self._warned = True
@@ -94,7 +98,10 @@ class Ending:
         if self.why:
             self.child_ended()
         self.failed = [str(node) for node in header.get("nodes", ())]
-        self.begin(header.get("why") or "cancel")
+        why = header.get("why") or "cancel"
+        if why == "time_limit" and self.sup.is_head and not self._out_of_time():
+            return  # the broker's clock says so, and it is this one that counts
+        self.begin(why)
 
     def begin(self, why):
         """The run shall end: SIGCONT and SIGTERM to all, SIGKILL after KillWait. Only the first reason counts."""

@@ -272,6 +272,17 @@ class Stream:
         self._paused = self.on_data is None
         self._update()
 
+    def drain(self):
+        """Read what is there now, without waiting for the loop."""
+        while self.fd >= 0 and not self._paused:
+            try:
+                data = os.read(self.fd, _READ)
+            except OSError:
+                return
+            if not data:
+                return
+            self.on_data(data)
+
     def close(self):
         """Close at once; what is still pending is lost. Use `finish()` to send it first."""
         if self.fd >= 0:

@@ -97,9 +97,9 @@ def resident(pid):
         return 0
 
 
-def by_environ(entry, uid):
-    """Pids of `uid`'s processes that were started with the environment entry `entry` (bytes, KEY=value)."""
-    found = []
+def by_environ(entry, uid, prefix=False):
+    """Pids (set) of `uid`'s processes that were started with the environment entry `entry` (bytes, KEY=value), or with one that begins so."""
+    found = set()
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -107,10 +107,11 @@ def by_environ(entry, uid):
             if os.stat(f"/proc/{name}").st_uid != uid:
                 continue
             with open(f"/proc/{name}/environ", "rb") as stream:
-                if entry in stream.read().split(b"\0"):
-                    found.append(int(name))
+                entries = stream.read().split(b"\0")
         except OSError:
             continue
+        if entry in entries or prefix and any(each.startswith(entry) for each in entries):
+            found.add(int(name))
     return found
 
 

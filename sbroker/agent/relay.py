@@ -6,17 +6,19 @@ one goes on from there. What one turn of the loop brings is handled as one batch
 
 import importlib
 import os
+import sys
 import time
 
 import sbroker
 
-from . import heard, inventory, users, wire
+from . import commands, heard, inventory, users, wire
 from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
 from .reserve import Reserve
 from .rundir import replace, sync_folder
 from .runs import Runs
+from .site import LoginPath
 
 _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
 
@@ -30,6 +32,7 @@ class Relay:
         self.settings = {}
         self._own_policy = self.policy = policy or users.Policy()
         self.front = importlib.import_module(front) if front else None
+        self.login_path, self.bin = None, ""  # of a node that is no twin, once the broker has said so
         self.boot_id = inventory.boot_id()
         self.incarnation = f"{_identity(os.path.join(folder, 'id'))}:{self.boot_id}"
         self.secret = _secret(os.path.join(folder, "secret"))
@@ -166,6 +169,8 @@ class Relay:
         self.settings = header.get("settings") or {}
         if self.settings.get("front"):
             self.front = importlib.import_module(self.settings["front"])
+        if not self.settings.get("twin", True):
+            self._prepare_for_others()
         self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
         self.runs.dismiss()
         self.names.add(self.settings.get("hosts") or {})
@@ -178,6 +183,19 @@ class Relay:
         unsent, self._unsent = self._unsent, []
         for entry in unsent:
             self._channel_up(*entry)
+
+    def _prepare_for_others(self):
+        """What jobs need here that do not bring the submit host's environment and commands."""
+        if self.login_path is None:
+            self.login_path = LoginPath(self.loop)
+        try:
+            self.bin = commands.install(self.folder, self.front) if self.front is not None else ""
+        except (OSError, ValueError) as error:
+            print(f"no commands for jobs: {error}", file=sys.stderr)
+
+    def here(self):
+        """What only this node knows, for the description of a run; {} on a twin."""
+        return {"path": self.login_path.value, "bin": self.bin} if self.login_path is not None else {}
 
     def _lose_broker(self):
         """The connection is gone: reports wait in the journal, calls are cut (their clients ask again)."""

@@ -6,7 +6,8 @@ import socket
 import sys
 import traceback
 
-from . import kernel, procs, rundir, users
+from . import errand, kernel, procs, rundir, users
+from .admission import Admission
 from .loop import Stream, connect_unix, listen_unix, peer_ids, unix_socket
 from .rundir import ACTIVE, ENDED, HELD, NEW, REVOKED, RunDir
 from .warm import Warm
@@ -29,7 +30,8 @@ class Record:
         self.stream, self.pid, self.info = None, 0, None
         self.peer = 0  # pid of the process behind `stream`, whoever forked it
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
-        self.clearing = self.to_start = self.ending = False
+        self.clearing = self.to_start = False
+        self.ending = None  # "time_limit" when its supervisor shall see to that, "" when it shall end it anyway
 
     @property
     def key(self):
@@ -55,7 +57,8 @@ class Runs:
         self.relay, self.folder = relay, folder
         self.records = {}  # (job, run) → Record
         self._spares = []  # supervisors without a run
-        self._removers = set()  # pids of processes that remove what a run left in its directory
+        self.removers = set()  # pids of processes that remove what a run left in its directory
+        self.admission = Admission(self)
 
     # --- after a start
 
@@ -115,15 +118,28 @@ class Runs:
     # --- orders
 
     def prepare(self, header, script, environ):
+        """The broker's order to hold a run; it hears `held` or `refused`, at once or when the node was wiped for it."""
         key, info = (header["job"], header["run"]), header["info"]
-        record = self.records.get(key)
-        if record is not None and record.state != NEW:
-            if record.state == HELD:
-                self.relay.report("held", key)
-            elif record.state == REVOKED:
-                self.relay.report("refused", key, {"error": "the run was revoked first"})
+        if self._known(key):
             return
-        refusal = self.relay.policy.refusal(info["user"])
+        info = dict(info, here=self.relay.here())
+        self.admission.admit(info, lambda info, refusal, late: self._hold(key, info, script, environ, refusal, late))
+
+    def _known(self, key):
+        """Whether this run was decided here before; says again what is to be said."""
+        record = self.records.get(key)
+        if record is None or record.state == NEW:
+            return False
+        if record.state == HELD:
+            self.relay.report("held", key)
+        elif record.state == REVOKED:
+            self.relay.report("refused", key, {"error": "the run was revoked first"})
+        return True
+
+    def _hold(self, key, info, script, environ, refusal, late):
+        """Make the run HELD here, or say why not. `late`: by ourselves, not in the turn in which all orders of one read are carried out."""
+        if self._known(key):
+            return  # while it was being admitted
         if not refusal and not self.relay.reserve.refill():
             refusal = f"the disk of {self.folder} is full"
         if refusal:
@@ -135,6 +151,8 @@ class Runs:
         except OSError as error:
             self._remove(directory)
             return self.relay.report("refused", key, {"error": f"{error.filename or directory.path}: {error.strerror}"})
+        if late:
+            rundir.sync_folder(self.folder)
         record = self.records[key] = Record(directory, HELD)
         record.info = info
         if info["head"] != self.relay.node:
@@ -181,19 +199,23 @@ class Runs:
         if not self.revoke(key):
             record = self.records[key]
             record.tell(header)
-            if not record.ending:
-                record.ending = True
+            looking, late = record.ending, header.get("why") == "time_limit"
+            record.ending = "" if looking == "" or not late else "time_limit"
+            if looking is None:
                 patience = record.info.get("kill_wait", 30) if record.info else 30
                 self._awake(record, self.relay.loop.now() + patience + _PATIENCE)
 
     def _awake(self, record, deadline):
-        """A job can stop its own supervisor, which then hears no order to end: it is continued, and one that stops again is killed in the
-        end, which clears what the run has here."""
+        """A job can stop its own supervisor, which then neither hears an order to end nor knows the time: it is continued, and one that
+        stops again is killed in the end, which clears what the run has here. One that runs is trusted with the time limit."""
         if record.stream is None or record.state != ACTIVE or record.info is None:
             return
+        late = self.relay.loop.now() > deadline
         if procs.stopped(record.peer, record.info["user"]["uid"]):
-            late = self.relay.loop.now() > deadline
             procs.signal_all([record.peer], signal.SIGKILL if late else signal.SIGCONT)
+        elif late and record.ending == "time_limit":
+            record.ending = None
+            return
         self.relay.loop.call_later(_LOOK, lambda: self._awake(record, deadline))
 
     def _empty_again(self, key):
@@ -232,8 +254,8 @@ class Runs:
                 os.execvp("rm", ["rm", "-rf", "--", directory.path])
             finally:
                 os._exit(1)
-        self._removers.add(pid)
-        self.relay.loop.on_child(pid, lambda status: self._removers.discard(pid))
+        self.removers.add(pid)
+        self.relay.loop.on_child(pid, lambda status: self.removers.discard(pid))
 
     # --- supervisors
 
@@ -417,15 +439,18 @@ class Runs:
             if record.to_start:
                 record.tell({"op": "start"})
 
+    def orphans(self, records):
+        """Our children that are none of our own, with all below them: a dead supervisor's. `records`: whose supervisors live."""
+        known = {record.pid for record in records}.union((spare.pid for spare in self._spares), self.removers, errand.pids)
+        found = [pid for pid in procs.children(os.getpid()) if pid not in known and procs.alive(pid)]
+        return set(found + [pid for orphan in found for pid in procs.descendants(orphan)])
+
     def _clear(self, record, ended):
         """SIGKILL whatever the run still has here, until there is nothing; then report. Orphans of a supervisor that we forked became our
         children; those of an older agent's are known by their environment."""
         entry = b"SBROKER_SOCKET=" + os.fsencode(record.dir.file("srun.sock"))
-        supervisors = {other.pid for other in self.records.values() if other is not record}.union(spare.pid for spare in self._spares)
-        supervisors |= self._removers
-        orphans = [pid for pid in procs.children(os.getpid()) if pid not in supervisors and procs.alive(pid)]
-        pids = set(orphans + [pid for orphan in orphans for pid in procs.descendants(orphan)])
-        pids.update(procs.by_environ(entry, os.stat(record.dir.path).st_uid))
+        pids = self.orphans(other for other in self.records.values() if other is not record)
+        pids |= procs.by_environ(entry, os.stat(record.dir.path).st_uid)
         if pids:
             procs.signal_all(sorted(pids), signal.SIGKILL)
             self.relay.loop.call_later(_SWEEP, lambda: self._clear(record, ended))

@@ -74,6 +74,11 @@ class Session:
 
     # --- the client's connection
 
+    @property
+    def direct(self):
+        """Whether the client is inside the job, at its own socket."""
+        return getattr(self.caller, "stream", None) is not None
+
     def attach(self, caller):
         self.caller = caller
         self.options = caller.options or self.options

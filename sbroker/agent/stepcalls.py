@@ -81,7 +81,7 @@ class Srun(Session):
         fields = {
             "job": info["job"],
             "name": self.request["name"],
-            "user": info["user"]["name"],
+            "user": (info.get("owner") or info["user"])["name"],
             "step": step.number,
             "array_id": array.get("id"),
             "array_task": array.get("task"),
@@ -190,6 +190,10 @@ class Srun(Session):
             "bare_env": request.get("bare_env"),
             "pty": bool(pty),
             "gpus_per_task": request.get("gpus_per_task"),
+            "origin": self.sup.software.name if self.direct else "",  # the site whose environment it has; "" the submit host's
+            "exported": request.get("exported"),
+            "cwd": request["cwd"],
+            "mpi": request.get("mpi"),
         }
         sources = [] if pty else self.plan.sources()
         stdin = "null" if not sources else self.plan.stdin.rank if self.plan.stdin.kind == stdio.ONE else "all"

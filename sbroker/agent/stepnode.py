@@ -6,6 +6,7 @@ The head speaks to its own node in the same frames as to the others; `Steps` onl
     step_in {step, ranks, eof} body: data             standard input of these ranks (null: of all)
     step_credit {step, fd, bytes}                     so much of that output has been taken
     step_signal {step, signum}, step_cancel {step, signum}, step_window {step, rows, cols}
+    step_space {step, kind, …} body: pairs            of the step's key-value space (pmi/space.py)
 
 and what a node tells the head:
 
@@ -13,6 +14,7 @@ and what a node tells the head:
     step_out {step, rank, fd} body: data              whole lines, unless unbuffered or a terminal
     step_took {step, bytes}                           standard input that every reader here has taken, in all
     step_exit {step, ranks, status}                   wait status; tasks that ended alike, together
+    step_pmi {step, kind, …} body: pairs              of the step's key-value space (pmi/space.py)
     step_done {step, usage}                           nothing of the step is left here
 """
 
@@ -25,6 +27,7 @@ import termios
 
 from . import commands, procs, stephooks, tasks
 from .loop import Stream
+from .pmi import node as pmi
 from .stdio import LONG_LINE
 
 WINDOW = 256 << 10  # bytes of one output (all ranks of a node) that the head has not taken
@@ -101,7 +104,7 @@ class NodeStep:
     def __init__(self, sup, tell, fields, env):
         self.sup, self.tell, self.fields = sup, tell, fields
         self.step = fields["step"]
-        self.outputs = {1: Output(1, self._output), 2: Output(2, self._output)}
+        self.outputs = {1: Output(1, self.output), 2: Output(2, self.output)}
         self.tasks = {rank: Task(rank) for rank in fields["ranks"]}
         self.pids = set()
         self.master = None  # Stream of the pseudo-terminal
@@ -110,16 +113,54 @@ class NodeStep:
         self._gathering = self._linger = self._killing = None
         self._started = []  # ranks not told of yet
         self.usage = {}
-        self.done = False
+        self.done = self._cancelled = False
         self._env = env
+        self._held = None  # a list while the site's setup runs: standard input that came meanwhile
+        self._pmi = None
+        if fields["describe"].get("mpi") in pmi.KINDS:
+            self._pmi = pmi.NodePmi(self)
 
     def launch(self):
+        """Start the tasks, after what the node's site has for those that come from elsewhere."""
+        sup, describe = self.sup, self.fields["describe"]
+        base = sup.front.step_environ(sup.info, describe, sup.node, self._env)
+        software = sup.software
+        if not software.wanted() or describe.get("origin") == software.name:
+            return self._launch(base)
+
+        first = self.fields["ranks"][0]
+        self._held = []
+
+        def ready(error):
+            words.drain()
+            held, self._held = self._held, None
+            if error is not None:
+                self._output(first, 2, sup.front.notice("site", {"node": sup.node, "error": error}))
+            if error is not None or self._cancelled:
+                return self._refuse()
+            self._launch(software.apply(base, describe.get("exported") or ()))
+            for header, body in held:
+                self.stdin(header, body)
+
+        low, high = os.pipe()  # what the setup says goes where the first task's standard error does
+        words = Stream(sup.loop, low, lambda data: self.outputs[2].send(first, data), lambda error: None)
+        try:
+            software.prepare(base, self.fields["cwd"], high, ready)
+        finally:
+            os.close(high)
+
+    def _refuse(self):
+        """No task of the step can start here."""
+        for task in self.tasks.values():
+            self._not_started(task, None)
+        self._progress()
+
+    def _launch(self, base):
         sup = self.sup
-        base = sup.front.step_environ(sup.info, self.fields["describe"], sup.node, self._env)
         base["SBROKER_SOCKET"] = sup.calls.path if sup.is_head else base.get("SBROKER_SOCKET", "")
         if not sup.is_head:
             base.pop("SBROKER_SOCKET")
-        elif base.get("PATH"):  # without one nothing is looked for, as with Slurm
+        if base.get("PATH") and (sup.is_head or not sup.software.twin):  # without one nothing is looked for, as with Slurm
             commands.offer(sup, base)
         if self.fields.get("mem"):
             sup.memory_limit(self.step, self.fields["mem"] << 20)
@@ -137,7 +178,7 @@ class NodeStep:
 
         def then(changed, out, err):
             if changed is None:
-                self._output(rank, 2, err)
+                self.output(rank, 2, err)
                 self._not_started(task, None)
             else:
                 if out:
@@ -166,6 +207,13 @@ class NodeStep:
             fds, terminal = self._descriptors(rank)
         except OSError as error:
             return self._not_started(task, error)
+        keep = ()
+        try:
+            if self._pmi is not None:
+                keep = (self._pmi.join(rank, env),)
+        except OSError as error:
+            self._close(fds)
+            return self._not_started(task, error)
         times = 2 if rank == self.fields["ranks"][0] else 1  # Slurm says it once for its own process and once for each task
         plan = tasks.Plan(
             [path] + argv[1:],
@@ -176,7 +224,7 @@ class NodeStep:
             tty=terminal is not None,
             session=True,
             umask=self.fields.get("umask"),
-            limits=self.fields.get("limits"),
+            limits=self.fields.get("limits") if sup.software.twin else None,
             memory=0,
             step=self.step,
             pid_names=("SLURM_TASK_PID",),
@@ -184,6 +232,7 @@ class NodeStep:
             exec_failed=lambda error: sup.front.notice(
                 "execve" if argv else "no_program", {"node": sup.node, "path": path, "error": error.strerror}
             ),
+            keep=keep,
         )
         try:
             task.process = sup.spawn(plan, lambda process: self._exited(task, process, env))
@@ -192,7 +241,7 @@ class NodeStep:
         except (OSError, RuntimeError) as error:
             return self._not_started(task, error)
         finally:
-            self._close(fds)
+            self._close(fds + keep)
         self.pids.add(task.process.pid)
         self._started.append(rank)
 
@@ -209,7 +258,7 @@ class NodeStep:
         self._gathered.append((task.rank, 1 << 8))
         if error is not None:
             text = error.strerror if isinstance(error, OSError) else str(error)
-            self._output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
+            self.output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
 
     # --- streams
 
@@ -269,7 +318,7 @@ class NodeStep:
             stream.pause()
         task.streams.append(stream)
 
-    def _output(self, rank, fd, data):
+    def output(self, rank, fd, data):
         self.tell({"op": "step_out", "rank": rank, "fd": fd}, data)
 
     def _eof(self, task, stream, lines):
@@ -289,6 +338,8 @@ class NodeStep:
 
     def stdin(self, header, body):
         """Data for the readers among `ranks` (None: all of them)."""
+        if self._held is not None:
+            return self._held.append((header, body))
         ranks = header.get("ranks")
         self._received += len(body)
         if self.master is not None and not self.master.closed:
@@ -315,6 +366,11 @@ class NodeStep:
     def credit(self, header):
         self.outputs[header["fd"]].credit(header["bytes"])
 
+    def space(self, header, body):
+        """A word from the head for the step's key-value space."""
+        if self._pmi is not None:
+            self._pmi.told(header, body)
+
     def signal(self, signum):
         for task in self.tasks.values():
             if task.process is not None:
@@ -322,6 +378,7 @@ class NodeStep:
 
     def cancel(self, signum):
         """End it: `signum` (0: it was sent already), and SIGKILL after KillWait; after SIGINT, which the user sent twice, much sooner."""
+        self._cancelled = True
         self.signal(signal.SIGCONT)
         if signum:
             self.signal(signum)
@@ -330,6 +387,8 @@ class NodeStep:
             self._killing = self.sup.loop.call_later(patience, lambda: self.signal(signal.SIGKILL))
 
     def window(self, header):
+        if self._held is not None and self.fields.get("pty"):
+            self.fields["pty"] = [header["rows"], header["cols"]]
         if self.master is not None and not self.master.closed:
             set_window(self.master.fd, header["rows"], header["cols"])
 
@@ -366,6 +425,8 @@ class NodeStep:
         self._kill_leftovers()
         self._tell_exits()
         self.done = True
+        if self._pmi is not None:
+            self._pmi.close()
         for timer in (self._linger, self._killing):
             if timer is not None:
                 timer.cancel()

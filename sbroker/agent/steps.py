@@ -10,10 +10,11 @@ import time
 
 from .bcast_node import Receiver
 from .ledger import Busy, Ledger, Never
+from .pmi.space import HeadSpace
 from .stepnode import NodeStep
 
-_TO_NODE = ("step_launch", "step_in", "step_credit", "step_signal", "step_cancel", "step_window")
-_TO_HEAD = ("step_started", "step_out", "step_took", "step_exit", "step_done")
+_TO_NODE = ("step_launch", "step_in", "step_credit", "step_signal", "step_cancel", "step_window", "step_space")
+_TO_HEAD = ("step_started", "step_out", "step_took", "step_exit", "step_pmi", "step_done")
 _FILES = ("bcast", "bcast_done")
 
 
@@ -33,6 +34,7 @@ class Step:
         self.cancelled = False
         self.began = time.time()
         self.limit = None  # Timer
+        self.space = None  # HeadSpace, where tasks speak PMI
 
     @property
     def worst(self):
@@ -119,6 +121,8 @@ class Steps:
                 found.stdin(header, body)
             elif op == "step_credit":
                 found.credit(header)
+            elif op == "step_space":
+                found.space(header, body)
             elif op == "step_window":
                 found.window(header)
             else:
@@ -202,6 +206,12 @@ class Steps:
         describe = dict(details["describe"], step=step.number, layout=step.layout, nodes=step.placed)
         body = b"".join(b"%s=%s\0" % (_bytes(key), _bytes(value)) for key, value in request["env"].items())
         programs = request.get("programs")
+        if request.get("mpi") == "pmi2":
+            step.space = HeadSpace(
+                step.layout["nodes"],
+                lambda node, told, data: self.order(node, dict(told, op="step_space", step=step.number), data),
+                lambda rank: self.cancel(step, signal.SIGKILL, "mpi_abort"),
+            )
         for index, node in enumerate(step.layout["nodes"]):
             ranks = step.layout["tasks"][index]
             header = {
@@ -310,6 +320,10 @@ class Steps:
             for (node, fd), count in owed.items():
                 if node in step.nodes_left:
                     self.order(node, {"op": "step_credit", "step": step.number, "fd": fd, "bytes": count})
+
+    def _pmi(self, step, node, header, body):
+        if step.space is not None:
+            step.space.told(node, header, body)
 
     def _took(self, step, node, header, _body):
         step.taken[node] = header["bytes"]

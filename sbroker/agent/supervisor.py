@@ -20,6 +20,7 @@ For the steps, all on the one `Supervisor` object:
     sup.on_peer(op, fn(node, header, body))                          frames from other supervisors, by their op
     sup.on_peer_change(fn(node, there))                              a node was met for the first time, or is lost to the run
     sup.on_order(op, fn(header))                                     told after the run's own handling: "signal", "end", "freeze", "ending"
+    sup.software                                                     site.Site: what the node's site has for jobs
     sup.on_over(fn())                                                the run's end has come: tasks were killed or are gone
     sup.memory_limit(step, bytes)                                    watch this step's processes here; 0 ends the watch
     sup.finish(code, signal)                                         an allocation without script ends by itself (srun alone)
@@ -42,6 +43,7 @@ from .calls import Calls, session_code
 from .ending import Ending
 from .loop import Stream, unix_socket
 from .peers import Peers
+from .site import Site
 from .wire import CALL, LinkReader, WireError, link_frame
 
 _PATIENCE = 10.0  # seconds that an ended run waits for an agent that is connected but does not acknowledge
@@ -64,6 +66,7 @@ class Supervisor:
         self.started = self.over = self.empty = False
         self.processes = set()
         self.derived = {"code": 0, "signal": 0}
+        self.software = Site(self)
         self._number = 0
         self._word_left = False
         self._unacked = []  # [number, kind, time, data]
@@ -257,6 +260,7 @@ class Supervisor:
             self.peers_link.connect()
         self.ending.arm()
         if self.is_head and self.info["kind"] == "batch":
+            self._send()  # before there is a script: it might stop us
             self.batch.launch()
         return True
 

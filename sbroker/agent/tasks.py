@@ -57,13 +57,13 @@ class Plan:
     shall control the new session. chdir_failed, exec_failed: fn(OSError) → bytes for standard error; without the first a missing
     folder is fatal like a failed exec. limits: as in JobSpec; memory: MiB, 0 none, shown as the resident limit.
     path: the file to execute if it is not argv[0]. session: a session of its own (else only a process group). pid_names: variables
-    that hold the new process's pid."""
+    that hold the new process's pid. keep: further descriptors that the process gets, under their numbers."""
 
     def __init__(self, argv, env, cwd="/", fds=(0, 1, 2), path=None, tty=False, session=False, umask=None, limits=None, memory=0, nice=0,
-                 step=None, pid_names=(), chdir_failed=None, exec_failed=None):
+                 step=None, pid_names=(), chdir_failed=None, exec_failed=None, keep=()):
         self.argv, self.env, self.cwd, self.fds, self.path, self.tty, self.session = argv, env, cwd, fds, path, tty, session
         self.umask, self.limits, self.memory, self.nice, self.step = umask, limits or {}, memory, nice, step
-        self.pid_names, self.chdir_failed, self.exec_failed = pid_names, chdir_failed, exec_failed
+        self.pid_names, self.chdir_failed, self.exec_failed, self.keep = pid_names, chdir_failed, exec_failed, keep
 
 
 def launch(plan):
@@ -90,6 +90,8 @@ def _child(plan, path, argv, env):
         else:
             os.setpgid(0, 0)
         _streams(plan.fds)
+        for fd in plan.keep:
+            os.set_inheritable(fd, True)
         if plan.tty:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         rlimits.apply(plan.limits, plan.memory)

@@ -12,6 +12,7 @@ from sbroker.errors import ConfigError
 from sbroker.providers.base import SiteSettings
 
 RELEASES = ("22.05",)  # of Slurm, that the front end can be
+MPI_KINDS = ("none", "pmi2", "openmpi")  # of srun's --mpi; the last is Slurm's old word for none
 _SECTIONS = ("partitions", "sites", "users", "accounts", "qos", "rules")
 _OVERSUBSCRIBE = re.compile(r"no|exclusive|(?:yes|force)(?::[1-9][0-9]*)?", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -100,6 +101,8 @@ def _check_head(doc: Document, config: Config) -> None:
         raise doc.error(
             ("imitate",), "%r is not a release of Slurm that this sbroker can be; there are: %s" % (config.imitate, ", ".join(RELEASES))
         )
+    if config.mpi_default not in MPI_KINDS:
+        raise doc.error(("mpi_default",), "srun has no --mpi=%s here; there are: %s" % (config.mpi_default, ", ".join(MPI_KINDS)))
     if config.store != "sqlite" and not config.store.startswith(("postgresql://", "sqlite:///")):
         raise doc.error(("store",), "%r is not a store: write sqlite, or postgresql://USER@HOST/NAME" % config.store.partition(":")[0])
 

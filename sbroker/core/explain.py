@@ -34,7 +34,7 @@ _SIZES = {
 def explain(state: State, job: Job, now: float) -> list[str]:
     """Sentences about `job`, the most important first."""
     if job.state.ended:
-        return ["Job %d has ended: %s." % (job.id, job.state.value)]
+        return ["Job %d has ended: %s%s." % (job.id, job.state.value, ": " + job.reason_text if job.reason_text else "")]
     if job.state is not JobState.PENDING:
         return ["Job %d runs on %s." % (job.id, hostlist.fold(share.node for share in job.nodes))]
     draft, said = Draft(state, now), []

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from sbroker.core import dependency
 from sbroker.core.draft import Draft
 from sbroker.core.effects import End, Forget, Mail, Revoke
-from sbroker.core.state import HOLDING
-from sbroker.model import Exit, Job, Part, Run
+from sbroker.core.state import HOLDING, OVERDUE
+from sbroker.model import INFINITE, Exit, Job, Part, Run
 from sbroker.states import JobState, PartState, Reason, RunState
 
 REQUEUE_DELAY = 121  # seconds: Slurm lets the old run's credential expire first
@@ -124,6 +124,13 @@ def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
     return conclude(draft, job, JobState.NODE_FAIL, reason=Reason.NODE_DOWN)
 
 
+def overdue(draft: Draft, job: Job, run: Run) -> float | None:
+    """When this run should surely have ended by its time limit; None while that can not be told."""
+    if run.started is None or job.time_limit == INFINITE or job.state is not JobState.RUNNING:
+        return None
+    return run.started + job.suspended_secs + job.time_limit + int(draft.state.settings["kill_wait"]) + OVERDUE
+
+
 def settle(draft: Draft, job_id: int, number: int) -> None:
     """If nothing of this run is left: the run is over, and its job ends or waits anew."""
     if held_parts(draft, job_id, number):
@@ -160,6 +167,7 @@ _ENDS = {
     "time_limit": (JobState.TIMEOUT, Reason.TIME_LIMIT),
     "oom": (JobState.OUT_OF_MEMORY, Reason.OUT_OF_MEMORY),
     "launch": (JobState.FAILED, Reason.FAIL_LAUNCH),
+    "setup": (JobState.FAILED, Reason.FAIL_LAUNCH),  # the site's own, before the script
     "cancel": (JobState.CANCELLED, Reason.NONE),
     "deadline": (JobState.DEADLINE, Reason.DEADLINE),
     "preempt": (JobState.PREEMPTED, Reason.NONE),

@@ -32,6 +32,7 @@ def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...]
         killed_by=None,
         suspended_secs=0,
         suspend_time=None,
+        look=None,
         configuring=booting,
         last_eval=draft.now,
         eligible_time=job.eligible_time if job.eligible_time is not None else draft.now,

@@ -6,10 +6,12 @@ from bisect import bisect_right
 
 from sbroker.core import dependency, finish
 from sbroker.core.draft import Draft
-from sbroker.core.effects import Del, Forget
+from sbroker.core.effects import Del, End, Forget
 from sbroker.core.state import due
 from sbroker.model import INFINITE, Job
 from sbroker.states import JobState, PartState, Reason
+
+_LOOK_AGAIN = 60  # seconds between orders to end a run that is over its time limit
 
 
 def due_jobs(draft: Draft) -> list[int]:
@@ -28,6 +30,8 @@ def tick(draft: Draft) -> None:
             purge(draft, job)
         elif job.state is JobState.PENDING:
             _pending(draft, job)
+        elif job.state is JobState.RUNNING:
+            _running(draft, job)
     for key in list(draft.state.delayed):
         job = draft.job(key)
         if job is not None and not job.held:  # what a held job waits for is looked at when it is released
@@ -47,6 +51,19 @@ def _pending(draft: Draft, job: Job) -> None:
         if job.reason is Reason.WAITING_FENCE:
             reason = job.reason
         draft.change(job, begin=None, reason=reason, eligible_time=job.begin if job.deps_left is None else None)
+
+
+def _running(draft: Draft, job: Job) -> None:
+    """Its supervisor ends a run at its time limit. One that has not, long after, may have been stopped by the job: its agent is told to
+    look after it. What became of the run is known from reports alone, now as ever: they may be on their way."""
+    run = draft.run(job.id)
+    over = finish.overdue(draft, job, run) if run is not None and run.run == job.run else None
+    if over is not None and over > draft.now:
+        draft.change(job, look=over)
+        return
+    if over is not None and run is not None:
+        draft.effect(End(job=run.job, run=run.run, node=run.head, why="time_limit"))
+    draft.change(job, look=draft.now + _LOOK_AGAIN)
 
 
 def too_late(job: Job, now: float) -> bool:
@@ -72,14 +89,13 @@ def purge(draft: Draft, job: Job) -> None:
 
 def next_due(draft: Draft) -> float | None:
     """When `Tick` is due next, as this decision leaves things."""
-    age = draft.state.settings["min_job_age"]
     times = []
     for when, key in draft.state.dues:
         if key not in draft.jobs:
             times.append(when)
             break
     for job in draft.jobs.values():
-        again = due(job, age) if job is not None else None
+        again = due(job, draft.state.settings) if job is not None else None
         if again is not None:
             times.append(again)
     for key in draft.state.delayed:

@@ -74,7 +74,7 @@ def fits_config(want: Want, node: Node) -> Miss | None:
 
 def offer(want: Want, node: Node, use: Use, uid: int, required: bool) -> Offer | None:
     """What this node can give now, None if that is not its part."""
-    if use is not EMPTY and not _may_join(want, use, uid):
+    if use is not EMPTY and not _may_join(want, node, use, uid):
         return None
     cores = node.cpus // node.threads_per_core
     every = (1 << cores) - 1
@@ -126,7 +126,9 @@ def offer(want: Want, node: Node, use: Use, uid: int, required: bool) -> Offer |
     return Offer(node, use, free, cpus, tasks, gpus, per_core, required)
 
 
-def _may_join(want: Want, use: Use, uid: int) -> bool:
+def _may_join(want: Want, node: Node, use: Use, uid: int) -> bool:
+    if node.one_user and any(other != uid for _, other, _ in use.holders.values()):
+        return False
     if want.whole and use.holders:
         return False
     return all(not (mode == "node" or ((mode == "user" or want.user_only) and other != uid)) for _, other, mode in use.holders.values())

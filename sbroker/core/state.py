@@ -21,6 +21,7 @@ from sbroker.model import INFINITE, Group, Job, Machine, Node, NodeShare, Part, 
 from sbroker.states import JobState, PartState, Reason
 
 HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE})
+OVERDUE = 60  # seconds beyond time limit and KillWait after which a run should have ended by itself
 DEFAULTS: dict[str, Any] = {
     "kill_wait": 30,
     "min_job_age": 300,
@@ -49,10 +50,14 @@ def queued(job: Job) -> bool:
     )
 
 
-def due(job: Job, min_job_age: float) -> float | None:
+def due(job: Job, settings: Mapping[str, Any]) -> float | None:
     """When time alone will change something about this job."""
     if job.state.ended:
-        return None if job.completing or job.end_time is None else job.end_time + min_job_age
+        return None if job.completing or job.end_time is None else job.end_time + settings["min_job_age"]
+    if job.state is JobState.RUNNING and job.time_limit != INFINITE and job.start_time is not None:
+        if job.look is not None:
+            return job.look
+        return job.start_time + job.suspended_secs + job.time_limit + settings["kill_wait"] + OVERDUE
     if job.state is not JobState.PENDING:
         return None
     times: list[float | None] = []
@@ -131,7 +136,7 @@ class State:
         """Other settings from now on; `decide(Configure(…))` follows."""
         self.settings = {**DEFAULTS, **settings}
         for job in self.jobs.values():
-            self._set_due(job.id, due(job, self.settings["min_job_age"]))
+            self._set_due(job.id, due(job, self.settings))
         self.version += 1
 
     # -- the only mutation
@@ -164,7 +169,7 @@ class State:
             self._freeze(new)
         self._depends(key, old, new)
         self._queue(key, old, new)
-        when = None if new is None else due(new, self.settings["min_job_age"])
+        when = None if new is None else due(new, self.settings)
         if when != self.due_of.get(key):
             self._set_due(key, when)
 

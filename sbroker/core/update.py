@@ -85,6 +85,7 @@ def _update(draft: Draft, job: Job, event: UpdateJob) -> None:
             fields["partition"] = partitions[0].name
     if "time_limit" in changes:
         fields["time_limit"] = changes["time_limit"] if changes["time_limit"] is not None else INFINITE
+        fields["look"] = None
     if "account" in changes or "qos" in changes:
         owner = Who(uid=job.uid, user=job.user, gid=job.gid, group=job.group)
         fields["account"], fields["qos"] = admit.account_qos(draft, spec, owner)

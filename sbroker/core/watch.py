@@ -318,8 +318,9 @@ def _ended(draft: Draft, report: Report) -> None:
             finish.fail_node(draft, job, run.head, fence=False)
         elif job.state in RUNNING:
             state, reason = finish.by_report(data)
+            text = str(data.get("error") or "") if data.get("why") == "setup" else ""
             finish.conclude(
-                draft, job, state, reason=reason, reason_text="", exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0)
+                draft, job, state, reason=reason, reason_text=text, exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0)
             )
         elif job.state is not JobState.PENDING:
             # How an allocation ended is what its owner said, not what was killed when it was given back.
@@ -346,7 +347,12 @@ def _lost(draft: Draft, report: Report) -> None:
     if part.node == run.head and run.state in (RunState.HELD, RunState.STARTED, RunState.ENDING):
         run = draft.move_run(run, RunState.LOST, why=run.why or "node_fail", ended=draft.now)
     if job.run == run.run and job.state in RUNNING:
-        finish.fail_node(draft, job, part.node, fence=False)
+        at = _when(draft, report, run.created)
+        over = finish.overdue(draft, job, run)
+        if part.node == run.head and over is not None and over <= at:  # killed because it could not be made to end itself
+            finish.conclude(draft, job, JobState.TIMEOUT, reason=Reason.TIME_LIMIT, end_time=at)
+        else:
+            finish.fail_node(draft, job, part.node, fence=False)
 
 
 def _suspended(draft: Draft, report: Report) -> None:

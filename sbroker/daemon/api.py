@@ -13,6 +13,7 @@ from sbroker.agent import wire
 from sbroker.api import Call, HistoryQuery, Placement, Record, Target
 from sbroker.core import events
 from sbroker.daemon.calls import Connection
+from sbroker.daemon.places import site_facts
 from sbroker.errors import BrokenOff, Code, ConfigError, Refused, StoreError
 from sbroker.model import Exit, Job, JobSpec
 from sbroker.states import RunState
@@ -68,7 +69,7 @@ class BrokerApi:
             raise StoreError("the disk of the broker's database is full: nothing new is accepted until there is room; running jobs go on")
         _fits(spec, script or b"", environ)
         blobs = {launcher.remember(environ): environ}
-        spec = msgspec.structs.replace(spec, environ_hash=next(iter(blobs)))
+        spec = msgspec.structs.replace(spec, environ_hash=next(iter(blobs)), origin=self._origin())
         if script is not None:
             digest = launcher.remember(script)
             blobs[digest] = script
@@ -80,6 +81,13 @@ class BrokerApi:
             self._owned = job.id
             self._daemon.owners.take(job.id)
         return job
+
+    def _origin(self) -> str:
+        """The site whose environment a call from inside a job brings along, "" if that is like the submit host's."""
+        run = self.view.runs.get(self.caller.job) if self.caller.job is not None else None
+        node = self.view.nodes.get(run.head) if run is not None else None
+        settings = self.config.sites.get(node.site) if node is not None else None
+        return "" if node is None or settings is None or site_facts(node.site, settings)["twin"] else node.site
 
     def close(self) -> None:
         """The call is over: whoever waited for an allocation through it is no longer there."""

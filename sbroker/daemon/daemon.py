@@ -22,7 +22,7 @@ from sbroker.daemon.launch import Launcher
 from sbroker.daemon.links import Link
 from sbroker.daemon.mail import send_mail
 from sbroker.daemon.owners import Owners
-from sbroker.daemon.places import agent_options, endpoints
+from sbroker.daemon.places import agent_options, endpoints, site_facts
 from sbroker.daemon.program import Program
 from sbroker.daemon.progress import Progress
 from sbroker.daemon.server import Server
@@ -124,6 +124,14 @@ class Daemon:
         for name, endpoint in known.items():
             if name not in self.links:
                 self.links[name] = Link(self, name, endpoint, self.front_end.node_module())
+
+    def settings_of(self, node: str) -> dict[str, Any]:
+        """What the agent of a node is told of the configuration."""
+        record = self.broker.state.nodes.get(node)
+        name = record.site if record is not None else ""
+        twin = name not in self.config.sites or site_facts(name, self.config.sites[name])["twin"]
+        endpoint = self.links[node].endpoint if node in self.links else None
+        return dict(self.agent_settings, twin=twin, become=endpoint.data.get("become") if endpoint is not None else None)
 
     async def open_transport(self, endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """OSError when the agent cannot be reached."""

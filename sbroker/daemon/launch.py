@@ -19,6 +19,14 @@ from sbroker.model import INFINITE, Job, Node, Run
 BLOBS_KEPT = 64
 
 
+def _group(gid: int) -> tuple[str, str] | None:
+    """(gid as JSON has it for a key, its name); None for a group without a record."""
+    try:
+        return str(gid), grp.getgrgid(gid).gr_name
+    except KeyError:
+        return None
+
+
 class Launcher:
     """Builds descriptions and prepare frames; keeps the last few scripts and environments at hand."""
 
@@ -56,6 +64,7 @@ class Launcher:
             except KeyError:
                 home, shell, groups = "/", "/bin/sh", [job.gid]
             known = {"name": job.user, "uid": job.uid, "home": home, "shell": shell or "/bin/sh", "groups": groups}
+            known["group_names"] = dict(filter(None, map(_group, groups)))
             self._users[job.uid] = known
             self.daemon.loop.call_later(60, self._users.pop, job.uid, None)
         group = job.group
@@ -97,7 +106,7 @@ class Launcher:
             "account": job.account, "qos": job.qos, "reservation": job.spec.reservation, "time_limit": job.time_limit,
             "kill_wait": config.kill_wait, "start_time": job.start_time, "priority": job.priority, "nodes": nodes,
             "sites": sites,
-            "batch_host": job.nodes[0].node if job.nodes else "", "bin": self.daemon.bin_dir, "client": None,
+            "batch_host": job.nodes[0].node if job.nodes else "", "bin": self.daemon.bin_dir,
             "end_time": None if job.time_limit == INFINITE or job.start_time is None else job.start_time + job.time_limit,
             "settings": {"mpi_default": config.mpi_default, "home": self.daemon.home_for_jobs, **self._default_memory(job)},
         }  # fmt: skip

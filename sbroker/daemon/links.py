@@ -122,7 +122,7 @@ class Link:
         daemon = self.daemon
         store = daemon.broker.store
         hello = {"op": "hello", "store": store.store_id, "epoch": store.epoch, "version": __version__, "node": self.node,
-                 "settings": dict(daemon.agent_settings, front=self.front_module, ports=self.endpoint.ports,
+                 "settings": dict(daemon.settings_of(self.node), front=self.front_module, ports=self.endpoint.ports,
                                   names=self.endpoint.transport != "local")}  # fmt: skip
         writer.write(wire.link_frame(hello))
         frames = wire.LinkReader()

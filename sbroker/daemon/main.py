@@ -57,6 +57,8 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
         starter = starter_module.split(Path(paths.spool), folders, options.allow_root_jobs)
     elif not options.check:
         paths.create()
+        if not paths.ours():
+            raise SbrokerError("%s must be a folder of your own that others cannot write in" % paths.state)
     os.umask(0o077)  # the database, the secret and the logs are the broker's own
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr

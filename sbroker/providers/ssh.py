@@ -68,6 +68,7 @@ class Provider(base.Provider):
                 site=self.context.site,
                 address=settings.addresses.get(name, name),
                 measured=True,
+                one_user=not settings.is_root,
                 gres=local.parse_gres(settings.gres or ""),
                 features=settings.features,
                 weight=settings.weight,

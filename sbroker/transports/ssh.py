@@ -8,6 +8,7 @@ also where that configuration would not ask. A login finds a Python, brings the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import logging
@@ -115,8 +116,7 @@ async def _connect(asyncssh: Any, host: str, port: Any, user: Any, data: dict[st
     options: dict[str, Any] = {"client_keys": [data["identity_file"]]} if data.get("identity_file") else {}
     if data.get("known_hosts"):
         options["known_hosts"] = [data["known_hosts"]]
-    if data.get("config"):
-        options["config"] = [data["config"]]
+    options["config"] = [data["config"]] if data.get("config") else ()  # (): ~/.ssh/config; left out, the options below would not read it
     options = {
         **options, "keepalive_interval": KEEPALIVE, "keepalive_count_max": 3, "login_timeout": CONNECT, "encryption_algs": _FAST,
         "compression_algs": None, "connect_timeout": CONNECT,
@@ -160,7 +160,8 @@ def _command(endpoint: Endpoint) -> str:
 async def _land(endpoint: Endpoint, process: Any, program: Program, tell: Callable[[str], None]) -> None:
     data = await program.data()
     asked = {"base": endpoint.directory, "store": endpoint.data["store"], "node": endpoint.node, "hash": program.hash, "size": len(data)}
-    process.stdin.write(json.dumps(asked).encode() + b"\n")
+    with contextlib.suppress(OSError):  # the command has ended: what it said says why
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
     said = await _answer(endpoint, process)
     if said.get("want"):
         tell("copying the agent (%d kB)" % (len(data) >> 10))

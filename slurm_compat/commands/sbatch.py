@@ -47,6 +47,7 @@ async def _run(call: Call, client: Client, api: Api) -> int:
         name=asked.other.get("name", name.rpartition("/")[2] if command or "wrap" in asked.other else "sbatch"),
         command=command, script_args=tuple(line.rest[1:]), export=asked.other.get("export"),
         get_user_env=login or bool(asked.fields.get("get_user_env")),
+        **({"extra": dict(asked.extra, **{"export-file": asked.other["export_file"]})} if asked.other.get("export_file") else {}),
         sbroker=directives.sbroker_lines(script.decode("utf-8", "surrogateescape")),
     )
     job = await api.submit(spec, script, exporting.packed(environ))

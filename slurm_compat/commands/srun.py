@@ -98,7 +98,7 @@ async def _alone(call: Call, client: Client, api: Api, asked: Asked, command: li
     await host_files(asked, client)
     await arbitrary_hosts(asked, client)
     asked.check()
-    srun.check_mpi(mpi or api.config.mpi_default)
+    srun.check_mpi(api.config.mpi_default if mpi is None else mpi)
     for name in _STEP_ONLY:
         asked.fields.pop(name, None)
     name = asked.other.get("name") or command[0].rpartition("/")[2]

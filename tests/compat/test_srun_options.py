@@ -2,6 +2,7 @@
 
 import pytest
 
+from slurm_compat.environ import step_environ
 from slurm_compat.srun import parse_step
 
 INFO = {
@@ -59,8 +60,30 @@ def test_unknown_and_later_mpi():
         "srun: error: MPI: Cannot create context for mpi/bogus\nsrun: error: MPI: Unable to load any plugin\n"
         "srun: error: Invalid MPI type 'bogus', --mpi=list for acceptable types\n"
     )
-    assert "mpi/pmix is not part of this release" in parse("--mpi=pmix", "true")["refuse"]["err"]
-    assert parse("--mpi=list")["refuse"] == {"out": "MPI plugin types are...\n\tnone\n", "err": "", "code": 0}
+    pmix = parse("--mpi=pmix", "true")["refuse"]["err"]
+    assert pmix.startswith(err.replace("bogus", "pmix")) and "mpirun" in pmix[len(err) :]
+    assert "Invalid MPI type '', --mpi=list" in parse("--mpi=", "true")["refuse"]["err"]
+    assert parse("--mpi=list")["refuse"] == {"out": "MPI plugin types are...\n\tnone\n\tpmi2\n", "err": "", "code": 0}
+
+
+@pytest.mark.parametrize(
+    ("argv", "env", "default", "kind"),
+    [
+        ([], {}, "none", "none"),
+        (["--mpi=pmi2"], {}, "none", "pmi2"),
+        (["--mpi=openmpi"], {}, "pmi2", "none"),
+        ([], {"SLURM_MPI_TYPE": "pmi2"}, "none", "pmi2"),
+        ([], {}, "pmi2", "pmi2"),
+        (["--mpi=none"], {"SLURM_MPI_TYPE": "pmi2"}, "pmi2", "none"),
+        ([], {"SLURM_MPI_TYPE": "none"}, "pmi2", "none"),
+    ],
+)
+def test_the_kind_of_mpi(argv, env, default, kind):
+    """--mpi, SLURM_MPI_TYPE, MpiDefault: in this order; the tasks see the kind in SLURM_MPI_TYPE, unless it is none."""
+    request = parse(*argv, "true", env=env, info=dict(INFO, settings={"mpi_default": default}))
+    assert request["mpi"] == kind
+    step = {"step": 0, "layout": {"nodes": ["node1"], "tasks": [[0]]}, "nodes": [{"node": "node1", "cpus": 1}], "ntasks": 1, "mpi": request["mpi"]}
+    assert step_environ(INFO, step, "node1", request["env"]).get("SLURM_MPI_TYPE") == (None if kind == "none" else kind)
 
 
 def test_warnings():

@@ -238,6 +238,10 @@ class Builder:
         os.chdir("/")
         kernel.detach("/.lower/old")
         os.umask(0o022)
+        if os.path.isdir("/opt/python/lib"):  # its own libraries, wherever it was built for
+            os.makedirs("/etc/ld.so.conf.d", exist_ok=True)
+            Path("/etc/ld.so.conf.d/python.conf").write_text("/opt/python/lib\n")
+            subprocess.run(["/sbin/ldconfig"], check=False)
         # sshd reaps every child it is handed (waitpid(-1)), so it can be PID 1
         os.closerange(3, 1024)
         os.execve(SSHD, [SSHD, "-D", "-e"], PATH)

@@ -143,7 +143,7 @@ class Lab:
         info = {"cluster": "c", "imitate": "22.05", "store": "s1", "job": job, "run": run, "restart_count": 0, "kind": "batch", "name": "t",
                 "key": "secret", "head": self.node, "submit_host": "h", "array": None, "user": {
                     "name": "u", "uid": me, "gid": os.getgid(), "group": "g", "groups": [os.getgid()], "home": "/", "shell": "/bin/sh"},
-                "spec": spec, "partition": "p", "time_limit": -1, "kill_wait": 1, "bin": None, "client": None, "settings": {},
+                "spec": spec, "partition": "p", "time_limit": -1, "kill_wait": 1, "bin": None, "settings": {},
                 "nodes": [{"node": self.node, "address": "127.0.0.1", "cpus": 1, "mem": 0, "gres": {}, "endpoint": f"unix:{self.folder}"}]}
         info.update(changes)
         return info

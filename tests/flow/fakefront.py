@@ -1,6 +1,14 @@
 """A small NodeFront for the agent's tests: the texts are recognizable, not Slurm's."""
 
 
+def submitted_environ(info, node, env):
+    return dict(env)
+
+
+def exported_names(info):
+    return set()
+
+
 def batch_environ(info, node, user_env):
     env = dict(user_env)
     env.update(JOB=str(info["job"]), RUN=str(info["run"]), NODE=node)

@@ -29,16 +29,20 @@ sites:
 class System:
     """`folder` holds everything: state in folder/home, the user's files in folder/work."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: str = CONFIG) -> None:
         self.home, self.work = folder / "home", folder / "work"
         self.home.mkdir()
         self.work.mkdir()
-        (self.home / "config.yaml").write_text(CONFIG)
+        (self.home / "config.yaml").write_text(config)
         self.env = {"PATH": "%s:/usr/local/bin:/usr/bin:/bin" % BIN, "HOME": str(self.work), "USER": "tester", "SBROKER_HOME": str(self.home), "LANG": "C.UTF-8"}
+
+    def argv(self, line: str) -> list[str]:
+        """What runs one shell line; tests/hosts put something before it."""
+        return ["bash", "-c", line]
 
     def sh(self, line: str, timeout: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
         """One shell line as the user types it."""
-        return subprocess.run(["bash", "-c", line], cwd=self.work, env=dict(self.env, **env), stdin=subprocess.DEVNULL, capture_output=True,
+        return subprocess.run(self.argv(line), cwd=self.work, env=dict(self.env, **env), stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=timeout, check=False)  # fmt: skip
 
     def ok(self, line: str, **env: str) -> str:
@@ -48,7 +52,7 @@ class System:
         return done.stdout
 
     def start(self, line: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(["bash", "-c", line], cwd=self.work, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(self.argv(line), cwd=self.work, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def until(self, line: str, wanted: str, seconds: float = 30) -> None:
         """Wait until the line prints `wanted` (stripped)."""

@@ -221,6 +221,26 @@ def test_a_job_that_stops_its_supervisor_can_be_ended(lab):
     lab.wait("empty")
 
 
+def test_a_job_that_stops_its_supervisor_does_not_escape_its_time_limit(lab):
+    lab.prepare("kill -STOP $PPID; echo stopped; while :; do sleep 0.1; done", time_limit=1)
+    lab.wait("held")
+    lab.order("start")
+    wait_for(lambda: lab.output() == "stopped\n")
+    lab.order("end", why="time_limit", uid=None)  # the broker's backstop; the supervisor's own clock decides
+    assert lab.wait("ended")["data"]["why"] == "time_limit"
+    lab.wait("empty")
+
+
+def test_the_brokers_clock_does_not_end_a_run_before_its_time(lab):
+    lab.run("until [ -e done ]; do sleep 0.05; done", time_limit=600)
+    lab.order("end", why="time_limit", uid=None)
+    lab.settle()
+    assert "ending" not in lab.kinds()
+    (lab.folder.parent / "done").touch()
+    assert lab.wait("ended")["data"]["why"] == "exit"
+    lab.wait("empty")
+
+
 def test_one_that_stops_it_again_and_again_is_cleared(lab):
     lab.prepare(
         "trap '' TERM; (while :; do kill -STOP $PPID; sleep 0.01; done) & echo stopping; exec sh -c 'trap : TERM; while :; do kill -STOP $PPID; done'"

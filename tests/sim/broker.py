@@ -94,7 +94,8 @@ class Broker:
                 "nodes": [share.node for share in job.nodes],
                 "seconds": float(seconds),
                 "code": int(code),
-                "dies": rest == ["dies"],
+                "what": rest[0] if rest else "",
+                "time_limit": job.time_limit,
             }
         if isinstance(effect, fx.End):
             header["why"] = effect.why

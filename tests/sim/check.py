@@ -72,6 +72,7 @@ def state(world: World, current: State) -> None:
         node = current.nodes.get(name)
         if node is None:
             continue
+        require(not node.one_user or len({uid for _, uid, _ in use.holders.values()}) <= 1, "two submitters on a node of one", name, use.holders)
         cores = shared = memory = 0
         for job, (share, _, _) in use.holders.items():
             record = current.jobs[job]

@@ -52,6 +52,8 @@ class Supervisor:
         self.unacked: list[list[Any]] = []
         self.count = 0
         self.why = ""
+        self.stopped = False  # by its own job: it does nothing
+        self.began = 0.0
 
     def report(self, kind: str, **data: Any) -> None:
         self.count += 1
@@ -78,7 +80,12 @@ class Supervisor:
             for name in self.info["nodes"]:
                 if name != self.node.name:
                     self.node.clock.soon(lambda name=name: self.node.world.nodes[name].start_by_head(self.key))
-            self.node.clock.later(self.info["seconds"], lambda: self.kill() if self.info["dies"] else self.finish("exit", self.info["code"]))
+            self.stopped = self.info["what"] in ("stops", "stops-again")
+            what = self.kill if self.info["what"] == "dies" else lambda: self.finish("exit", self.info["code"])
+            self.node.clock.later(self.info["seconds"], what)
+            if self.info["time_limit"] > 0:
+                self.began = self.node.clock.now
+                self.node.clock.later(self.info["time_limit"], self.out_of_time)
 
     def start_as_member(self) -> None:
         if self.alive and not self.active and self.dir.decide("started"):
@@ -87,7 +94,7 @@ class Supervisor:
 
     def finish(self, why: str, code: int, signal: int = 0) -> None:
         """The run ends here; the head says how, and has the others end."""
-        if not self.alive or self.over or not self.active:
+        if not self.alive or self.over or not self.active or self.stopped:
             return
         self.over = True
         if self.node.world.maybe_kill(self):
@@ -102,12 +109,30 @@ class Supervisor:
         self.report("empty")
 
     def end(self, why: str) -> None:
-        if not self.alive or self.over or self.why:
+        if not self.alive or self.over or self.why or self.stopped:
+            return
+        if why == "time_limit" and self.head and self.node.clock.now < self.began + self.info["time_limit"]:
             return
         self.why = why
         if self.head and self.active:
             self.report("ending", why=why)
         self.node.clock.soon(lambda: self.finish(why, 0, 15), 1.0)
+
+    def out_of_time(self) -> None:
+        """Its own clock; one that is stopped when it strikes has it behind it."""
+        self.end("time_limit")
+
+    def looked_after(self, why: str) -> None:
+        """As sbroker.agent.runs does it: continued, and killed when it stops again."""
+        if not self.alive or not self.stopped:
+            return
+        if self.info["what"] == "stops-again":
+            self.node.clock.later(5.0, self.kill)
+            return
+        self.stopped = False
+        if self.info["time_limit"] > 0 and self.node.clock.now >= self.began + self.info["time_limit"]:
+            self.out_of_time()
+        self.end(why)
 
     def exit(self) -> None:
         """Done: what the agent has not taken is left in the directory."""
@@ -277,6 +302,7 @@ class SimNode:
         elif op == "revoke" or (op == "end" and (directory is None or directory.state in ("HELD", "REVOKED"))):
             self.revoke(agent, key)
         elif op == "end" and supervisor is not None:
+            supervisor.looked_after(header["why"])
             supervisor.end(header["why"])
         elif op == "forget" and directory is not None and (key in agent.over or directory.state in ("ENDED", "REVOKED")):
             del self.runs[key]

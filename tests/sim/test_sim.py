@@ -28,6 +28,17 @@ def test_a_job_that_kills_its_own_supervisors_is_held_at_last() -> None:
         assert [(job.held, job.reason.value, job.run) for job in jobs] == [("admin", "JobHoldMaxRequeue", most)] * 2, seed
 
 
+def test_a_job_that_stops_its_supervisor_times_out() -> None:
+    for seed in range(20):
+        world = World(seed, jobs=4, stopping=("stops", "stops-again"), trouble=seed % 3)
+        try:
+            world.run()
+        except Exception as error:
+            raise AssertionError("seed %d" % seed) from error
+        jobs = {job.spec.name: job for job in world.broker.state.jobs.values() if job.spec.name in ("stops", "stops-again")}
+        assert [job.state.value for job in jobs.values()] == ["TIMEOUT"] * 2, (seed, jobs)
+
+
 def test_without_trouble_every_job_runs_once() -> None:
     for seed in range(10):
         world = World(seed, trouble=0)

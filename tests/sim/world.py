@@ -15,17 +15,18 @@ from tests.sim.node import SimNode
 from tests.sim.wire import Wire
 
 ALICE = Who(uid=1001, user="alice", gid=1001, group="alice")
+BOB = Who(uid=1002, user="bob", gid=1002, group="bob")
 ROOT = Who(uid=0, user="root", operator=True)
 
 
 class World:
-    def __init__(self, seed: int, *, jobs: int = 14, trouble: float = 1.0, nodes: int = 3, dying: int = 0) -> None:
-        """`dying`: so many more jobs, which kill their own supervisors."""
+    def __init__(self, seed: int, *, jobs: int = 14, trouble: float = 1.0, nodes: int = 3, dying: int = 0, stopping: tuple[str, ...] = ()) -> None:
+        """`dying`: so many more jobs, which kill their own supervisors; `stopping`: those that stop them, "stops" or "stops-again"."""
         self.seed, self.clock = seed, Clock(seed)
         self.disk = Disk(self.clock)
         self.trouble = trouble  # 0: nothing goes wrong
         self.settings: dict[str, Any] = {"lost_after": 8, "min_job_age": 100_000}
-        self.config_nodes = tuple(Node(name="n%d" % index, site="sim", cpus=4, memory=4000) for index in range(nodes))
+        self.config_nodes = tuple(Node(name="n%d" % index, site="sim", cpus=4, memory=4000, one_user=index == 0) for index in range(nodes))
         names = tuple(node.name for node in self.config_nodes)
         self.config_partitions = (Partition(name="main", default=True, nodes=names, def_mem_per_cpu=500),)
         self.execs: dict[tuple[tuple[int, int], str], int] = {}
@@ -49,6 +50,9 @@ class World:
         for number in range(dying):
             spec = JobSpec(name="dying", comment="1 0 dies")
             self.clock.later(self.clock.rng.random() * 20, lambda number=number, spec=spec: self.user_submits("dying-%d" % number, spec))
+        for what in stopping:
+            spec = JobSpec(name=what, comment="1 0 " + what, time_limit=60)
+            self.clock.later(self.clock.rng.random() * 20, lambda what=what, spec=spec: self.user_submits(what, spec))
         self._plan_trouble()
 
     # --- the run
@@ -78,16 +82,17 @@ class World:
     def user_submits(self, request: str, spec: JobSpec | None = None) -> None:
         """Submit, and again with the same id until there is an answer."""
         spec = spec or self.some_job(request)
+        who = BOB if request.endswith(("1", "4", "7")) else ALICE
 
         def reply(answer: Any) -> None:
             check.require(isinstance(answer, list), "refused", answer)
             known = self.accepted.setdefault(request, answer[0])
             check.require(known == answer[0], "one request made two jobs", request, known, answer)
-            if spec.name != "dying" and self.clock.chance(0.5):
-                self.clock.soon(lambda: self.user_meddles(answer[0]), 20.0)
+            if spec.name not in ("dying", "stops", "stops-again") and self.clock.chance(0.5):
+                self.clock.soon(lambda: self.user_meddles(answer[0], who), 20.0)
 
         if self.broker is not None:
-            self.broker.ask(Submit(spec=spec, who=ALICE, request_id=request), reply)
+            self.broker.ask(Submit(spec=spec, who=who, request_id=request), reply)
         self.clock.later(4.0, lambda: None if request in self.accepted else self.user_submits(request, spec))
 
     def some_job(self, name: str) -> JobSpec:
@@ -114,36 +119,36 @@ class World:
             fields["begin"] = self.clock.now + rng.random() * 10
         return JobSpec(**fields)
 
-    def user_meddles(self, job: int) -> None:
+    def user_meddles(self, job: int, who: Who = ALICE) -> None:
         broker, rng = self.broker, self.clock.rng
         if broker is None or not broker.alive:
             return
         target, what = Target(job=job), rng.randrange(6)
         if what == 0:
             self.cancelled.add(job)
-            broker.ask(Cancel(targets=(target,), who=ALICE))
+            broker.ask(Cancel(targets=(target,), who=who))
         elif what == 1:
             self.cancelled.add(job)
-            broker.ask(Cancel(targets=(Target(job=job, tasks=(1, 3)),), who=ALICE))
+            broker.ask(Cancel(targets=(Target(job=job, tasks=(1, 3)),), who=who))
         elif what == 2:
-            broker.ask(Requeue(target=target, who=ALICE))
+            broker.ask(Requeue(target=target, who=who))
         elif what == 3:
             broker.ask(Hold(target=target, who=ALICE, held="user"))
-            self.clock.later(5.0, lambda: self.release(job))
+            self.clock.later(5.0, lambda: self.release(job, who))
         elif what == 4:
             self.suspended.add(job)
             broker.ask(Suspend(target=target, who=ROOT))
             self.clock.later(5.0, lambda: self.resume(job))
         else:
             broker.ask(Requeue(target=target, who=ALICE, hold=True))
-            self.clock.later(5.0, lambda: self.release(job))
+            self.clock.later(5.0, lambda: self.release(job, who))
 
-    def release(self, job: int) -> None:
+    def release(self, job: int, who: Who) -> None:
         """Again and again: a request that nobody answered may not have been heard."""
         if self.broker is not None and self.broker.alive:
             self.broker.ask(Hold(target=Target(job=job), who=ALICE, held=""))
         if self.clock.now < self.quiet_after + 20:
-            self.clock.later(7.0, lambda: self.release(job))
+            self.clock.later(7.0, lambda: self.release(job, who))
 
     def resume(self, job: int) -> None:
         if self.broker is not None and self.broker.alive:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,78 @@ def test_starts_the_personal_broker(installed, tmp_path, named):
     assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 7)
     state = tmp_path / "mine" / "deep" if named else tmp_path / ".local/state/sbroker"
     assert state.stat().st_mode & 0o777 == 0o700
+
+
+STRANGER = """
+import os, socket, sys
+os.setuid(65534)
+sock = socket.socket(socket.AF_UNIX)
+sock.bind(sys.argv[1])
+sock.listen(5)
+sock.settimeout(20)
+print("ready", flush=True)
+conn, _ = sock.accept()
+print(len(conn.recv(65536)), flush=True)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+@pytest.mark.parametrize("variable", ["SBROKER_HOME", "SBROKER_SOCKET"])
+def test_a_stranger_at_the_socket_is_told_nothing(tmp_path, variable):
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own folders are closed to other users
+    folder.chmod(0o777)
+    path = folder / "sbroker.sock"
+    stranger = subprocess.Popen([sys.executable, "-c", STRANGER, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert stranger.stdout.readline() == b"ready\n"
+        value = str(folder if variable == "SBROKER_HOME" else path)
+        done = run(BIN, "squeue", tmp_path, **{variable: value})
+        assert stranger.stdout.readline() == b"0\n"
+    finally:
+        stranger.kill()
+        stranger.communicate()
+        shutil.rmtree(folder)
+    assert done.stderr.decode().startswith("squeue: error: The socket %s is not answered by you or by root but by the user with the id 65534" % path)
+    assert variable in done.stderr.decode()
+    assert (done.stdout, done.returncode) == (b"", 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+def test_root_answers_for_everybody(tmp_path):
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        with Server(folder / "sbroker.sock", lambda conn: (conn.send(exit_with(5)), conn.drain())):
+            folder.chmod(0o755)
+            (folder / "sbroker.sock").chmod(0o666)
+            code = subprocess.run([str(BIN / "squeue")], env={"PATH": "/usr/bin:/bin", "SBROKER_HOME": str(folder)}, user=65534, check=False).returncode
+    finally:
+        shutil.rmtree(folder)
+    assert code == 5
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_no_broker_is_started_where_others_can_write(installed, tmp_path, mode):
+    folder = installed(BROKER)
+    home = tmp_path / "open"
+    home.mkdir()
+    home.chmod(mode)
+    done = run(folder, "squeue", tmp_path, CALLS="1", SBROKER_HOME=str(home))
+    assert done.stderr.decode() == (
+        "squeue: error: The personal broker has no place: %s must be a folder of your own that others cannot write in\n" % home
+    )
+    assert (done.returncode, list(home.iterdir())) == (1, [])
+    done = run(BIN, "sbrokerd", tmp_path, "--home", str(home))
+    assert done.stderr.decode() == "sbrokerd: error: %s must be a folder of your own that others cannot write in\n" % home
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+def test_no_broker_is_started_in_the_folder_of_another(installed, tmp_path):
+    folder = installed(BROKER)
+    home = tmp_path / "other"
+    home.mkdir(mode=0o755)
+    os.chown(home, 65534, 65534)
+    done = run(folder, "squeue", tmp_path, CALLS="1", SBROKER_HOME=str(home))
+    assert (done.returncode, list(home.iterdir())) == (1, [])
 
 
 def test_many_commands_at_once_start_one_broker(installed, tmp_path):

@@ -131,6 +131,7 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
         ("? [a]\n: b", "config.yaml:1: a key must be a word"),
         ("imitate: 24.11", "config.yaml:1: imitate: '24.11' is not a release of Slurm that this sbroker can be; there are: 22.05"),
         ("store: mysql://u:p@h/x", "config.yaml:1: store: 'mysql' is not a store: write sqlite, or postgresql://USER@HOST/NAME"),
+        ("mpi_default: pmix", "config.yaml:1: mpi_default: srun has no --mpi=pmix here; there are: none, pmi2, openmpi"),
         ("cluster: a b", "config.yaml:1: cluster: 'a b' cannot be the name of a cluster: letters, digits, dot, dash, underscore"),
         (
             "partitions:\n - {name: x, sites: [loca]}" + LOCAL,

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from sbroker.core import usage
 from sbroker.core.events import Submit
 from sbroker.core.select import Miss, place
 from sbroker.core.shape import want
 from sbroker.model import JobSpec, Node, NodeShare, Partition
-from tests.unit.core_cluster import ALICE, Cluster, gpu, machines, per_node
+from tests.unit.core_cluster import ALICE, BOB, Cluster, gpu, machines, per_node
 
 # fields of the JobSpec → CPUs on each node, or the code of the refusal, on idle nodes
 SEEN: list[tuple[dict[str, Any], str]] = [
@@ -174,6 +175,27 @@ def test_nodes_alone_or_with_the_same_user_only() -> None:
     cluster.submit(ntasks=1)
     assert where(cluster, exclusive="node", ntasks=1) == ("node2", "8")
     assert where(cluster, exclusive="user", ntasks=1)[0] == "node1"
+
+
+def test_a_node_of_one_user_serves_one_submitter_at_a_time() -> None:
+    nodes = tuple(structs.replace(node, one_user=node.name in ("node1", "node2")) for node in machines())
+    cluster = Cluster(nodes)
+    mine = cluster.submit(ntasks=1)
+    assert where(cluster, ntasks=1) == ("node1", "1")
+    theirs = [cluster.submit(BOB, ntasks=1) for _ in range(2)]
+    assert [cluster.job(job).nodes[0].node for job in theirs] == ["node2", "node2"]
+    later = cluster.submit(BOB, ntasks=1, nodelist=("node1",))
+    assert cluster.job(later).nodes == ()
+    for job in sorted(cluster.state.jobs):
+        if cluster.job(job).uid == ALICE.uid and cluster.job(job).nodes and job != mine:
+            cluster.finish(job)
+    cluster.begin(mine)
+    cluster.report("node1", "ended", mine, code=0, signal=0, why="exit")
+    cluster.tick()
+    assert cluster.job(later).nodes == ()  # not before nothing is left of the other one there
+    cluster.report("node1", "empty", mine)
+    cluster.tick(100)
+    assert [share.node for share in cluster.job(later).nodes] == ["node1"]
 
 
 def test_cores_of_two_threads_are_given_whole() -> None:

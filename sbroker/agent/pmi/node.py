@@ -1,0 +1,66 @@
+"""PMI at a node: a socket for each task, named to it by PMI_FD, and the space behind them."""
+
+import socket
+
+from sbroker.agent.loop import Stream
+
+from .codec import PmiError
+from .mapping import process_mapping
+from .rank import Rank
+from .space import NodeSpace
+
+KINDS = ("pmi2",)  # of --mpi, for which tasks get such a socket
+
+
+class NodePmi:
+    """The PMI of one step here, a `stepnode.NodeStep`."""
+
+    def __init__(self, step):
+        self._step, self._loop = step, step.sup.loop
+        describe, ranks = step.fields["describe"], step.fields["ranks"]
+        name = "%s.%s" % (step.sup.info["job"], step.step)
+        self.space = NodeSpace(name, describe["ntasks"], process_mapping(describe["layout"]["tasks"]), ranks, self._tell)
+        self._streams = set()
+
+    def _tell(self, header, body):
+        self._step.tell(dict(header, op="step_pmi"), body)
+
+    def _complain(self, rank, text):
+        """What a rank did wrong, into its own standard error, as Slurm says it."""
+        sup = self._step.sup
+        self._step.output(rank, 2, sup.front.notice("mpi", {"node": sup.node, "text": text}))
+
+    def join(self, rank, env):
+        """A socket for the task `rank`, named in its `env` (changed). The task's descriptor, which the caller closes. OSError."""
+        ours, theirs = socket.socketpair()
+        stream = Stream(self._loop, ours)
+        conversation = Rank(rank, self.space, stream.write, lambda text: self._complain(rank, text))
+
+        def data(received):
+            try:
+                conversation.feed(received)
+            except PmiError:
+                self._close(stream)
+            if conversation.over:
+                self._streams.discard(stream)
+                stream.finish()
+
+        stream.on_data = data
+        stream.on_close = lambda error: self._streams.discard(stream)
+        stream.resume()
+        self._streams.add(stream)
+        fd = theirs.detach()
+        env.update(PMI_FD=str(fd), PMI_RANK=str(rank), PMI_SIZE=str(self.space.size), PMI_JOBID=self.space.name)
+        return fd
+
+    def told(self, header, body):
+        self.space.told(header, body)
+
+    def _close(self, stream):
+        self._streams.discard(stream)
+        stream.close()
+
+    def close(self):
+        """The step is over here."""
+        for stream in list(self._streams):
+            self._close(stream)

@@ -1,0 +1,47 @@
+"""What is removed of a submitter whose turn is over, and what is not."""
+
+import os
+
+from sbroker.agent import tenant
+
+
+def test_what_is_older_or_somebody_elses_stays(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "deep").write_text("x")
+    (tmp_path / "mine").chmod(0o500)
+    now = (tmp_path / "mine").stat().st_ctime
+    assert tenant.temporary(now + 1, "/agent", [str(tmp_path)]) == [] and (tmp_path / "mine" / "deep").exists()
+    assert tenant.temporary(now - 1, "/agent", [str(tmp_path)], uid=os.getuid() + 1) == [] and (tmp_path / "mine" / "deep").exists()
+    assert tenant.temporary(now - 1, "/agent", [str(tmp_path), str(tmp_path / "missing")]) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_agents_own_folder_stays(tmp_path):
+    agent = tmp_path / "base" / "store" / "node"
+    agent.mkdir(parents=True)
+    (tmp_path / "other").write_text("")
+    assert tenant.temporary(0, str(agent), [str(tmp_path)]) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
+
+
+def test_links_are_not_followed(tmp_path):
+    kept, place = tmp_path / "kept", tmp_path / "tmp"
+    kept.mkdir()
+    place.mkdir()
+    (kept / "file").write_text("")
+    (place / "link").symlink_to(kept)
+    assert tenant.temporary(0, "/agent", [str(place)]) == []
+    assert (kept / "file").exists() and list(place.iterdir()) == []
+
+
+def test_a_folder_deeper_than_any_path_goes(tmp_path):
+    top, here = tmp_path / "deep", os.getcwd()
+    top.mkdir()
+    try:
+        os.chdir(top)
+        for _ in range(3000):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    assert tenant.remove(str(top)) == [] and not top.exists()
