@@ -170,6 +170,8 @@ def _defined(call, request):
         + ["%-20s: %s" % row for row in sorted(rows.items(), key=lambda row: row[0].replace("-", ""))]
         + [rule, "end of defined options"]
     )
+    if (call.call.get("options") or {}).get("listed"):  # said already, before the wait for the allocation
+        body = []
     nodes = call.info["nodes"]
     cpus = [node["cpus"] for node in nodes]
     runs, at = [], 0
@@ -288,6 +290,8 @@ def _parse(info, call_fields):
     _programs(call, request)
     _stdio(call, request)
     request["kill_on_bad_exit"] = _kill_on_bad_exit(call)
+    value = options.get("no-kill")
+    request["no_kill"] = value is not None and words.no_kill(None if value is True else value)
     immediate = options.get("immediate")
     request["immediate"] = None if immediate is None or request["standalone"] else 0 if immediate is True else numbers.leading(immediate)
     request["env"] = _step_base(call, request)

@@ -52,6 +52,9 @@ class Sattach(Session):
         code = "killed by signal %d" % (status & 0x7F) if status & 0x7F else "exited with exit code %d" % (status >> 8)
         self.say("sattach: error: %s %s\n" % (front.tasks_text(ranks), code), 2)
 
+    def node_failed(self, node):
+        """srun tells of it."""
+
     def room(self):
         return self.ended or self.has_room()
 

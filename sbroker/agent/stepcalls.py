@@ -6,6 +6,7 @@ import time
 
 from . import bcast as bcasts
 from . import sattach, stdio, stephooks, stepnode, wire
+from .places import Places
 from .steps import Busy
 from .stepsession import Session, limits_of
 
@@ -209,6 +210,7 @@ class Srun(Session):
                 "argv": argv,
                 "host": meta.get("host", ""),
                 "pid": int(meta.get("pid") or 0),
+                "places": self.sup.places if self.direct else Places(self.options.get("at")),
             },
         )
         for handle, _ranks in [(0, None)] if pty else sources:
@@ -289,6 +291,10 @@ class Srun(Session):
         if self.talk.deadline is not None and self._tick is None:
             self._tick = self.sup.loop.call_later(max(self.talk.deadline - self.sup.loop.now(), 0), self._ticked)
 
+    def node_failed(self, node):
+        self.talk.node_failed(node)
+        self._act()
+
     def _ticked(self):
         self.talk.tick(self.sup.loop.now())
         self._act()
@@ -298,6 +304,8 @@ class Srun(Session):
         self._in_turn(lambda: self._aborted(why))
 
     def _aborted(self, why):
+        for node in self.sup.ending.failed if why == "node_fail" else ():
+            self.talk.say("node_failure", node=node)
         if why != "bad_exit":
             self.talk.abort()
             self._act()

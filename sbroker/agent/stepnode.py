@@ -102,9 +102,15 @@ class NodeStep:
     """
 
     def __init__(self, sup, tell, fields, env):
+        if not sup.is_head:
+            sup.placed(fields.get("at"))
+        places = sup.places
+        programs = {rank: places.words_there(argv) for rank, argv in fields["programs"].items()} if fields.get("programs") else None
+        describe = dict(fields["describe"], cwd=places.there(fields["cwd"]))
+        fields = dict(fields, cwd=describe["cwd"], argv=places.words_there(fields["argv"]), programs=programs, describe=describe)
         self.sup, self.tell, self.fields = sup, tell, fields
         self.step = fields["step"]
-        self.outputs = {1: Output(1, self._output), 2: Output(2, self._output)}
+        self.outputs = {1: Output(1, self.output), 2: Output(2, self.output)}
         self.tasks = {rank: Task(rank) for rank in fields["ranks"]}
         self.pids = set()
         self.master = None  # Stream of the pseudo-terminal
@@ -114,7 +120,7 @@ class NodeStep:
         self._started = []  # ranks not told of yet
         self.usage = {}
         self.done = self._cancelled = False
-        self._env = env
+        self._env = places.environ_there(env)
         self._held = None  # a list while the site's setup runs: standard input that came meanwhile
         self._pmi = None
         if fields["describe"].get("mpi") in pmi.KINDS:
@@ -124,6 +130,8 @@ class NodeStep:
         """Start the tasks, after what the node's site has for those that come from elsewhere."""
         sup, describe = self.sup, self.fields["describe"]
         base = sup.front.step_environ(sup.info, describe, sup.node, self._env)
+        if not describe.get("origin"):
+            sup.places.with_software(base)
         software = sup.software
         if not software.wanted() or describe.get("origin") == software.name:
             return self._launch(base)
@@ -179,7 +187,7 @@ class NodeStep:
 
         def then(changed, out, err):
             if changed is None:
-                self._output(rank, 2, err)
+                self.output(rank, 2, err)
                 self._not_started(task, None)
             else:
                 if out:
@@ -259,7 +267,7 @@ class NodeStep:
         self._gathered.append((task.rank, 1 << 8))
         if error is not None:
             text = error.strerror if isinstance(error, OSError) else str(error)
-            self._output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
+            self.output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
 
     # --- streams
 
@@ -319,7 +327,7 @@ class NodeStep:
             stream.pause()
         task.streams.append(stream)
 
-    def _output(self, rank, fd, data):
+    def output(self, rank, fd, data):
         self.tell({"op": "step_out", "rank": rank, "fd": fd}, data)
 
     def _eof(self, task, stream, lines):

@@ -79,6 +79,8 @@ class Head(Value, frozen=True, kw_only=True):
     first_job_id: JobId = 1
     lost_after: Seconds = Seconds(300)
     purge_job_after: Limit = Limit(INFINITE)
+    stage_limit: Size = Size(10 << 10)
+    stage_out_grace: Seconds = Seconds(3600)
     min_uid: int = 1000
     operators: tuple[str, ...] = ("root",)
     submit_hook: str | None = None
@@ -99,7 +101,12 @@ class Config(Head, frozen=True, kw_only=True):
         from sbroker import providers
         from sbroker.providers.base import Context
 
-        return tuple(node for site, settings in self.sites.items() for node in providers.make(settings, Context(site=site)).nodes())
+        return tuple(
+            msgspec.structs.replace(node, **_files(settings, provider))
+            for site, settings in self.sites.items()
+            for provider in [providers.make(settings, Context(site=site))]
+            for node in provider.nodes()
+        )
 
     def partitions(self) -> tuple[Partition, ...]:
         """The partitions with the names of their nodes, in the order written."""
@@ -126,6 +133,7 @@ class Config(Head, frozen=True, kw_only=True):
             "mpi_default",
             "first_job_id",
             "lost_after",
+            "stage_out_grace",
             "min_uid",
             "operators",
             "users",
@@ -141,6 +149,16 @@ class Config(Head, frozen=True, kw_only=True):
     def store_address(self, paths: Paths) -> str:
         """What `Store.open` wants: the database file of `paths`, or the URL."""
         return paths.database if self.store == "sqlite" else self.store
+
+
+def _files(settings: Any, provider: Any) -> dict[str, Any]:
+    """What a site's settings say of its nodes' files, as fields of `Node`."""
+    grace = settings.stage_out_grace
+    return {
+        "shared_fs": settings.shared_fs,
+        "stage": provider.stage if settings.stage is None else settings.stage == "allow",
+        "stage_out_grace": None if grace is None else int(grace),
+    }
 
 
 def _plain(value: Any) -> Any:
