@@ -5,11 +5,8 @@ variable takes. Every function takes the root of the file system, for tests.
 """
 
 import functools
-import glob
 import os
 import re
-import shutil
-import subprocess
 
 _SMI = 15.0  # seconds; without its daemon the driver takes a while to wake the cards
 _NOISE = ("nvidia", "tesla", "geforce", "quadro", "amd", "instinct", "radeon", "ati")
@@ -44,10 +41,12 @@ def models(root="/", smi=None):
 
 def nvidia(root="/", smi=None):
     """By the driver's word, else by their device files and nvidia-smi -L. `smi`: its output, for tests; None: it is asked."""
-    count = len([path for path in glob.glob(os.path.join(root, "dev/nvidia*")) if re.match(r"nvidia\d+\Z", os.path.basename(path))])
+    count = len(_names(root, "dev", r"nvidia\d+"))
     found = {}
-    for number, path in enumerate(sorted(glob.glob(os.path.join(root, "proc/driver/nvidia/gpus/*/information")))):
-        fields = dict(line.partition(":")[::2] for line in _text(path).splitlines())
+    cards = "proc/driver/nvidia/gpus"
+    for number, name in enumerate(sorted(_names(root, cards))):
+        text = _text(os.path.join(root, cards, name, "information"))
+        fields = dict(line.partition(":")[::2] for line in text.splitlines())
         minor = fields.get("Device Minor", "").strip()
         found[int(minor) if minor.isdigit() else number] = kind_of(fields.get("Model", ""))
     if found:
@@ -60,6 +59,9 @@ def nvidia(root="/", smi=None):
 
 @functools.lru_cache(maxsize=None)
 def _smi():
+    import shutil  # where there are cards, and their driver says nothing in /proc
+    import subprocess
+
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
@@ -74,10 +76,11 @@ def amd(root="/"):
     """By the compute driver's list of nodes: those that have SIMD units are GPUs."""
     if not os.path.exists(os.path.join(root, "dev/kfd")):
         return []
-    nodes = glob.glob(os.path.join(root, "sys/class/kfd/kfd/topology/nodes/*/properties"))
+    nodes = "sys/class/kfd/kfd/topology/nodes"
     found = []
-    for path in sorted(nodes, key=lambda path: int(path.split("/")[-2])):
-        fields = dict(line.split(None, 1) for line in _text(path).splitlines() if len(line.split(None, 1)) == 2)
+    for name in sorted(_names(root, nodes, r"\d+"), key=int):
+        text = _text(os.path.join(root, nodes, name, "properties"))
+        fields = dict(line.split(None, 1) for line in text.splitlines() if len(line.split(None, 1)) == 2)
         if not int(fields.get("simd_count", "0")):
             continue  # the processor
         render = os.path.join(root, "sys/class/drm/renderD%s/device/product_name" % fields.get("drm_render_minor", ""))
@@ -87,7 +90,7 @@ def amd(root="/"):
 
 def neuron(root="/"):
     """AWS Trainium and Inferentia: /dev/neuron0 …"""
-    numbers = sorted(int(match.group(1)) for match in (re.match(r".*/neuron(\d+)\Z", path) for path in glob.glob(os.path.join(root, "dev/neuron*"))) if match)
+    numbers = sorted(int(name[len("neuron") :]) for name in _names(root, "dev", r"neuron\d+"))
     found = []
     for number in numbers:
         name = _text(os.path.join(root, _NEURON, "neuron%d/info/architecture/device_name" % number)).strip().lower()
@@ -105,9 +108,11 @@ def neuron_cores(root="/"):
 
 def tpu(root="/"):
     """Google TPU chips: on the PCI bus, with a device file each (/dev/accelN, or /dev/vfio/N of newer ones)."""
-    files = [path for pattern in ("dev/accel*", "dev/vfio/*") for path in glob.glob(os.path.join(root, pattern)) if re.search(r"(?:accel|/)\d+\Z", path)]
+    if not _names(root, "dev", r"accel\d+") and not _names(root, "dev/vfio", r"\d+"):
+        return []
     found = []
-    for path in sorted(glob.glob(os.path.join(root, "sys/bus/pci/devices/*"))):
+    for name in sorted(_names(root, "sys/bus/pci/devices")):
+        path = os.path.join(root, "sys/bus/pci/devices", name)
         if _text(os.path.join(path, "vendor")).strip() != _GOOGLE:
             continue
         device = _text(os.path.join(path, "device")).strip()
@@ -115,7 +120,7 @@ def tpu(root="/"):
             found.append(_OLD_TPU.get(_text(os.path.join(path, "subsystem_device")).strip()))
         elif device in _TPU:
             found.append(_TPU[device])
-    return found if files else []
+    return found
 
 
 def kind_of(model):
@@ -126,6 +131,14 @@ def kind_of(model):
     if words[0].upper() in _PREFIXES and len(words) > 1:
         return "_".join(words[:2]).lower()
     return words[0].split("-")[0].lower()
+
+
+def _names(root, folder, pattern=".*"):
+    """The names in a folder that match as a whole; [] where there is no such folder."""
+    try:
+        return [name for name in os.listdir(os.path.join(root, folder)) if re.fullmatch(pattern, name)]
+    except OSError:
+        return []
 
 
 def _text(path):
