@@ -11,8 +11,9 @@ from typing import Any
 from sbroker.api import Api, Call, Client
 from sbroker.errors import Refused
 from sbroker.model import Job, JobSpec
-from sbroker.states import JobState, RunState
+from sbroker.states import JobState, NodeState, RunState
 from slurm_compat import messages
+from slurm_compat.progress import Line
 from slurm_compat.request import Asked
 from slurm_compat.submission import exit_error, say
 
@@ -81,12 +82,15 @@ class Allocation:
         self.number = 0
         self.waited = 0.0
         self.signals = Signals(client)
+        self.line = Line(call, client, api)
 
     async def info(self, line: str) -> None:
         if not self.quiet:
+            await self.line.erase()
             await say(self.client, self.command, "info", line)
 
     async def error(self, line: str) -> None:
+        await self.line.erase()
         await say(self.client, self.command, "error", line)
 
     def job(self) -> Job | None:
@@ -94,6 +98,17 @@ class Allocation:
 
     async def revoked(self) -> None:
         await self.info("Job allocation %d has been revoked%s" % (self.number, self.stop))
+        await self.failures()
+
+    async def failures(self) -> None:
+        """Name the nodes whose failure took the allocation away."""
+        job, run = self.job(), self.api.view.runs.get(self.number)
+        if run is None or run.why != "node_fail":
+            return
+        names = [share.node for share in (job.nodes if job else ())]
+        down = [name for name in names if name in self.api.view.nodes and self.api.view.nodes[name].state is NodeState.DOWN]
+        for name in down or [run.head]:
+            await self.error("Node failure on " + name)
 
     # ---- getting it
 
@@ -119,6 +134,7 @@ class Allocation:
                 await self.info("job %d has been allocated resources" % self.number)
         elif job.state.ended and self.call.resume != (0, 0) and job.state is not JobState.CANCELLED:
             # A broker that died between recording our end and saying it: the record has what the client waits for.
+            await self.failures()
             raise Over(128 + job.exit.signal if job.exit.signal else job.exit.code)
         elif job.state.ended:
             await self._withdrawn()
@@ -206,6 +222,15 @@ class Allocation:
         The job's record does not change at that moment, so the run is looked at, more and more seldom.
         """
         pause = _FIRST_LOOK
+        if not self.quiet:
+            self.line.begin(self.number)
+        try:
+            await self._ready(pause)
+        finally:
+            with contextlib.suppress(ConnectionError):
+                await self.line.erase()
+
+    async def _ready(self, pause: float) -> None:
         while True:
             job, run = self.job(), self.api.view.runs.get(self.number)
             if job is None or job.state.ended:

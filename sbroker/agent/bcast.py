@@ -7,7 +7,7 @@ A node writes as it comes, into the file itself, as Slurm does, and answers `bca
 import os
 import stat
 
-from .session import Session
+from .stepsession import Session
 
 _WINDOW = 1 << 20
 _AHEAD = 4 << 20  # bytes that a node may not have yet before the client waits

@@ -20,6 +20,7 @@ class Ending:
     def __init__(self, sup):
         self.sup = sup
         self.why = ""  # the end was ordered because
+        self.failed = []  # nodes that are down, where that is why
         self.result = None  # data of the `ended` report
         self.kill_wait = sup.info.get("kill_wait", 30)
         self.limit = sup.info.get("time_limit", -1)
@@ -96,6 +97,7 @@ class Ending:
         self._elsewhere = False
         if self.why:
             self.child_ended()
+        self.failed = [str(node) for node in header.get("nodes", ())]
         why = header.get("why") or "cancel"
         if why == "time_limit" and self.sup.is_head and not self._out_of_time():
             return  # the broker's clock says so, and it is this one that counts

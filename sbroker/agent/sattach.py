@@ -1,7 +1,7 @@
 """sattach at the head's supervisor: one more pair of eyes (and hands) on a running step."""
 
 from . import stdio
-from .session import Session
+from .stepsession import Session
 
 INPUT_WINDOW = 64 << 10
 NO_STEP = "sattach: error: Could not get job step info: Invalid job id specified\n"

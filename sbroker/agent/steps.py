@@ -218,8 +218,9 @@ class Steps:
     def launch(self, step, stdin, details):
         """Start the tasks. stdin: "null", "all", or {rank: …} of those that read; details: fields of NodeStep beside these."""
         sup, request = self.sup, step.request
+        places = details["places"]  # what srun named as its node has it goes to all as the submit host has it
         describe = dict(details["describe"], step=step.number, layout=step.layout, nodes=step.placed)
-        body = b"".join(b"%s=%s\0" % (_bytes(key), _bytes(value)) for key, value in request["env"].items())
+        body = b"".join(b"%s=%s\0" % (_bytes(key), _bytes(value)) for key, value in places.environ_here(request["env"]).items())
         programs = request.get("programs")
         if request.get("mpi") == "pmi2":
             step.space = HeadSpace(
@@ -233,9 +234,10 @@ class Steps:
                 "op": "step_launch",
                 "step": step.number,
                 "ranks": ranks,
-                "argv": details["argv"](node),
-                "cwd": request["cwd"],
-                "programs": {str(rank): programs[rank] for rank in ranks} if programs else None,
+                "argv": places.words_here(details["argv"](node)),
+                "cwd": places.here(request["cwd"]),
+                "at": sup.at.get(node),
+                "programs": {str(rank): places.words_here(programs[rank]) for rank in ranks} if programs else None,
                 "umask": details["umask"],
                 "limits": details["limits"],
                 "stdin": stdin,

@@ -105,8 +105,8 @@ class Broker:
         if not self._changed:
             return
         for change in changes:
-            # A run's moves count as changes of its job: whoever waits for nodes wants to know when they are ready.
-            job = change.key if change.table == "job" else change.key[0] if change.table == "run" else 0  # no job has id 0
+            # A run's moves, and its parts', count as changes of its job: whoever waits for nodes wants to know when they are ready.
+            job = change.key if change.table == "job" else change.key[0] if change.table in ("run", "part") else 0  # no job has id 0
             for future in self._changed.pop(job, ()):
                 if not future.done():
                     future.set_result(self.state.jobs.get(job))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -28,6 +29,7 @@ log = logging.getLogger("sbroker.links")
 RETRY = (0.05, 0.2, 0.5, 1, 2, 5)  # seconds between attempts to open a link
 MENDING = 30.0  # seconds, where somebody has to mend something first: hosts lock out who knocks too often
 PING = 15.0
+ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\$?\Z")  # what a node says goes into people's ssh configuration
 
 
 class Link:
@@ -81,6 +83,7 @@ class Link:
         down_since = clock.boottime()
         while True:
             try:
+                self.daemon.progress.node(self.node, "connecting again: %s" % self.error if self.error else "connecting")
                 reader, writer = await self.daemon.open_transport(self.endpoint)
             except OSError as error:
                 if str(error) != self.error:
@@ -173,9 +176,10 @@ class Link:
     def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.incarnation = header["incarnation"]
         self._writer, self.ready, self.error = writer, True, ""
-        user = header.get("inventory", {}).get("user") or {}
-        self.user = user["name"] if user.get("uid") else ""
+        self.daemon.progress.node(self.node, "")
         told = header.get("inventory", {})
+        user = told.get("user")
+        self.user = user["name"] if isinstance(user, dict) and user.get("uid") and ACCOUNT.match(str(user.get("name"))) else ""
         self.port = told["port"] if isinstance(told.get("port"), int) and 0 < told["port"] < 1 << 16 else 0
         self.addresses = [address for address in list(told.get("addresses", ()))[:16] if isinstance(address, str) and resolving.numeric(address)]
         live = tuple((job, run, state) for job, run, state in header.get("live", ()))
@@ -238,12 +242,14 @@ class Link:
         """A channel that the agent opens: only for a run that is placed on this node, and as its owner."""
         job = self.daemon.broker.state.jobs.get(header["job"])
         placed = job is not None and job.run == header["run"] and any(share.node == self.node for share in job.nodes)
-        if job is None or not placed or header.get("kind") not in ("call", "peer"):
+        if job is None or not placed or header.get("kind") not in ("call", "peer", "output"):
             self.send({"op": "chan_close", "chan": header["chan"], "why": "link"})
             return
         channel = self.channels[header["chan"]] = Channel(self, header["chan"], header["job"], header["run"])
         if header["kind"] == "peer":
             self._join(channel, job, header)
+        elif header["kind"] == "output":
+            self.daemon.staging.output(channel, job)
         else:
             self.daemon.call_from_job(channel, job, header["run"], body)
 

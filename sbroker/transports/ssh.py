@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import shlex
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,15 +47,15 @@ class Program(Protocol):
     async def data(self) -> bytes: ...
 
 
-async def open(endpoint: Endpoint, *, program: Program) -> Streams:
-    """Log in and reach the agent. Unreachable: try again later; Faulty: somebody has to mend something, and the text says what."""
+async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], None] = lambda doing: None) -> Streams:
+    """Log in and reach the agent; `tell` hears in a few words what takes its time. Unreachable: try again later; Faulty: somebody has to mend something, and the text says what."""
     loop = asyncio.get_running_loop()
     asyncssh = await loop.run_in_executor(None, importlib.import_module, "asyncssh")  # 0.3 s, in which calls are answered
     asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
     connection = await _login(asyncssh, endpoint)
     try:
         process = await connection.create_process(_command(endpoint), encoding=None, stderr=asyncssh.PIPE)
-        await asyncio.wait_for(_land(endpoint, process, program), LANDING)
+        await asyncio.wait_for(_land(endpoint, process, program, tell), LANDING)
     except BaseException as error:
         connection.abort()
         if isinstance(error, (asyncssh.Error, asyncio.TimeoutError, OSError)) and not isinstance(error, Unreachable):
@@ -156,13 +157,14 @@ def _command(endpoint: Endpoint) -> str:
     return shlex.join((["sudo", "-n", "-H"] if endpoint.data.get("become") == "sudo" else []) + words)
 
 
-async def _land(endpoint: Endpoint, process: Any, program: Program) -> None:
+async def _land(endpoint: Endpoint, process: Any, program: Program, tell: Callable[[str], None]) -> None:
     data = await program.data()
     asked = {"base": endpoint.directory, "store": endpoint.data["store"], "node": endpoint.node, "hash": program.hash, "size": len(data)}
     with contextlib.suppress(OSError):  # the command has ended: what it said says why
         process.stdin.write(json.dumps(asked).encode() + b"\n")
     said = await _answer(endpoint, process)
     if said.get("want"):
+        tell("copying the agent (%d kB)" % (len(data) >> 10))
         process.stdin.write(data)
         said = await _answer(endpoint, process)
     if not said.get("ready"):

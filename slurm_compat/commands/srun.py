@@ -29,6 +29,8 @@ from slurm_compat.submission import (
 
 _STEP_ONLY = ("stdin", "stdout", "stderr", "open_mode")  # of the step, not of the job
 
+_SHOWN = ("label", "open-mode", "pty", "unbuffered")  # of the step, but in -v's listing, which comes before the wait for nodes
+
 
 async def run(call: Call, client: Client, api: Api) -> int:
     return await guarded(call, client, lambda: _run(call, client, api))
@@ -46,6 +48,7 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     if number is not None:
         return await _step(call, client, api, number)
     srun.check_cpu_bind(dict(line.pairs).get("cpu-bind"))
+    asked.shown.update((option, value or "set") for option, value in line.pairs if option in _SHOWN)
     return await _alone(call, client, api, asked, line.rest)
 
 
@@ -103,14 +106,14 @@ async def _alone(call: Call, client: Client, api: Api, asked: Asked, command: li
         asked.other["name"] = name
         await tell(asked, client)
         return await test_only(call, client, api, asked)
-    await tell(asked, client, listing=False)  # -v's listing is the step's
+    await tell(asked, client)
     allocation = Allocation(call, client, api, asked)
     code = 1
     try:
         await allocation.obtain(asked.spec(name=name, kind="alloc", command=command[0]))
         await allocation.ready()
         await allocation.signals.close()
-        code = await api.session(call, client, allocation.number, {})
+        code = await api.session(call, client, allocation.number, {"listed": True})
         return code
     except Over as over:
         return over.code
