@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 
 from .loop import Stream
 
@@ -62,6 +61,8 @@ def _child(work, low, high):
             told = [None, f"{error.filename}: {error.strerror}" if error.filename else str(error)]
         except Exception as error:
             if not isinstance(error, Sentence):
+                import traceback
+
                 traceback.print_exc()
                 sys.stderr.flush()
             told = [None, str(error) or repr(error)]
