@@ -17,6 +17,7 @@ if sys.version_info < (3, 6):
 
 import _frozen_importlib_external as importing
 import errno
+import gc
 import hashlib
 import json
 import marshal
@@ -169,6 +170,7 @@ def _serve(folder, program, asked, tell):
     os.environ.clear()
     os.environ.update(PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LANG="C.UTF-8", HOME=home)
     os.umask(0o022)
+    gc.disable()
     _load(program)
     sys.argv[0] = program  # what the process is called in lists
     from sbroker.agent.__main__ import main as agent
