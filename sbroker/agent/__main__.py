@@ -89,9 +89,9 @@ def serve(options):
     if options.ready >= 0:
         os.write(options.ready, b"+")
         os.close(options.ready)
-    gc.collect()
     if hasattr(gc, "freeze"):
         gc.freeze()  # what is here now stays shared with the supervisors
+    gc.enable()  # `landing` disabled it: what a start makes is there to stay
     loop.run()
     return 0
 

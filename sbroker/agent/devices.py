@@ -41,12 +41,10 @@ def models(root="/", smi=None):
 
 def nvidia(root="/", smi=None):
     """By the driver's word, else by their device files and nvidia-smi -L. `smi`: its output, for tests; None: it is asked."""
-    count = len(_names(root, "dev", r"nvidia\d+"))
+    count = len(_numbered(root, "dev", "nvidia"))
     found = {}
-    cards = "proc/driver/nvidia/gpus"
-    for number, name in enumerate(sorted(_names(root, cards))):
-        text = _text(os.path.join(root, cards, name, "information"))
-        fields = dict(line.partition(":")[::2] for line in text.splitlines())
+    for number, path in enumerate([os.path.join(path, "information") for path in _entries(root, "proc/driver/nvidia/gpus")]):
+        fields = dict(line.partition(":")[::2] for line in _text(path).splitlines())
         minor = fields.get("Device Minor", "").strip()
         found[int(minor) if minor.isdigit() else number] = kind_of(fields.get("Model", ""))
     if found:
@@ -59,7 +57,7 @@ def nvidia(root="/", smi=None):
 
 @functools.lru_cache(maxsize=None)
 def _smi():
-    import shutil  # where there are cards, and their driver says nothing in /proc
+    import shutil  # not at the agent's start (tests/rules)
     import subprocess
 
     program = shutil.which("nvidia-smi")
@@ -76,11 +74,9 @@ def amd(root="/"):
     """By the compute driver's list of nodes: those that have SIMD units are GPUs."""
     if not os.path.exists(os.path.join(root, "dev/kfd")):
         return []
-    nodes = "sys/class/kfd/kfd/topology/nodes"
     found = []
-    for name in sorted(_names(root, nodes, r"\d+"), key=int):
-        text = _text(os.path.join(root, nodes, name, "properties"))
-        fields = dict(line.split(None, 1) for line in text.splitlines() if len(line.split(None, 1)) == 2)
+    for path in sorted(_entries(root, "sys/class/kfd/kfd/topology/nodes"), key=lambda path: int(os.path.basename(path))):
+        fields = dict(line.split(None, 1) for line in _text(os.path.join(path, "properties")).splitlines() if len(line.split(None, 1)) == 2)
         if not int(fields.get("simd_count", "0")):
             continue  # the processor
         render = os.path.join(root, "sys/class/drm/renderD%s/device/product_name" % fields.get("drm_render_minor", ""))
@@ -90,9 +86,8 @@ def amd(root="/"):
 
 def neuron(root="/"):
     """AWS Trainium and Inferentia: /dev/neuron0 …"""
-    numbers = sorted(int(name[len("neuron") :]) for name in _names(root, "dev", r"neuron\d+"))
     found = []
-    for number in numbers:
+    for number in _numbered(root, "dev", "neuron"):
         name = _text(os.path.join(root, _NEURON, "neuron%d/info/architecture/device_name" % number)).strip().lower()
         found.append((name[:-1] if name.endswith("1") else name) or None)  # Trainium1 is sold as Trainium
     return found
@@ -108,11 +103,10 @@ def neuron_cores(root="/"):
 
 def tpu(root="/"):
     """Google TPU chips: on the PCI bus, with a device file each (/dev/accelN, or /dev/vfio/N of newer ones)."""
-    if not _names(root, "dev", r"accel\d+") and not _names(root, "dev/vfio", r"\d+"):
+    if not _numbered(root, "dev", "accel") and not _numbered(root, "dev/vfio", ""):
         return []
     found = []
-    for name in sorted(_names(root, "sys/bus/pci/devices")):
-        path = os.path.join(root, "sys/bus/pci/devices", name)
+    for path in _entries(root, "sys/bus/pci/devices"):
         if _text(os.path.join(path, "vendor")).strip() != _GOOGLE:
             continue
         device = _text(os.path.join(path, "device")).strip()
@@ -123,6 +117,21 @@ def tpu(root="/"):
     return found
 
 
+def _entries(root, folder):
+    """Paths in a folder, sorted; none where it is not there."""
+    folder = os.path.join(root, folder)
+    try:
+        return [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    except OSError:
+        return []
+
+
+def _numbered(root, folder, prefix):
+    """Numbers of the files `prefix`N there, ascending."""
+    names = (os.path.basename(path) for path in _entries(root, folder))
+    return sorted(int(name[len(prefix) :]) for name in names if name.startswith(prefix) and name[len(prefix) :].isdigit())
+
+
 def kind_of(model):
     """``NVIDIA A100-SXM4-40GB`` → a100; ``Tesla T4`` → t4; ``NVIDIA GeForce RTX 3090`` → rtx_3090; ``AMD Instinct MI300X OAM`` → mi300x."""
     words = [word for word in re.split(r"[\s_]+", model.strip()) if word and word.lower() not in _NOISE]
@@ -131,14 +140,6 @@ def kind_of(model):
     if words[0].upper() in _PREFIXES and len(words) > 1:
         return "_".join(words[:2]).lower()
     return words[0].split("-")[0].lower()
-
-
-def _names(root, folder, pattern=".*"):
-    """The names in a folder that match as a whole; [] where there is no such folder."""
-    try:
-        return [name for name in os.listdir(os.path.join(root, folder)) if re.fullmatch(pattern, name)]
-    except OSError:
-        return []
 
 
 def _text(path):
