@@ -112,6 +112,7 @@ class JobSpec(Value, kw_only=True):
     constraint: str | None = None  # as typed; grammar in sbroker.core.features
     nodelist: tuple[str, ...] = ()  # expanded host names
     exclude: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()  # nodes to which the job's files may not be brought, set when it is admitted
     contiguous: bool = False
     exclusive: Literal["", "node", "user", "mcs"] = ""
     oversubscribe: bool = False
@@ -145,7 +146,7 @@ class JobSpec(Value, kw_only=True):
     wait_all_nodes: int | None = None
     get_user_env: bool = False
     export: str | None = None  # as typed, for SLURM_EXPORT_ENV
-    software: str | None = None  # folder of the virtual or conda environment that was active at the submission
+    software: tuple[str, str] | None = None  # the environment that was active at the submission: "VIRTUAL_ENV" or "CONDA_PREFIX", and its folder
     # told, not acted on here
     comment: str | None = None
     admin_comment: str | None = None

@@ -11,7 +11,7 @@ import time
 
 import sbroker
 
-from . import commands, heard, inventory, users, wire
+from . import commands, devices, heard, inventory, users, wire
 from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
@@ -204,7 +204,9 @@ class Relay:
         except (OSError, ValueError) as error:
             print(f"no commands for jobs: {error}", file=sys.stderr)
             place = ""
-        return {"bin": place} if twin else {"bin": place, "path": self.login_path.value}
+        found = {"bin": place} if twin else {"bin": place, "path": self.login_path.value}
+        cores = devices.neuron_cores()
+        return dict(found, neuron_cores=cores) if cores else found
 
     def _lose_broker(self):
         """The connection is gone: reports wait in the journal, calls are cut (their clients ask again)."""

@@ -69,8 +69,13 @@ def _inventory(node: Node, told: dict[str, Any]) -> dict[str, Any]:
             if told.get(key):
                 fields[key] = int(told[key])
         if told.get("gres") and not node.gres:
-            fields["gres"] = tuple(Gres(name=name, count=int(number)) for name, number in sorted(told["gres"].items()))
+            fields["gres"] = tuple(Gres(name=name, type=kind, count=int(number)) for name, kind, number in _gres(told["gres"]))
     return fields
+
+
+def _gres(told: Any) -> list[tuple[str, str | None, int]]:
+    """(name, type, count) of what the machine says; agents of the release before have no types."""
+    return [(name, None, number) for name, number in sorted(told.items())] if isinstance(told, dict) else told
 
 
 def _stray(draft: Draft, node: str, job: int, run: int, kind: str) -> None:

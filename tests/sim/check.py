@@ -152,7 +152,7 @@ def end(world: World) -> None:
 
 def waits_for_ever(current: State, job: Any) -> bool:
     """Its dependency can never be met, or it waits for one of which that is true."""
-    if job.dep_failed or (job.held and job.reason is Reason.REQUEUED_HELD):
+    if job.dep_failed or (job.held and job.reason is Reason.REQUEUED_HELD and not job.completing):
         return True
     items = job.deps_left.items if job.deps_left is not None and job.state is JobState.PENDING else ()
     targets = [other for item in items for other in (current.array(item.job) or [current.jobs.get(item.job)]) if other is not None]

@@ -152,7 +152,7 @@ class World:
     def release(self, job: int, who: Who) -> None:
         """Again and again: a request that nobody answered may not have been heard."""
         if self.broker is not None and self.broker.alive:
-            self.broker.ask(Hold(target=Target(job=job), who=ALICE, held=""))
+            self.broker.ask(Hold(target=Target(job=job), who=who, held=""))
         if self.clock.now < self.quiet_after + 20:
             self.clock.later(7.0, lambda: self.release(job, who))
 

@@ -326,33 +326,6 @@ def test_where_the_store_is():
     assert parse("store: postgresql://u@h/db").store_address(home) == "postgresql://u@h/db"
 
 
-@pytest.mark.parametrize(
-    ("model", "kind"),
-    [
-        ("NVIDIA A100-SXM4-40GB", "a100"),
-        ("NVIDIA H100 80GB HBM3", "h100"),
-        ("Tesla T4", "t4"),
-        ("NVIDIA GeForce RTX 3090", "rtx_3090"),
-        ("Tesla V100-PCIE-16GB", "v100"),
-        ("", "gpu"),
-    ],
-)
-def test_types_of_gpus(model, kind):
-    assert hardware.gpu_type(model) == kind
-
-
-def test_gpus_by_the_driver_or_their_devices(tmp_path):
-    dev, proc = tmp_path / "dev", tmp_path / "proc"
-    dev.mkdir()
-    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
-        (dev / name).touch()
-    assert hardware.gpus(str(proc), str(dev)) == (Gres(name="gpu", count=2),)
-    for number in range(2):
-        (proc / str(number)).mkdir(parents=True)
-        (proc / str(number) / "information").write_text("Model: \t\t NVIDIA A100-SXM4-40GB\nIRQ: 12\n")
-    assert hardware.gpus(str(proc), str(dev)) == (Gres(name="gpu", type="a100", count=2),)
-
-
 def test_topology_of_uneven_cpus(tmp_path):
     for cpu, (package, core) in enumerate([(0, 0), (0, 0), (0, 1), (0, 1), (1, 0), (1, 0), (1, 1), (1, 1)]):
         place = tmp_path / ("cpu%d" % cpu) / "topology"
