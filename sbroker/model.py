@@ -291,6 +291,7 @@ class Node(Value, kw_only=True):
     gres: tuple[Gres, ...] = ()
     features: tuple[str, ...] = ()
     weight: int = 1
+    lease: int = 0  # seconds after which a run that may be run again ends itself there when the broker is not heard; 0: it goes on
     one_user: bool = False  # its agent is no root: all jobs run as one user there, so those of one submitter at a time
     arch: str = ""
     os: str = ""
