@@ -240,7 +240,7 @@ class Supervisor:
         elif op == "drop":
             self.loop.stop()  # revoked before it started: the agent has decided it in the directory
         elif op == "attended":
-            self.ending.attended()
+            self.ending.attended(header["at"])
         elif op.startswith("chan_"):
             self.plain = False
             self.calls.frame(op, header, body)
@@ -252,7 +252,7 @@ class Supervisor:
         """Run, if this is the first time. On the head by the broker's order, elsewhere by the head's greeting. False if it may not."""
         if self.started:
             return True
-        if not self.rundir.start():
+        if self.ending.unattended() or not self.rundir.start():
             return False
         self.started = True
         if self.is_head:

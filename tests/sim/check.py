@@ -9,7 +9,7 @@ from sbroker.core import usage
 from sbroker.core.effects import Decision, Put
 from sbroker.core.events import Reports
 from sbroker.core.state import HOLDING, State, active, lives, queued
-from sbroker.states import JobState, Reason, RunState
+from sbroker.states import JobState, PartState, Reason, RunState
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -43,6 +43,7 @@ def new_run(world: World, state: State, run: Any, decided: Decision) -> None:
         if isinstance(change, Put) and change.table == "part" and change.value.job == run.job:
             parts[change.key[1], change.key[2]] = change.value
     for (number, node), part in parts.items():
+        world.fenced += part.state is PartState.FENCED
         if number < run.run:
             require(part.state not in HOLDING, "(1) a run was created while one before holds", run, part)
             require(not world.busy((run.job, number), node), "(1) a run was created while one before works", run, part)
