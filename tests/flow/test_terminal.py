@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,3 +224,50 @@ def _listener(path: Path) -> int:
         sock.connect("/proc/self/fd/%d/%s" % (folder, path.name))
         os.close(folder)
         return struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+
+def test_ctrl_c_twice_leaves_when_nobody_answers(system: System, on) -> None:
+    """A broker that accepts and says nothing: the terminal is raw, so that a signal cannot be typed, and srun has to see to it itself."""
+    terminal = on("srun", "--pty", "sh", "-c", "echo up; exec sleep 600")
+    terminal.until("up")
+    broker = system.status()["pid"]
+    with _Deaf(system.home / "sbroker.sock") as deaf:
+        os.kill(broker, signal.SIGKILL)
+        deaf.called.wait(PATIENCE)
+        terminal.type("\x03")
+        terminal.until("srun: nobody answers at the moment; Ctrl-C once more leaves")
+        terminal.type("\x03")
+        assert terminal.end() == -signal.SIGINT
+        assert terminal.restored()
+    system.ok("scancel --me")  # the step would wait for its client two minutes more
+    system.drain()
+
+
+class _Deaf:
+    """Somebody who listens in the broker's place and never answers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.called, self.heard = path, threading.Event(), []
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(str(path) + ".deaf")
+        self.sock.listen()
+        os.replace(str(path) + ".deaf", path)  # before the broker dies: nobody has a reason to start another
+
+    def __enter__(self) -> _Deaf:
+        threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                self.heard.append(self.sock.accept()[0])
+            except OSError:
+                return
+            self.called.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink()
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        for sock in self.heard:
+            sock.close()
