@@ -4,13 +4,14 @@
 # make bench  the same work here and on a real Slurm, if one is installed: ratios
 # make idioms programs that other people wrote for Slurm (snakemake, parsl, submitit ...), each installed and driven on ours
 # make chaos  200 random kills of broker and agents under load
+# make chaos-nodes 300 cuts, freezes and kills of hosts with a real sshd and of their agents, and 100 kills of the broker (root)
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml sbroker_main.py $(wildcard bin/* man/* templates/*) $(shell find sbroker slurm_compat -type f -not -name '*.pyc')
 PYTEST := $(BIN)/python3 -m pytest
 
-.PHONY: run test lint bench idioms chaos clean
+.PHONY: run test lint bench idioms chaos chaos-nodes clean
 
 $(VENV)/.run: $(SOURCES)
 	scripts/venv $(VENV)
@@ -39,6 +40,9 @@ idioms: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python3 -m tests.chaos.kills
+
+chaos-nodes: $(VENV)/.dev
+	$(BIN)/python3 -m tests.chaos.nodes
 
 clean:
 	rm -rf $(VENV) build .run .idioms

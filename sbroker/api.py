@@ -36,6 +36,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     operator: bool = False  # root, or in `operators`
     job: int | None = None  # the call came from inside this run …
     run: int | None = None
+    node: str = ""  # … on this node
     resume: tuple[int, int] = (0, 0)  # (phase, ops processed in it) when the client asks again
     raw: bytes = b""  # the CALL payload as it came, to hand over to a supervisor
 
@@ -227,6 +228,18 @@ class Api(Protocol):
     async def history(self, query: HistoryQuery) -> list[Record]: ...
     async def session(self, call: Call, client: Client, job: int, options: dict[str, Any]) -> int:
         """Hand the call over to the head supervisor of a running job (srun, sattach, sbcast); the exit code."""
+        ...
+
+    def staged(self, job: int) -> list[str]:
+        """The nodes of its present or last run to which the job's files were brought."""
+        ...
+
+    async def sync(self, job: int, node: str, do: str) -> dict[str, Any]:
+        """Bring changes of the job's files from this node ("out") or to it ("in") now; the outcome (sbroker/agent/files)."""
+        ...
+
+    def findings(self, outcome: dict[str, Any]) -> list[str]:
+        """Conflicts of an exchange, and what it left out: a sentence each."""
         ...
 
     async def login(self, client: Any, node: str, job: int | None, authorized: str, host_key: str) -> None:

@@ -112,6 +112,7 @@ class JobSpec(Value, kw_only=True):
     constraint: str | None = None  # as typed; grammar in sbroker.core.features
     nodelist: tuple[str, ...] = ()  # expanded host names
     exclude: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()  # nodes to which the job's files may not be brought, set when it is admitted
     contiguous: bool = False
     exclusive: Literal["", "node", "user", "mcs"] = ""
     oversubscribe: bool = False
@@ -145,6 +146,7 @@ class JobSpec(Value, kw_only=True):
     wait_all_nodes: int | None = None
     get_user_env: bool = False
     export: str | None = None  # as typed, for SLURM_EXPORT_ENV
+    software: tuple[str, str] | None = None  # the environment that was active at the submission: "VIRTUAL_ENV" or "CONDA_PREFIX", and its folder
     # told, not acted on here
     comment: str | None = None
     admin_comment: str | None = None
@@ -217,6 +219,7 @@ class Job(Value, kw_only=True):
     exit: Exit = Exit()
     derived_exit: Exit = Exit()  # the worst of its steps
     killed_by: int | None = None  # uid that cancelled it
+    stage_until: float | None = None  # when its files must be back at the latest: set when that failed for the first time
     requeue_as: Literal["", "pending", "held"] = ""  # ordered while it still ends
     request_id: str = ""
 
@@ -243,6 +246,8 @@ class Part(Value, kw_only=True):
     node: str
     state: PartState = PartState.ASKED
     incarnation: str = ""  # of the agent that holds it
+    stage: Literal["", "in", "ready", "lost"] = ""  # "": no staging; "in": to be staged in; "ready": is; "lost": did not come back
+    at: dict[str, Any] = {}  # where the files are on the node: "roots" [[path here, path there], …], "env" as the files worker says
 
 
 class Step(Value, kw_only=True):
@@ -291,6 +296,9 @@ class Node(Value, kw_only=True):
     gres: tuple[Gres, ...] = ()
     features: tuple[str, ...] = ()
     weight: int = 1
+    shared_fs: bool | tuple[str, ...] = True  # whether all, or what lies below these prefixes, is the same file there as on the submit host
+    stage: bool = True  # whether files may be staged there
+    stage_out_grace: int | None = None  # seconds that it is kept when files do not come back; None: the cluster's
     one_user: bool = False  # its agent is no root: all jobs run as one user there, so those of one submitter at a time
     arch: str = ""
     os: str = ""

@@ -15,6 +15,7 @@ from pathlib import Path
 from sbroker.model import Value
 
 SHARED_CONFIG = Path("/etc/sbroker/config.yaml")
+SUBMIT_AGENT = "_submit"  # the agent that moves users' files on this host, and is no node: no node can have this name
 SOCKET_MAX = 107  # bytes that fit in sockaddr_un.sun_path besides the final NUL
 
 

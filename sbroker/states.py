@@ -81,7 +81,8 @@ class PartState(str, Enum):
     ASKED = "ASKED"
     HELD = "HELD"
     ACTIVE = "ACTIVE"
-    EMPTY = "EMPTY"  # the agent says that nothing of this run is left there
+    LEAVING = "LEAVING"  # nothing of the run works there any more, and its files are on their way to the submit host
+    EMPTY = "EMPTY"  # the agent says that nothing of this run is left there, and its files are back
     FENCED = "FENCED"  # machine gone, boot id changed, lease over, or an operator's word
 
 
@@ -114,8 +115,9 @@ RUN_MOVES: dict[RunState, frozenset[RunState]] = {
 }
 PART_MOVES: dict[PartState, frozenset[PartState]] = {
     PartState.ASKED: frozenset({PartState.HELD, PartState.EMPTY, PartState.FENCED}),
-    PartState.HELD: frozenset({PartState.ACTIVE, PartState.EMPTY, PartState.FENCED}),
-    PartState.ACTIVE: frozenset({PartState.EMPTY, PartState.FENCED}),
+    PartState.HELD: frozenset({PartState.ACTIVE, PartState.LEAVING, PartState.EMPTY, PartState.FENCED}),
+    PartState.ACTIVE: frozenset({PartState.LEAVING, PartState.EMPTY, PartState.FENCED}),
+    PartState.LEAVING: frozenset({PartState.EMPTY, PartState.FENCED}),
     PartState.EMPTY: frozenset(),
     PartState.FENCED: frozenset(),
 }

@@ -8,6 +8,7 @@ from slurm_compat import carry, hostlist, layout
 
 # gres name → the variables that tell a program its devices; only gpu has any
 DEVICE_NAMES = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+_OTHER_DEVICES = ("NEURON_RT_VISIBLE_CORES", "TPU_VISIBLE_CHIPS", "TPU_CHIPS_PER_PROCESS_BOUNDS", "TPU_PROCESS_BOUNDS")
 _GPU_NAMES = ("SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS") + DEVICE_NAMES
 NO_PORT = 65535  # srun listens on no port here; scripts that print these variables want a number
 _SIMPLE = (  # field of the spec → variable, when the field is set
@@ -190,9 +191,18 @@ def _array(info):
     return env
 
 
-def _devices(indices):
+def _devices(indices, gres, info):
+    """The variables that tell programs their devices: `indices` of a share's `gres`."""
     env = {"SLURM_GPUS_ON_NODE": str(len(indices))}
     env.update((name, _index_list(indices)) for name in DEVICE_NAMES)
+    kinds = {name.partition(":")[2] for name in gres}
+    if any(kind.startswith(("trainium", "inferentia")) for kind in kinds):
+        cores = (info.get("here") or {}).get("neuron_cores") or 1
+        env["NEURON_RT_VISIBLE_CORES"] = _index_list(core for index in indices for core in range(index * cores, (index + 1) * cores))
+    if any(kind.startswith("tpu") for kind in kinds):
+        env["TPU_VISIBLE_CHIPS"] = _index_list(indices)
+        if len(indices) == 1:  # one of several: a slice of its own, which the library does not find out by itself
+            env["TPU_CHIPS_PER_PROCESS_BOUNDS"] = env["TPU_PROCESS_BOUNDS"] = "1,1,1"
     return env
 
 
@@ -289,7 +299,7 @@ def batch_environ(info, node, user_env):
     for name in _GPU_NAMES:
         env.pop(name, None)  # of the job that this one was submitted from
     if indices:
-        env.update(_devices(indices))
+        env.update(_devices(indices, share.get("gres") or {}, info))
         env["SLURM_JOB_GPUS"] = _index_list(indices)
     return env
 
@@ -317,7 +327,7 @@ def login_environ(info, node):
     env = dict(alloc_environ(info), SLURMD_NODENAME=node, SLURM_NODEID=str(index), SLURM_CPUS_ON_NODE=str(share["cpus"]))
     indices = gpus(share.get("gres") or {})
     if indices:
-        env.update(_devices(indices), SLURM_JOB_GPUS=_index_list(indices))
+        env.update(_devices(indices, share.get("gres") or {}, info), SLURM_JOB_GPUS=_index_list(indices))
     return env
 
 
@@ -416,7 +426,9 @@ def task_environ(info, step, node, rank, base):
         env.setdefault("TMPDIR", "/tmp")
     indices, own = task_gpus(step, node, rank)
     if indices:
-        env.update(_devices(indices))
+        for name in _OTHER_DEVICES:
+            env.pop(name, None)
+        env.update(_devices(indices, step["nodes"][index].get("gres") or {}, info))
         env["SLURM_STEP_GPUS"] = _index_list(indices)
         if own:
             env["SLURM_GPUS_ON_NODE"] = str(len(gpus(step["nodes"][index].get("gres") or {})))

@@ -40,6 +40,7 @@ _SRUN = {
     "created": "Step created for job {job}",
     "pending_cancelled": "Cancelled pending job step with signal {signum}",
     "no_step": "error: Unable to create step for job {job}: {reason}",
+    "node_failed": "error: Node failure on {node}",
     "exited": "error: {node}: {tasks}: {how}",
     "launch_failed": "error: task {rank} launch failed: {reason}",
     "open_failed": "error: Could not open {stream} file: {error}",

@@ -90,7 +90,7 @@ ROWS = rows(
     ("mem-per-cpu", "", REQUIRED, "bas", "MEM_PER_CPU", "mem_per_cpu", HON, ""),
     ("mem-per-gpu", "", REQUIRED, "bas", "MEM_PER_GPU", "mem_per_gpu", HON, ""),
     ("mincpus", "", REQUIRED, "bas", "", "mincpus", HON, ""),
-    ("mpi", "", REQUIRED, "s", "MPI_TYPE", "mpi", HON, ""),
+    ("mpi", "", REQUIRED, "s", "MPI_TYPE", "mpi", HON, "none, pmi2 or list; PMIx is refused: Open MPI brings its own mpirun"),
     ("msg-timeout", "", REQUIRED, "s", "", "extra", HARM, "connections have their own time-outs"),
     ("multi-prog", "", NONE, "s", "", "multi_prog", HON, ""),
     ("network", "", REQUIRED, "bas", "NETWORK", "network", HARM, "only switches of a few vendors know it"),

@@ -290,6 +290,8 @@ def _parse(info, call_fields):
     _programs(call, request)
     _stdio(call, request)
     request["kill_on_bad_exit"] = _kill_on_bad_exit(call)
+    value = options.get("no-kill")
+    request["no_kill"] = value is not None and words.no_kill(None if value is True else value)
     immediate = options.get("immediate")
     request["immediate"] = None if immediate is None or request["standalone"] else 0 if immediate is True else numbers.leading(immediate)
     request["env"] = _step_base(call, request)

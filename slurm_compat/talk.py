@@ -198,6 +198,11 @@ class Talk:
             self._grace = self.request["wait"]
             self.deadline = now + self._grace
 
+    def node_failed(self, node):
+        """A node of the step is lost. Slurm tells the srun of a step once, and once more the one that made the allocation."""
+        for _ in range(2 if self.request.get("standalone") else 1):
+            self.say("node_failed", node=node)
+
     def tick(self, now):
         """The clock says `now`: -W may have run out."""
         if self.deadline is None or now < self.deadline or self.killing or self.aborted or len(self.status) >= self.request["ntasks"]:

@@ -7,8 +7,8 @@ from sbroker.states import JobState
 from slurm_compat import jobrefs
 from slurm_compat.control.session import Session, words_of
 from slurm_compat.jobrefs import JobRef
-from slurm_compat.update import BadUpdate, NotSupported, Pair
 from slurm_compat.update_keys import KEYS, Changes, fault
+from slurm_compat.update_pairs import BadUpdate, NotSupported, Pair
 
 
 async def update_job(session: Session, given: list[Pair]) -> None:

@@ -14,7 +14,7 @@ from slurm_compat.grammar import Invalid, dependency, gres, timelimit, when
 from slurm_compat.grammar import words as grammar_words
 from slurm_compat.hostlist import HostlistError, expand
 from slurm_compat.show.scene import clock
-from slurm_compat.update import BadUpdate, Pair
+from slurm_compat.update_pairs import BadUpdate, Pair
 
 MAX_NICE = 2147483645
 _NUMBER = re.compile(r"\d+$")

@@ -11,7 +11,7 @@ from slurm_compat.control.words import unquoted
 from slurm_compat.grammar import Invalid, gres, memory, timelimit
 from slurm_compat.hostlist import HostlistError, expand
 from slurm_compat.jobrefs import parse
-from slurm_compat.update import BadUpdate, NotSupported, Pair
+from slurm_compat.update_pairs import BadUpdate, NotSupported, Pair
 
 NODE_STATES = ("NoResp", "DRAIN", "FAIL", "FUTURE", "RESUME", "POWER_DOWN", "POWER_UP", "UNDRAIN")  # as the complaint lists them
 _TAKEN = ("down", "drain", "fail", "idle", "resume", "undrain")  # what the broker can do

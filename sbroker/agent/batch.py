@@ -5,6 +5,7 @@ import os
 import stat
 
 from . import commands, site, tasks
+from .spool import Spool
 
 STEP = -5  # the batch script's number among the steps
 LAUNCH_SIGNAL = 53  # Slurm's exit code of a batch job whose files could not be opened: 0:53
@@ -17,6 +18,7 @@ class Batch:
     def __init__(self, sup):
         self.sup = sup
         self.process = None
+        self.spool = None  # where the output of a run goes whose files are elsewhere
         self._stderr = -1
 
     def launch(self):
@@ -24,6 +26,7 @@ class Batch:
         sup = self.sup
         environ = site.parse(sup.rundir.record()[1] if sup.environ is None else sup.environ)
         environ = sup.front.submitted_environ(sup.info, sup.node, environ)
+        environ = sup.places.with_software(sup.places.environ_there(environ))
         if sup.info["spec"].get("get_user_env"):
             self._login_environ(environ)
         else:
@@ -35,10 +38,23 @@ class Batch:
         share = sup.share
         memory = share.get("mem", 0)
         sup.report("step_start", {"step": STEP, "name": "batch", "nodes": [sup.node], "ntasks": 1, "cpus": share["cpus"], "mem": memory})
+        if not sup.info.get("streamed"):
+            return self._opened(user_env, None)
+        out, err = outputs(sup.info, sup.front, sup.node)
+        self.spool = Spool(sup, 1 if out == err else 2)
+        self.spool.open(lambda error: self._opened(user_env, error))
+
+    def _opened(self, user_env, error):
+        """The output can go where it belongs, or not."""
+        sup, spec = self.sup, self.sup.info["spec"]
+        if sup.over:
+            return  # the run was ended meanwhile
         try:
             files = self._files(spec)
-        except OSError as error:
-            return self._over(0, LAUNCH_SIGNAL, "launch", f"{error.filename}: {error.strerror}", {})
+        except OSError as failure:
+            error = error or f"{failure.filename}: {failure.strerror}"
+        if error is not None:
+            return self._over(0, LAUNCH_SIGNAL, "launch", error, {})
         self._stderr = os.dup(files[2]) if isinstance(files[2], int) else -1
         work_dir = spec.get("work_dir", "/")
         env = sup.front.batch_environ(sup.info, sup.node, user_env)
@@ -76,6 +92,9 @@ class Batch:
             return self._over(0, LAUNCH_SIGNAL, "launch", f"{error.filename or 'fork'}: {error.strerror}", {})
         finally:
             _close(files)
+            if self.spool is not None:
+                self.close()
+                self.spool.close_write_ends()
         sup.ending.memory_limit(None, share.get("mem", 0) << 20)
 
     def _ended(self, process):
@@ -89,22 +108,14 @@ class Batch:
     def _files(self, spec):
         """0, 1, 2 as the user opens them, as tasks.Plan takes them; OSError with the file's name. A named pipe is opened by the script's
         own process: it waits there for the other end, and this process must go on hearing orders meanwhile."""
-        sup, info = self.sup, self.sup.info
-        array = info.get("array") or {}
-        fields = {"job": info["job"], "name": info["name"], "user": (info.get("owner") or info["user"])["name"], "node": sup.node, "node_index": 0, "rank": 0,
-                  "step": "batch", "imitate": info.get("imitate", ""), "array_id": array.get("id"), "array_task": array.get("task")}
-        work_dir = spec.get("work_dir", "/")
-
-        def path(pattern):
-            return os.path.join(work_dir, sup.front.filename(pattern, fields))
-
-        default = "slurm-%A_%a.out" if array else "slurm-%j.out"
-        out = path(spec.get("stdout") or default)
-        err = path(spec["stderr"]) if spec.get("stderr") else out
+        sup = self.sup
+        out, err = outputs(sup.info, sup.front, sup.node)
         how = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if spec.get("open_mode") == "append" else os.O_TRUNC)
         opened = []
         try:
-            opened.append(_open(path(spec["stdin"]) if spec.get("stdin") else os.devnull, os.O_RDONLY))
+            opened.append(_open(standard_input(sup.info, sup.front, sup.node) or os.devnull, os.O_RDONLY))
+            if self.spool is not None:
+                return opened + [os.dup(stream.write_end) for stream in (self.spool.streams[0], self.spool.streams[-1])]
             opened.append(_open(out, how))
             # one description for both when they are one file: neither writes over the other
             if err != out:
@@ -154,12 +165,34 @@ class Batch:
 
     def say(self, text):
         """Bytes into the script's standard error; nothing if it was never opened."""
+        if self.spool is not None:
+            return self.spool.say(text)
         if self._stderr < 0:
             return
         try:
             os.write(self._stderr, text)
         except OSError as error:
             self.sup.report("notice", {"text": f"writing to the job's standard error: {error.strerror}"})
+
+
+def outputs(info, front, node):
+    """Paths of the batch script's standard output and error on the submit host, the same one for both where they are one file."""
+    path, spec = _pattern(info, front, node), info["spec"]
+    out = path(spec.get("stdout") or ("slurm-%A_%a.out" if info.get("array") else "slurm-%j.out"))
+    return out, path(spec["stderr"]) if spec.get("stderr") else out
+
+
+def standard_input(info, front, node):
+    """Path of the batch script's standard input, None for none."""
+    given = info["spec"].get("stdin")
+    return _pattern(info, front, node)(given) if given else None
+
+
+def _pattern(info, front, node):
+    array = info.get("array") or {}
+    fields = {"job": info["job"], "name": info["name"], "user": info["user"]["name"], "node": node, "node_index": 0, "rank": 0,
+              "step": "batch", "imitate": info.get("imitate", ""), "array_id": array.get("id"), "array_task": array.get("task")}
+    return lambda pattern: os.path.join(info["spec"].get("work_dir", "/"), front.filename(pattern, fields))
 
 
 def _open(path, how):

@@ -7,9 +7,11 @@ A node writes as it comes, into the file itself, as Slurm does, and answers `bca
 import os
 import stat
 
-from .session import Session
+from .stepsession import Session
 
 _WINDOW = 1 << 20
+_AHEAD = 4 << 20  # bytes that a node may not have yet before the client waits
+_LOOK = 0.02  # seconds between looks at whether it has them
 HANDLE = 7  # of the client's open file; below those of stdio.py
 
 
@@ -51,6 +53,16 @@ class Broadcast:
             }  # fmt: skip
             self.session.sup.steps.order(node, header, data)
         if data:
+            self._grant()
+
+    def _grant(self):
+        """More of the file, as soon as every node has taken most of what was sent."""
+        sup = self.session.sup
+        if self.session.ended:
+            return
+        if any(node in sup.peers and sup.peers[node].pending > _AHEAD for node in self.nodes):
+            sup.loop.call_later(_LOOK, self._grant)
+        else:
             self.session.grant(HANDLE, self._received, self._received + _WINDOW)
 
     def node_done(self, node, errno):

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 
 from .loop import Stream
 
@@ -58,11 +57,15 @@ def _child(work, low, high):
         os.close(low)
         try:
             told = [work(), ""]
+        except OSError as error:
+            told = [None, f"{error.filename}: {error.strerror}" if error.filename else str(error)]
         except Exception as error:
-            if not isinstance(error, (OSError, Sentence)):
+            if not isinstance(error, Sentence):
+                import traceback
+
                 traceback.print_exc()
                 sys.stderr.flush()
-            told = [None, f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error) or repr(error)]
+            told = [None, str(error) or repr(error)]
         with os.fdopen(high, "wb") as stream:
             stream.write(json.dumps(told).encode("utf-8", "surrogatepass"))
     finally:

@@ -1,12 +1,12 @@
 """What this machine has, as the hello tells it."""
 
 import fcntl
-import glob
 import os
-import platform
 import socket
 import struct
+import sys
 
+from . import devices, users
 from .loop import boottime
 
 _SIOCGIFADDR = 0x8915
@@ -25,20 +25,22 @@ def pulse():
 
 
 def take(now, hostname):
-    """The inventory: cpus, sockets, cores_per_socket, threads_per_core, memory, free_mem and tmp (MiB), gres {name: count}, load (one
-    minute), arch, os, hostname, boot_time, addresses. `now`: seconds since the epoch."""
+    """The inventory: cpus, sockets, cores_per_socket, threads_per_core, memory, free_mem and tmp (MiB), gres [[name, type or null, count], …], load (one
+    minute), arch, os, hostname, boot_time, addresses, user (users.own), python. `now`: seconds since the epoch."""
     cpus = len(os.sched_getaffinity(0))
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
         sockets, cores, threads = topology(stream.read(), cpus)
     with open("/proc/meminfo", encoding="ascii") as stream:
         memory = meminfo(stream.read())
     tmp = os.statvfs("/tmp")
+    uname = os.uname()
     return {
         "cpus": cpus, "sockets": sockets, "cores_per_socket": cores, "threads_per_core": threads,
         "memory": memory.get("MemTotal", 0) >> 10, "free_mem": memory.get("MemAvailable", 0) >> 10,
-        "tmp": tmp.f_blocks * tmp.f_frsize >> 20, "gres": gpus(), "load": os.getloadavg()[0],
-        "arch": platform.machine(), "os": f"{platform.system()} {platform.release()} {platform.version()}",
+        "tmp": tmp.f_blocks * tmp.f_frsize >> 20, "gres": devices.gres(), "load": os.getloadavg()[0],
+        "arch": uname.machine, "os": f"{uname.sysname} {uname.release} {uname.version}",
         "hostname": hostname, "boot_time": now - boottime(), "addresses": addresses(),
+        "user": users.own(), "python": "%d.%d.%d" % sys.version_info[:3],
     }
 
 
@@ -84,9 +86,3 @@ def addresses():
                 continue  # it has none
             found.append(socket.inet_ntoa(answer[20:24]))
     return [address for address in dict.fromkeys(found) if not address.startswith(("127.", "169.254.")) and address != "::1"][:_ADDRESSES]
-
-
-def gpus():
-    """GPUs that have a device file here: {"gpu": count} or {}."""
-    count = len(glob.glob("/dev/nvidia[0-9]*"))
-    return {"gpu": count} if count else {}

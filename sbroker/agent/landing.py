@@ -3,9 +3,9 @@
 The text of this file is what `python3 -c` gets (`transports/ssh.py`): it must stand alone, and its first lines must run under any
 Python, to say that it is too old. Speaks with the broker over its own standard streams: a line of JSON each way, then bytes.
 
-    broker → {"base", "store", "node", "hash", "size", "serve": [options of `serve`]}
-    node   → {"want": true}, when BASE/agent-HASH.pyz is not there; then the broker sends `size` bytes
-    node   → {"ready": true} and from there on what the agent says, or {"error": sentence}
+    broker -> {"base", "store", "node", "hash", "size", "serve": [options of `serve`]}
+    node   -> {"want": true}, when BASE/agent-HASH.pyz is not there; then the broker sends `size` bytes
+    node   -> {"ready": true} and from there on what the agent says, or {"error": sentence}
 """
 
 import os
@@ -122,13 +122,15 @@ def _connect(path):
 def _start(folder, program, asked):
     """Fork the agent; True once it answers, False if it ended instead."""
     told, tell = os.pipe()
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         try:
             os.close(told)
             _serve(folder, program, asked, tell)
         finally:
             os._exit(1)
     os.close(tell)
+    os.waitpid(child, 0)  # it only forks
     try:
         return os.read(told, 1) == b"+"
     finally:

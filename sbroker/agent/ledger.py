@@ -80,6 +80,10 @@ class Ledger:
             for name, ids in gres.items():
                 node.gres_used[name] -= set(ids)
 
+    def lose(self, name):
+        """A node is no part of the allocation any more."""
+        self._nodes = [node for node in self._nodes if node.name != name]
+
     def _candidates(self, request):
         exclude = set(request.get("exclude") or ())
         start = request.get("relative") or 0

@@ -11,7 +11,7 @@ import time
 
 import sbroker
 
-from . import commands, heard, inventory, users, wire
+from . import commands, devices, heard, inventory, users, wire
 from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
@@ -19,6 +19,7 @@ from .reserve import Reserve
 from .rundir import replace, sync_folder
 from .runs import Runs
 from .site import LoginPath
+from .workers import KINDS, Workers
 
 _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
 
@@ -32,7 +33,7 @@ class Relay:
         self.settings = {}
         self._own_policy = self.policy = policy or users.Policy()
         self.front = importlib.import_module(front) if front else None
-        self.login_path, self.bin = None, ""  # of a node that is no twin, once the broker has said so
+        self.login_path = None  # of a node that is no twin, once the broker has said so
         self.boot_id = inventory.boot_id()
         self.incarnation = f"{_identity(os.path.join(folder, 'id'))}:{self.boot_id}"
         self.secret = _secret(os.path.join(folder, "secret"))
@@ -49,6 +50,7 @@ class Relay:
         self._by_record = {}  # (record, supervisor's channel) → broker's channel
         self._unsent = []  # (record, supervisor's channel, header, body) of channels that wait for a broker
         self._next_channel = -1
+        self.workers = Workers(self)
         self.runs = Runs(self, os.path.join(folder, "runs"))
         self.runs.scan()
         self.door = Door(loop, folder, node, lambda job, run: self.runs.records.get((job, run)))
@@ -169,9 +171,9 @@ class Relay:
         self.settings = header.get("settings") or {}
         if self.settings.get("front"):
             self.front = importlib.import_module(self.settings["front"])
+        self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
         if not self.settings.get("twin", True):
             self._prepare_for_others()
-        self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
         self.runs.dismiss()
         self.names.add(self.settings.get("hosts") or {})
         self.door.open(self.settings.get("ports") or "")
@@ -188,14 +190,23 @@ class Relay:
         """What jobs need here that do not bring the submit host's environment and commands."""
         if self.login_path is None:
             self.login_path = LoginPath(self.loop)
+        if self.policy.accounts:
+            try:
+                commands.profile()
+            except OSError as error:
+                print(f"login shells may lose the commands of jobs: {error}", file=sys.stderr)
+
+    def here(self, info):
+        """What only this node knows, for the description of a run."""
+        twin = self.login_path is None
         try:
-            self.bin = commands.install(self.folder, self.front) if self.front is not None else ""
+            place = commands.install(self.folder, self.front, info.get("bin") if twin else None) if not twin or info.get("bin") else ""
         except (OSError, ValueError) as error:
             print(f"no commands for jobs: {error}", file=sys.stderr)
-
-    def here(self):
-        """What only this node knows, for the description of a run; {} on a twin."""
-        return {"path": self.login_path.value, "bin": self.bin} if self.login_path is not None else {}
+            place = ""
+        found = {"bin": place} if twin else {"bin": place, "path": self.login_path.value}
+        cores = devices.neuron_cores()
+        return dict(found, neuron_cores=cores) if cores else found
 
     def _lose_broker(self):
         """The connection is gone: reports wait in the journal, calls are cut (their clients ask again)."""
@@ -203,6 +214,11 @@ class Relay:
         for record, number in list(self._by_record):
             record.tell({"op": "chan_close", "chan": number, "why": "link"})
         self._channels, self._by_record = {}, {}
+        self.workers.lose_broker()
+
+    def send(self, frames):
+        """Frames to the broker; dropped when there is none."""
+        self._send(frames)
 
     def _send(self, frames):
         if frames and self._broker is not None:
@@ -224,7 +240,7 @@ class Relay:
             parts = body[:script], body[script : script + header.get("environ_size", 0)]
             self._names_of(header["info"]["nodes"], lambda: self.runs.prepare(header, *parts))
         elif op == "start":
-            self.runs.start(key)
+            self.runs.start(key, header.get("at"))
         elif op == "revoke":
             self.runs.revoke(key)
         elif op == "end":
@@ -293,7 +309,7 @@ class Relay:
             self._channels[self._next_channel] = (record, number)
             self._by_record[(record, number)] = self._next_channel
             # whatever it says: a call from inside a run is its owner's, and a supervisor calls none but those of its own run
-            kind = "peer" if header.get("kind") == "peer" else "call"
+            kind = header.get("kind") if header.get("kind") in ("peer", "output") else "call"
             header = dict(header, job=record.key[0], run=record.key[1], kind=kind, uid=record.info["user"]["uid"])
         channel = self._by_record.get((record, number))
         if channel is None:
@@ -304,6 +320,8 @@ class Relay:
 
     def _channel_opened(self, header, body):
         channel = header["chan"]
+        if header.get("kind") in KINDS:
+            return self.workers.open(header)
         record = self.runs.records.get((header["job"], header["run"]))
         if record is None or record.stream is None:
             why = "done" if header.get("kind") != "peer" else "gone" if record is None or record.state != "HELD" else "away"
@@ -315,7 +333,7 @@ class Relay:
     def _channel_down(self, op, header, body):
         channel = header["chan"]
         if channel not in self._channels:
-            return
+            return self.workers.frame(op, header, body)
         record, number = self._channels[channel]
         if op == "chan_close":
             self._drop(channel)

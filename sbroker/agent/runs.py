@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 
 from . import errand, kernel, procs, rundir, users
 from .admission import Admission
@@ -32,6 +31,7 @@ class Record:
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
         self.clearing = self.to_start = False
         self.ending = None  # "time_limit" when its supervisor shall see to that, "" when it shall end it anyway
+        self.at = {}  # of its `start`
 
     @property
     def key(self):
@@ -122,7 +122,7 @@ class Runs:
         key, info = (header["job"], header["run"]), header["info"]
         if self._known(key):
             return
-        info = dict(info, here=self.relay.here())
+        info = dict(info, here=self.relay.here(info))
         self.admission.admit(info, lambda info, refusal, late: self._hold(key, info, script, environ, refusal, late))
 
     def _known(self, key):
@@ -159,16 +159,17 @@ class Runs:
             self.watch_over(record)  # the head's supervisor will call it; the head's own is forked when it is to start
         self.relay.report("held", key)
 
-    def start(self, key):
+    def start(self, key, at=None):
+        """`at`: where the run's files lie on its nodes, for its supervisors."""
         record = self.records.get(key)
         if record is None or record.state in (NEW, REVOKED):
             return self.relay.report("refused", key, {"error": "the run is not held here"})
         if record.state != HELD:
             return
-        record.to_start = True
+        record.to_start, record.at = True, at or {}
         if record.stream is None:
             self.watch_over(record)
-        record.tell({"op": "start"})
+        record.tell({"op": "start", "at": record.at})
 
     def revoke(self, key):
         """Give the run up here if it has not started; the broker hears `empty` then."""
@@ -362,6 +363,8 @@ class Runs:
             relay.loop.run()
             os._exit(0)
         except BaseException:
+            import traceback
+
             traceback.print_exc()
             sys.stderr.flush()
         finally:
@@ -437,11 +440,11 @@ class Runs:
         else:
             self.watch_over(record)
             if record.to_start:
-                record.tell({"op": "start"})
+                record.tell({"op": "start", "at": record.at})
 
     def orphans(self, records):
         """Our children that are none of our own, with all below them: a dead supervisor's. `records`: whose supervisors live."""
-        known = {record.pid for record in records}.union((spare.pid for spare in self._spares), self.removers, errand.pids)
+        known = {record.pid for record in records}.union((spare.pid for spare in self._spares), self.removers, self.relay.workers.pids, errand.pids)
         found = [pid for pid in procs.children(os.getpid()) if pid not in known and procs.alive(pid)]
         return set(found + [pid for orphan in found for pid in procs.descendants(orphan)])
 

@@ -1,7 +1,7 @@
 """sattach at the head's supervisor: one more pair of eyes (and hands) on a running step."""
 
 from . import stdio
-from .session import Session
+from .stepsession import Session
 
 INPUT_WINDOW = 64 << 10
 NO_STEP = "sattach: error: Could not get job step info: Invalid job id specified\n"
@@ -51,6 +51,9 @@ class Sattach(Session):
         front = self.sup.front
         code = "killed by signal %d" % (status & 0x7F) if status & 0x7F else "exited with exit code %d" % (status >> 8)
         self.say("sattach: error: %s %s\n" % (front.tasks_text(ranks), code), 2)
+
+    def node_failed(self, node):
+        """srun tells of it."""
 
     def room(self):
         return self.ended or self.has_room()

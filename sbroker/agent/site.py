@@ -7,7 +7,6 @@ Also what a login on this machine finds in PATH (`LoginPath`), for jobs that com
 """
 
 import os
-import subprocess
 
 from . import errand, tasks
 
@@ -218,6 +217,8 @@ def _profile_path(profile, path):
         os.setuid(_NOBODY)
     shell = shell_path()
     env = {"PATH": path, "HOME": "/", "USER": "nobody", "LOGNAME": "nobody", "SHELL": shell}
+    import subprocess
+
     done = subprocess.run([shell, "-c", 'exec 3>&1 >/dev/null; . "$0"; printf %s "$PATH" >&3', profile], env=env, cwd="/", check=False,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return done.stdout.decode("utf-8", "surrogateescape")

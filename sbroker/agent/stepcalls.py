@@ -6,8 +6,9 @@ import time
 
 from . import bcast as bcasts
 from . import sattach, stdio, stephooks, stepnode, wire
-from .session import Session, limits_of
+from .places import Places
 from .steps import Busy
+from .stepsession import Session, limits_of
 
 _HEEDS_INTERRUPT = 0.9  # seconds in which a task may die of Ctrl-C by itself: of such a step nobody says that it was cancelled
 _LAST_WORDS = 10.0  # seconds for a client that we have signalled to tell of it
@@ -209,6 +210,7 @@ class Srun(Session):
                 "argv": argv,
                 "host": meta.get("host", ""),
                 "pid": int(meta.get("pid") or 0),
+                "places": self.sup.places if self.direct else Places(self.options.get("at")),
             },
         )
         for handle, _ranks in [(0, None)] if pty else sources:
@@ -288,6 +290,10 @@ class Srun(Session):
         self._act()
         if self.talk.deadline is not None and self._tick is None:
             self._tick = self.sup.loop.call_later(max(self.talk.deadline - self.sup.loop.now(), 0), self._ticked)
+
+    def node_failed(self, node):
+        self.talk.node_failed(node)
+        self._act()
 
     def _ticked(self):
         self.talk.tick(self.sup.loop.now())

@@ -102,6 +102,12 @@ class NodeStep:
     """
 
     def __init__(self, sup, tell, fields, env):
+        if not sup.is_head:
+            sup.placed(fields.get("at"))
+        places = sup.places
+        programs = {rank: places.words_there(argv) for rank, argv in fields["programs"].items()} if fields.get("programs") else None
+        describe = dict(fields["describe"], cwd=places.there(fields["cwd"]))
+        fields = dict(fields, cwd=describe["cwd"], argv=places.words_there(fields["argv"]), programs=programs, describe=describe)
         self.sup, self.tell, self.fields = sup, tell, fields
         self.step = fields["step"]
         self.outputs = {1: Output(1, self.output), 2: Output(2, self.output)}
@@ -114,7 +120,7 @@ class NodeStep:
         self._started = []  # ranks not told of yet
         self.usage = {}
         self.done = self._cancelled = False
-        self._env = env
+        self._env = places.environ_there(env)
         self._held = None  # a list while the site's setup runs: standard input that came meanwhile
         self._pmi = None
         if fields["describe"].get("mpi") in pmi.KINDS:
@@ -124,6 +130,8 @@ class NodeStep:
         """Start the tasks, after what the node's site has for those that come from elsewhere."""
         sup, describe = self.sup, self.fields["describe"]
         base = sup.front.step_environ(sup.info, describe, sup.node, self._env)
+        if not describe.get("origin"):
+            sup.places.with_software(base)
         software = sup.software
         if not software.wanted() or describe.get("origin") == software.name:
             return self._launch(base)
@@ -135,7 +143,7 @@ class NodeStep:
             words.drain()
             held, self._held = self._held, None
             if error is not None:
-                self._output(first, 2, sup.front.notice("site", {"node": sup.node, "error": error}))
+                self.output(first, 2, sup.front.notice("site", {"node": sup.node, "error": error}))
             if error is not None or self._cancelled:
                 return self._refuse()
             self._launch(software.apply(base, describe.get("exported") or ()))
@@ -161,7 +169,8 @@ class NodeStep:
         if not sup.is_head:
             base.pop("SBROKER_SOCKET")
         if base.get("PATH") and (sup.is_head or not sup.software.twin):  # without one nothing is looked for, as with Slurm
-            commands.offer(sup, base)
+            argv = self.fields["argv"]
+            commands.offer(sup, base, os.path.basename(argv[0]) if argv and self.fields.get("pty") else "")
         if self.fields.get("mem"):
             sup.memory_limit(self.step, self.fields["mem"] << 20)
         for rank in self.fields["ranks"]:

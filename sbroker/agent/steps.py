@@ -20,7 +20,7 @@ _FILES = ("bcast", "bcast_done")
 
 class Step:
     """A step that was created. `listeners`: objects with started(node, ranks), output(node, rank, fd, data), exited(node, ranks, status),
-    room() (may more output come?), aborted(why) and finished()."""
+    node_failed(node), room() (may more output come?), aborted(why) and finished()."""
 
     def __init__(self, number, request, placed, layout):
         self.number, self.request, self.placed, self.layout = number, request, placed, layout
@@ -188,23 +188,39 @@ class Steps:
         waiting, self._waiting = self._waiting, []
         self._waiting = [entry for entry in waiting if not self._try(entry)] + self._waiting
 
-    def _peer_changed(self, node, connected):
+    def _peer_changed(self, node, there):
+        """A node was met, or is lost: its supervisor is gone, or was silent for too long. So are its tasks, and nobody will tell how they
+        ended. The job goes with it, unless it was told to go on without; then the node's steps go, unless they were told the same."""
         if not self.sup.is_head:
             return
-        if connected:
+        if there:
             return self._retry()
-        for step in list(self.steps.values()):
-            if node in step.nodes_left:  # its supervisor is gone: so are the tasks, and nobody will tell how they ended
-                ranks = [rank for rank in step.layout["tasks"][step.layout["nodes"].index(node)] if rank not in step.status]
-                if ranks:
-                    self._exit(step, node, {"ranks": ranks, "status": signal.SIGKILL}, b"")
-                self._done(step, node, {"usage": {}}, b"")
+        self.ledger.lose(node)
+        hit = [step for step in self.steps.values() if node in step.nodes_left]
+        for step in hit:
+            for listener in list(step.listeners):
+                listener.node_failed(node)
+        goes_on = self.sup.info["spec"].get("no_kill")
+        if not goes_on:
+            self.sup.ending.begin("node_fail")
+        for step in hit:
+            if step.number not in self.steps:
+                continue
+            if not goes_on:
+                self.cancel(step, signal.SIGTERM, "node_fail")
+            elif not step.request.get("no_kill"):  # without a word: only the step ends
+                step.why, step.cancelled = step.why or "node_fail", True
+                for other in step.nodes_left - {node}:
+                    self.order(other, {"op": "step_cancel", "step": step.number, "signum": int(signal.SIGKILL)})
+            self._done(step, node, {"usage": {}}, b"")
+        self._retry()
 
     def launch(self, step, stdin, details):
         """Start the tasks. stdin: "null", "all", or {rank: …} of those that read; details: fields of NodeStep beside these."""
         sup, request = self.sup, step.request
+        places = details["places"]  # what srun named as its node has it goes to all as the submit host has it
         describe = dict(details["describe"], step=step.number, layout=step.layout, nodes=step.placed)
-        body = b"".join(b"%s=%s\0" % (_bytes(key), _bytes(value)) for key, value in request["env"].items())
+        body = b"".join(b"%s=%s\0" % (_bytes(key), _bytes(value)) for key, value in places.environ_here(request["env"]).items())
         programs = request.get("programs")
         if request.get("mpi") == "pmi2":
             step.space = HeadSpace(
@@ -218,9 +234,10 @@ class Steps:
                 "op": "step_launch",
                 "step": step.number,
                 "ranks": ranks,
-                "argv": details["argv"](node),
-                "cwd": request["cwd"],
-                "programs": {str(rank): programs[rank] for rank in ranks} if programs else None,
+                "argv": places.words_here(details["argv"](node)),
+                "cwd": places.here(request["cwd"]),
+                "at": sup.at.get(node),
+                "programs": {str(rank): places.words_here(programs[rank]) for rank in ranks} if programs else None,
                 "umask": details["umask"],
                 "limits": details["limits"],
                 "stdin": stdin,

@@ -22,6 +22,7 @@ For the steps, all on the one `Supervisor` object:
     sup.on_order(op, fn(header))                                     told after the run's own handling: "signal", "end", "freeze", "ending"
     sup.software                                                     site.Site: what the node's site has for jobs
     sup.on_over(fn())                                                the run's end has come: tasks were killed or are gone
+    sup.places                                                       where the run's files lie on this node (places.Places)
     sup.memory_limit(step, bytes)                                    watch this step's processes here; 0 ends the watch
     sup.finish(code, signal)                                         an allocation without script ends by itself (srun alone)
     sup.batch_stderr(text)                                           bytes into the batch script's standard error
@@ -43,6 +44,7 @@ from .calls import Calls, session_code
 from .ending import Ending
 from .loop import Stream, unix_socket
 from .peers import Peers
+from .places import Places
 from .site import Site
 from .wire import CALL, LinkReader, WireError, link_frame
 
@@ -73,7 +75,8 @@ class Supervisor:
         self._outgoing = []  # frames to the agent
         self._listeners = {}  # op → [fn]
         self._over_listeners = []
-        self.agent = None
+        self.agent = self.batch = None
+        self.at, self.places = {}, Places()
         loop.on_orphan(self._orphan)
         self.listening = listening
         listening.listen(128)  # once more, as the user: what the kernel tells a caller of us is who listened last
@@ -158,6 +161,8 @@ class Supervisor:
         for entry in self._unacked:
             self._tell_report(entry)
         self.calls.agent_came()
+        if self.batch is not None and self.batch.spool is not None:
+            self.batch.spool.agent_came()
         for header, body in frames:
             self.order(header, body)
 
@@ -173,6 +178,8 @@ class Supervisor:
     def _agent_gone(self, _error):
         self.agent = None
         self.calls.agent_gone()
+        if self.batch.spool is not None:
+            self.batch.spool.agent_gone()
         if self.empty and self._word_left:
             self.loop.stop()  # all is in the run's last word; the next agent reads it
 
@@ -235,12 +242,14 @@ class Supervisor:
             if self.empty and not self._unacked:
                 self._leave()
         elif op == "start":
-            if not self.start():
+            if not self.start(header.get("at")):
                 self.loop.stop()  # revoked before: nothing will come of this run
         elif op == "drop":
             self.loop.stop()  # revoked before it started: the agent has decided it in the directory
         elif op == "attended":
             self.ending.attended()
+        elif op.startswith("chan_") and self.batch.spool is not None and header.get("chan") == self.batch.spool.number:
+            self.batch.spool.frame(op, header, body)
         elif op.startswith("chan_"):
             self.plain = False
             self.calls.frame(op, header, body)
@@ -248,10 +257,13 @@ class Supervisor:
             getattr(self.ending, op)(header)
             self.announce(op, header)
 
-    def start(self):
-        """Run, if this is the first time. On the head by the broker's order, elsewhere by the head's greeting. False if it may not."""
+    def start(self, at=None):
+        """Run, if this is the first time. On the head by the broker's order, elsewhere by the head's greeting. False if it may not.
+        `at`: node → where the run's files lie there (places.Places), for the head to tell."""
         if self.started:
             return True
+        self.at = at if isinstance(at, dict) else {}
+        self.placed(self.at.get(self.node))
         if not self.rundir.start():
             return False
         self.started = True
@@ -263,6 +275,12 @@ class Supervisor:
             self._send()  # before there is a script: it might stop us
             self.batch.launch()
         return True
+
+    def placed(self, at):
+        """Where the run's files lie on this node is known."""
+        if at:
+            self.places = Places(at)
+            self.info = self.places.info(self.info)
 
     # --- processes
 
@@ -335,6 +353,8 @@ class Supervisor:
 
     def nothing_left(self):
         """All tasks here are gone: the last reports, then the end of this process."""
+        if self.batch.spool is not None and not self.batch.spool.finish(self.nothing_left):
+            return self.leave_word("ended")  # its output is still on its way
         self.empty = True
         self.report("empty", {})
         self.leave_word("ended", "empty")

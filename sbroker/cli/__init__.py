@@ -1,7 +1,7 @@
-"""The command `sbroker`: up, down, status, doctor, options, plan, explain, ssh, ssh-config, ssh-proxy.
+"""The command `sbroker`: up, down, status, doctor, options, plan, explain, sync, ssh, ssh-config, ssh-proxy.
 
 `up`, `down` and `doctor` act here; what needs the broker is asked of it as a call named "sbroker" and runs on its side
-(`broker_side`). Users of the cluster need none of it but ssh.
+(`broker_side`). Users of the cluster need none of it but ssh and sync.
 """
 
 from __future__ import annotations
@@ -91,6 +91,13 @@ def plan(arguments: tuple[str, ...]) -> None:
 def explain(job: str) -> None:
     """Where JOB could run, and why not elsewhere or not yet."""
     _relay("explain", job)
+
+
+@cli.command()
+@click.argument("job")
+def sync(job: str) -> None:
+    """Bring the files of JOB up to date on both sides now: what it has changed on its nodes, and what was changed here."""
+    _relay("sync", job)
 
 
 _OPERANDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}  # what follows the node is the node's

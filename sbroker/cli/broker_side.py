@@ -22,6 +22,10 @@ OF_A_JOB = {Code.INVALID_JOB_ID: "There is no job %s.", Code.ACCESS_DENIED: "Job
 async def run(call: Call, client: Client, api: Api) -> int:
     """One command; its text goes to the caller, its exit code is returned."""
     command, *arguments = call.argv or ("",)
+    if command == "sync":
+        from sbroker.cli import syncing
+
+        return await syncing.run(client, api, arguments)
     if command == "ssh-proxy":
         return await ssh_side.proxy(call, client, api)
     answer = COMMANDS.get(command)

@@ -57,13 +57,13 @@ def launchers(where: paths.Paths) -> Iterator[Finding]:
 
 
 def config(where: paths.Paths) -> Iterator[Finding]:
-    from sbroker import config as configuration
+    from sbroker.config import check
 
     if not os.path.exists(where.config):
         yield Finding(GOOD, "No %s: this machine is one node in the partition debug." % where.config)
         return
     try:
-        configuration.load(where.config)
+        check.load(where.config)
     except (ConfigError, OSError) as error:
         yield Finding(BAD, "The configuration cannot be used: %s" % error)
     else:
@@ -133,15 +133,15 @@ def names(where: paths.Paths) -> Iterator[Finding]:
 
 def virtual_nodes(where: paths.Paths) -> list[str]:
     """The names of this machine's virtual nodes, of a configuration that is good."""
-    from sbroker import config as configuration
     from sbroker import providers
     from sbroker.clock import SystemClock
+    from sbroker.config import check
     from sbroker.providers.base import Context
 
     if not os.path.exists(where.config):
         return []
     try:
-        sites = configuration.load(where.config).sites.items()
+        sites = check.load(where.config).sites.items()
     except (ConfigError, OSError):
         return []  # `config` says so
     found = []

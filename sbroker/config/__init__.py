@@ -1,12 +1,11 @@
 """config.yaml as values: read, checked, and turned into what the core is configured with.
 
-load(path) → Config       ConfigError names file, line, the wrong value and what would be right
-default_config()          no file: this machine as one node in the partition debug
+check.load(path) → Config   ConfigError names file, line, the wrong value and what would be right
+default_config()            no file: this machine as one node in the partition debug
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -79,6 +78,9 @@ class Head(Value, frozen=True, kw_only=True):
     mpi_default: str = "none"
     first_job_id: JobId = 1
     lost_after: Seconds = Seconds(300)
+    purge_job_after: Limit = Limit(INFINITE)
+    stage_limit: Size = Size(10 << 10)
+    stage_out_grace: Seconds = Seconds(3600)
     min_uid: int = 1000
     operators: tuple[str, ...] = ("root",)
     submit_hook: str | None = None
@@ -99,7 +101,12 @@ class Config(Head, frozen=True, kw_only=True):
         from sbroker import providers
         from sbroker.providers.base import Context
 
-        return tuple(node for site, settings in self.sites.items() for node in providers.make(settings, Context(site=site)).nodes())
+        return tuple(
+            msgspec.structs.replace(node, **_files(settings, provider))
+            for site, settings in self.sites.items()
+            for provider in [providers.make(settings, Context(site=site))]
+            for node in provider.nodes()
+        )
 
     def partitions(self) -> tuple[Partition, ...]:
         """The partitions with the names of their nodes, in the order written."""
@@ -126,6 +133,7 @@ class Config(Head, frozen=True, kw_only=True):
             "mpi_default",
             "first_job_id",
             "lost_after",
+            "stage_out_grace",
             "min_uid",
             "operators",
             "users",
@@ -134,9 +142,23 @@ class Config(Head, frozen=True, kw_only=True):
         )
         return {key: msgspec.to_builtins(getattr(self, key), enc_hook=_plain) for key in keys}
 
+    def keeps(self) -> float | None:
+        """What `Store.keep` wants: seconds, None for ever."""
+        return None if self.purge_job_after == INFINITE else float(self.purge_job_after)
+
     def store_address(self, paths: Paths) -> str:
         """What `Store.open` wants: the database file of `paths`, or the URL."""
         return paths.database if self.store == "sqlite" else self.store
+
+
+def _files(settings: Any, provider: Any) -> dict[str, Any]:
+    """What a site's settings say of its nodes' files, as fields of `Node`."""
+    grace = settings.stage_out_grace
+    return {
+        "shared_fs": settings.shared_fs,
+        "stage": provider.stage if settings.stage is None else settings.stage == "allow",
+        "stage_out_grace": None if grace is None else int(grace),
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -150,10 +172,3 @@ def default_config() -> Config:
 
     parts = (PartitionConfig(name="debug", default=True, sites=("local",)),)
     return Config(parts=parts, sites={"local": local.LocalSettings(provider="local")})
-
-
-def load(path: str | os.PathLike) -> Config:
-    """The configuration in the file at `path`. ConfigError if it cannot be read or is wrong in any way."""
-    from sbroker.config import check
-
-    return check.load(os.fspath(path))

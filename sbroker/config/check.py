@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from sbroker import providers
@@ -21,14 +22,14 @@ _BUDGET = re.compile(r"[0-9]+(?:\.[0-9]+)? [A-Z]{3}/(?:day|week|month|year)")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
 
 
-def load(path: str) -> Config:
+def load(path: str | os.PathLike) -> Config:
     """The configuration in the file at `path`. ConfigError if it cannot be read or is wrong."""
     try:
         with open(path, "rb") as file:
             text = file.read()
     except OSError as error:
         raise ConfigError("%s cannot be read: %s" % (path, error.strerror)) from error
-    return parse(path, text)
+    return parse(os.fspath(path), text)
 
 
 def parse(path: str, text: str | bytes) -> Config:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 Path = tuple[str | int, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEPTH = 16
+_VALUES = 100_000  # of a document with its aliases written out: some lines of aliases of aliases can stand for more than any memory holds
 _NULL = ("", "~", "null", "Null", "NULL")
 _BOOL = {"yes": "true", "on": "true", "no": "false", "off": "false", "true": "true", "false": "false"}
 
@@ -31,6 +32,7 @@ class Document:
     def __init__(self, name: str, text: str | bytes) -> None:
         self.name = name
         self.lines: dict[Path, int] = {(): 1}
+        self._values = 0
         try:
             root = yaml.compose(text, Loader=_LOADER)
         except yaml.MarkedYAMLError as error:
@@ -45,6 +47,12 @@ class Document:
 
     def _build(self, node: yaml.Node, path: Path) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
+        self._values += 1
+        if self._values > _VALUES:
+            raise ConfigError(
+                "%s:%d: with its aliases written out this is more than %d values, too many for a configuration"
+                % (self.name, node.start_mark.line + 1, _VALUES)
+            )
         if len(path) > _DEPTH:  # also what an alias to its own parent leads to
             raise ConfigError("%s:%d: this is nested deeper than anything in a configuration" % (self.name, node.start_mark.line + 1))
         if isinstance(node, yaml.ScalarNode):

@@ -11,6 +11,7 @@
 | `select`, `gres`, `features` | nodes, cores, devices; --constraint |
 | `arrays`, `dependency` | tasks that leave their array; --dependency |
 | `launch`, `watch`, `finish` | a run comes to be; what nodes say and what silence means; how runs and jobs end |
+| `staging` | files of nodes that do not share the submit host's: what waits for them |
 | `change`, `update`, `purge` | what users and operators do; what time alone does |
 | `explain` | sentences about a job that waits |
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sbroker.core import admit, change, events, purge, queue, update, watch
+from sbroker.core import admit, change, events, purge, queue, staging, update, watch
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Decision, Wake
 from sbroker.core.state import State
@@ -27,6 +27,8 @@ _HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     events.Silent: watch.silent,
     events.Reports: watch.reports,
     events.Fence: watch.fence,
+    events.Staged: staging.staged,
+    events.StagedOut: staging.staged_out,
     events.Tick: lambda draft, event: purge.tick(draft),
 }
 

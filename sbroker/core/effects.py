@@ -93,6 +93,22 @@ class Forget(Value, kw_only=True):
     node: str
 
 
+class StageIn(Value, kw_only=True):
+    """Bring the submit directory's changes to this node; `events.Staged` answers. Repeatable: what is there already is not moved again."""
+
+    job: int
+    run: int
+    node: str
+
+
+class StageOut(Value, kw_only=True):
+    """Bring this node's changes back to the submit host; `events.StagedOut` answers. Repeatable."""
+
+    job: int
+    run: int
+    node: str
+
+
 class Mail(Value, kw_only=True):
     job: int
     what: Literal[
@@ -107,7 +123,7 @@ class Wake(Value, kw_only=True):
     at: float
 
 
-Effect = Prepare | Start | Revoke | End | Signal | Freeze | Adjust | Forget | Mail | Wake
+Effect = Prepare | Start | Revoke | End | Signal | Freeze | Adjust | Forget | StageIn | StageOut | Mail | Wake
 
 
 class Decision(msgspec.Struct):

@@ -128,6 +128,30 @@ class Reports(Value, kw_only=True):
     reports: tuple[Report, ...]
 
 
+class Staged(Value, kw_only=True):
+    """The submit directory is on the node as it is here, or cannot be: `error` is a sentence then. `final`: it never can.
+    `at`: as in `Part`. `note`: what the user has to know though all is well (a conflict)."""
+
+    job: int
+    run: int
+    node: str
+    at: dict[str, Any] = {}
+    note: str = ""
+    error: str = ""
+    final: bool = False
+
+
+class StagedOut(Value, kw_only=True):
+    """The node's changes are on the submit host, or could not be brought there yet: `error` is a sentence then, and it is tried again.
+    `note`: what the user has to know though all is well (a conflict)."""
+
+    job: int
+    run: int
+    node: str
+    error: str = ""
+    note: str = ""
+
+
 class Fence(Value, kw_only=True):
     """Proof that nothing of a node's runs is left: machine gone, boot id changed, lease over, or an operator's word."""
 
@@ -142,5 +166,5 @@ class Tick(Value, kw_only=True):
 
 Event = (
     Submit | Cancel | Finish | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | CreatePartition | DeletePartition | Configure
-    | Hello | Silent | Reports | Fence | Tick
+    | Hello | Silent | Reports | Staged | StagedOut | Fence | Tick
 )

@@ -14,6 +14,7 @@ from sbroker.model import INFINITE, Exit, Job, Part, Run
 from sbroker.states import JobState, PartState, Reason, RunState
 
 REQUEUE_DELAY = 121  # seconds: Slurm lets the old run's credential expire first
+LAUNCH_FAILED = Exit(code=1)
 OVER = frozenset({RunState.ENDED, RunState.REVOKED, RunState.LOST})
 
 
@@ -34,6 +35,8 @@ def order_end(draft: Draft, run: Run, why: str, uid: int | None = None) -> Run:
 
 def tell_end(draft: Draft, run: Run, part: Part, uid: int | None = None) -> None:
     """The order that this part needs now that its run is to end; repeatable."""
+    if part.state is PartState.LEAVING:
+        return  # nothing of it runs there any more
     if run.state is RunState.REVOKED:
         draft.effect(Revoke(job=run.job, run=run.run, node=part.node))
     else:
@@ -151,12 +154,15 @@ def settle(draft: Draft, job_id: int, number: int) -> None:
         fail_node(draft, job, run.head, fence=False)
     elif job.state is JobState.PENDING:
         if job.completing:
-            fields: dict[str, Any] = {"completing": False, "nodes": ()}
+            fields: dict[str, Any] = {"completing": False, "nodes": (), "stage_until": None}
             if job.reason is Reason.WAITING_FENCE:
                 fields.update(reason=Reason.BEGIN_TIME if job.begin is not None else Reason.NONE, reason_text="")
             draft.change(job, **fields)
     elif job.completing:
-        over(draft, draft.change(job, completing=False))
+        fields = {"completing": False, "stage_until": None}
+        if any(part.stage == "lost" for part in draft.parts(job_id, number)) and job.state is JobState.COMPLETED:
+            fields.update(state=JobState.FAILED, reason=Reason.STAGE_OUT_FAIL, exit=LAUNCH_FAILED)
+        over(draft, draft.change(job, **fields))
 
 
 def forget(draft: Draft, job: int, run: int, node: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from sbroker.core import staging
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Mail, Prepare
 from sbroker.core.state import HOLDING
@@ -16,7 +19,8 @@ def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...]
         if known is not None and known.state in HOLDING:
             raise AssertionError("job %d starts while run %d is on %s" % (job.id, part.run, part.node))
     number = job.run + 1
-    booting = any(node is not None and node.state is NodeState.UNKNOWN for node in (draft.node(share.node) for share in shares))
+    nodes = [node for node in (draft.node(share.node) for share in shares) if node is not None]
+    waits = any(node.state is NodeState.UNKNOWN or staging.needed(job.spec, node) for node in nodes)
     job = draft.change(
         job,
         state=JobState.RUNNING,
@@ -32,14 +36,17 @@ def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...]
         killed_by=None,
         suspended_secs=0,
         suspend_time=None,
+        stage_until=None,
         look=None,
-        configuring=booting,
+        configuring=waits,
         last_eval=draft.now,
         eligible_time=job.eligible_time if job.eligible_time is not None else draft.now,
     )
     draft.put_run(Run(job=job.id, run=number, head=shares[0].node, created=draft.now))
     for share in shares:
-        draft.put_part(Part(job=job.id, run=number, node=share.node))
+        node = draft.node(share.node)
+        stage: Literal["", "in"] = "in" if node is not None and staging.needed(job.spec, node) else ""
+        draft.put_part(Part(job=job.id, run=number, node=share.node, stage=stage))
         draft.effect(Prepare(job=job.id, run=number, node=share.node))
     if "BEGIN" in job.spec.mail_type or "ALL" in job.spec.mail_type:
         draft.effect(Mail(job=job.id, what="BEGIN"))

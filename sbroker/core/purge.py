@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from sbroker.core import dependency, finish
+from sbroker.core import dependency, finish, staging
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Del, End, Forget
 from sbroker.core.state import due
@@ -26,8 +26,12 @@ def tick(draft: Draft) -> None:
         job = draft.job(key)
         if job is None:
             continue
+        if job.completing and job.stage_until is not None and job.stage_until <= draft.now:
+            staging.expire(draft, job)
+            continue
         if job.state.ended:
-            purge(draft, job)
+            if not job.completing:
+                purge(draft, job)
         elif job.state is JobState.PENDING:
             _pending(draft, job)
         elif job.state is JobState.RUNNING:

@@ -20,7 +20,7 @@ from sbroker.core.shape import Shape, shape_key
 from sbroker.model import INFINITE, Group, Job, Machine, Node, NodeShare, Part, Partition, Run, Step
 from sbroker.states import JobState, PartState, Reason
 
-HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE})
+HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE, PartState.LEAVING})
 OVERDUE = 60  # seconds beyond time limit and KillWait after which a run should have ended by itself
 DEFAULTS: dict[str, Any] = {
     "kill_wait": 30,
@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "max_array_size": 100_001,
     "first_job_id": 1,
     "lost_after": 300,
+    "stage_out_grace": 3600,
     "max_requeue": 5,
     "accounts": {},
     "users": {},
@@ -52,15 +53,17 @@ def queued(job: Job) -> bool:
 
 def due(job: Job, settings: Mapping[str, Any]) -> float | None:
     """When time alone will change something about this job."""
-    if job.state.ended:
-        return None if job.completing or job.end_time is None else job.end_time + settings["min_job_age"]
+    if job.state.ended and not job.completing:
+        return None if job.end_time is None else job.end_time + settings["min_job_age"]
+    if job.completing and job.state is not JobState.PENDING:
+        return job.stage_until
     if job.state is JobState.RUNNING and job.time_limit != INFINITE and job.start_time is not None:
         if job.look is not None:
             return job.look
         return job.start_time + job.suspended_secs + job.time_limit + settings["kill_wait"] + OVERDUE
     if job.state is not JobState.PENDING:
         return None
-    times: list[float | None] = []
+    times: list[float | None] = [job.stage_until]
     if job.spec.deadline is not None:
         needs = job.spec.time_min if job.spec.time_min is not None else job.time_limit if job.time_limit != INFINITE else 0
         times.append(job.spec.deadline - needs)

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sbroker.core import dependency, finish
+from sbroker.core import dependency, finish, staging
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Adjust, End, Forget, Freeze, Prepare, Revoke, Start
 from sbroker.core.events import Fence, Hello, Reports, Silent
@@ -69,8 +69,13 @@ def _inventory(node: Node, told: dict[str, Any]) -> dict[str, Any]:
             if told.get(key):
                 fields[key] = int(told[key])
         if told.get("gres") and not node.gres:
-            fields["gres"] = tuple(Gres(name=name, count=int(number)) for name, number in sorted(told["gres"].items()))
+            fields["gres"] = tuple(Gres(name=name, type=kind, count=int(number)) for name, kind, number in _gres(told["gres"]))
     return fields
+
+
+def _gres(told: Any) -> list[tuple[str, str | None, int]]:
+    """(name, type, count) of what the machine says; agents of the release before have no types."""
+    return [(name, None, number) for name, number in sorted(told.items())] if isinstance(told, dict) else told
 
 
 def _stray(draft: Draft, node: str, job: int, run: int, kind: str) -> None:
@@ -83,11 +88,14 @@ def resend(draft: Draft, part: Part) -> None:
     run, job = draft.run_of(part.job, part.run), draft.job(part.job)
     if run is None or job is None:
         return
+    staging.again(draft, part)
+    if part.state is PartState.LEAVING:
+        return
     if run.state is RunState.PREPARING:
         if part.state is PartState.ASKED:
             draft.effect(Prepare(job=part.job, run=part.run, node=part.node))
     elif run.state is RunState.HELD:
-        if part.node == run.head:
+        if part.node == run.head and not any(each.stage == "in" for each in draft.parts(part.job, part.run)):
             draft.effect(Start(job=part.job, run=part.run, node=part.node))
     elif run.state is RunState.STARTED:
         if job.state is JobState.SUSPENDED:
@@ -119,9 +127,11 @@ def silent(draft: Draft, event: Silent) -> None:
 def give_up(draft: Draft, node: str, *, fence: bool) -> None:
     """End what runs on a node that is not to be used any more."""
     for number, run in list(draft.state.node_parts.get(node, ())):
-        job = draft.job(number)
+        job, part = draft.job(number), draft.part(number, run, node)
         if job is None or job.run != run:
             continue
+        if part is not None and fence:
+            staging.silent(draft, part)
         if job.state in RUNNING:
             finish.fail_node(draft, job, node, fence=fence)
         elif fence and job.state is JobState.PENDING and job.completing and not job.held:
@@ -140,8 +150,11 @@ def fence(draft: Draft, event: Fence) -> None:
 
 
 def _gone(draft: Draft, part: Part, how: PartState) -> None:
-    """A part is EMPTY or FENCED."""
-    draft.move_part(part, how)
+    """Nothing of a part works any more (EMPTY), or its machine is not there any more (FENCED)."""
+    if how is PartState.FENCED:
+        staging.gone(draft, part)
+    else:
+        staging.leave(draft, part)
     run, job = draft.run_of(part.job, part.run), draft.job(part.job)
     if run is None or job is None:
         return
@@ -203,16 +216,17 @@ def _held(draft: Draft, report: Report) -> None:
             finish.tell_end(draft, run, part, job.killed_by)
         return
     if all(each.state is PartState.HELD for each in draft.parts(run.job, run.run)):
-        draft.move_run(run, RunState.HELD)
-        draft.effect(Start(job=run.job, run=run.run, node=run.head))
-        if job.configuring:
-            draft.change(job, configuring=False)
+        run = draft.move_run(run, RunState.HELD)
+        if staging.begin(draft, run):
+            draft.effect(Start(job=run.job, run=run.run, node=run.head))
+            if job.configuring:
+                draft.change(job, configuring=False)
 
 
 def _refused(draft: Draft, report: Report) -> None:
     known = _known(draft, report)
     finish.forget(draft, report.job, report.run, report.node)
-    if known is None or known[2].state not in HOLDING:
+    if known is None or known[2].state not in HOLDING or known[2].state is PartState.LEAVING:
         return
     job, run, part = known
     draft.move_part(part, PartState.EMPTY)
@@ -314,7 +328,7 @@ def _ended(draft: Draft, report: Report) -> None:
         run = draft.move_run(run, RunState.ENDED, ended=at, exit=exit, why=why)
     finish.close_steps(draft, run, at)
     if job.run == run.run:
-        if job.state in RUNNING and data.get("why") == "unattended":
+        if job.state in RUNNING and data.get("why") in ("unattended", "node_fail"):  # the head's own verdict of one of its nodes
             finish.fail_node(draft, job, run.head, fence=False)
         elif job.state in RUNNING:
             state, reason = finish.by_report(data)
@@ -334,7 +348,7 @@ def _ended(draft: Draft, report: Report) -> None:
 def _empty(draft: Draft, report: Report) -> None:
     finish.forget(draft, report.job, report.run, report.node)
     part = draft.part(report.job, report.run, report.node)
-    if part is not None and part.state in HOLDING:
+    if part is not None and part.state in HOLDING and part.state is not PartState.LEAVING:
         _gone(draft, part, PartState.EMPTY)
 
 

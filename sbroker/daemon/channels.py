@@ -50,6 +50,10 @@ class Channel:
         """Bytes that wait here for credit."""
         return len(self._queue)
 
+    @property
+    def open(self) -> bool:
+        return self._open
+
     async def drain(self) -> None:
         """Wait until there is room; ConnectionError when the channel is closed."""
         await self._room.wait()

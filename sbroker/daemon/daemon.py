@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from sbroker import transports
 from sbroker.agent import wire
 from sbroker.api import Call, FrontEnd
@@ -26,6 +28,8 @@ from sbroker.daemon.places import agent_options, endpoints, site_facts
 from sbroker.daemon.program import Program
 from sbroker.daemon.progress import Progress
 from sbroker.daemon.server import Server
+from sbroker.daemon.sources import Sources
+from sbroker.daemon.staging import Staging
 from sbroker.daemon.starter import StarterClient
 from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.model import Job, JobSpec
@@ -50,6 +54,8 @@ class Daemon:
         self.links: dict[str, Link] = {}
         self.launcher = Launcher(self)
         self.owners = Owners(self)
+        self.staging = Staging(self)
+        self.sources = Sources(self)
         self.progress = Progress(self)
         self.bin_dir = _bin_dir()
         self.home_for_jobs = "" if self.shared else paths.state
@@ -66,6 +72,7 @@ class Daemon:
     async def start(self) -> None:
         store = await self.loop.run_in_executor(None, Store.open, self.config.store_address(self.paths), self.clock)
         self.secret = _secret(Path(self.paths.state) / "secret")
+        store.keep(self.config.keeps())
         settings = self.config.settings()
         self.broker = Broker(store, settings, self.clock)
         self.broker.execute, self.broker.reset = self.execute, self._greet_again
@@ -99,14 +106,15 @@ class Daemon:
 
     def read_again(self) -> None:
         """Take the configuration as its file is now. SbrokerError or OSError says why everything is as it was."""
-        from sbroker import config as config_module
+        from sbroker.config import check, default_config
 
         path = Path(self.config.file or self.paths.config)
-        config = config_module.load(path) if self.config.file or path.exists() else config_module.default_config()
+        config = check.load(path) if self.config.file or path.exists() else default_config()
         self.broker.settings = config.settings()
         self.broker.state.configure(self.broker.settings)
         self.broker.apply(_configure(config))
         self.config = config
+        self.broker.store.keep(config.keeps())
         self._open_links()
 
     def keep(self, task: asyncio.Task[Any]) -> None:
@@ -177,7 +185,7 @@ class Daemon:
         connection = Connection(channel.send, channel.drain)
         frames = wire.CallReader()
         try:
-            call = make_call(payload, job.uid, job.gid, self.server.operators, job.id, run)
+            call = structs.replace(make_call(payload, job.uid, job.gid, self.server.operators, job.id, run), node=channel.link.node)
         except (wire.WireError, ValueError) as error:
             log.warning("job %d sent what is not a call: %s", job.id, error)
             channel.close("link")
@@ -227,6 +235,9 @@ class Daemon:
             if job is not None:
                 self.keep(self.loop.create_task(send_mail(job, effect.what, self.config.cluster)))
             return
+        if isinstance(effect, (effects.StageIn, effects.StageOut)):
+            self.staging.order(effect)
+            return
         link = self.links.get(effect.node)
         if link is None:
             return
@@ -239,6 +250,8 @@ class Daemon:
             header.update(signum=effect.signum, step=effect.step, batch=effect.batch, full=effect.full)
         elif isinstance(effect, effects.Freeze):
             header["suspend"] = effect.suspend
+        elif isinstance(effect, effects.Start):
+            header["at"] = self.launcher.places(effect.job, effect.run)
         elif isinstance(effect, effects.Adjust):
             header["time_limit"] = effect.time_limit
         link.send(header)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import hashlib
 import hmac
+import importlib
 import os
 import pwd
 from collections import OrderedDict
@@ -12,7 +13,9 @@ from typing import Any
 
 import msgspec
 
+from sbroker.agent import batch
 from sbroker.core.effects import Prepare
+from sbroker.core.staging import below
 from sbroker.daemon.places import site_facts
 from sbroker.model import INFINITE, Job, Node, Run
 
@@ -99,7 +102,7 @@ class Launcher:
                 "addresses": self.daemon.links[share.node].addresses if share.node in self.daemon.links else [],
             })  # fmt: skip
         sites = {name: site_facts(name, config.sites[name]) for name in {node["site"] for node in nodes} if name in config.sites}
-        return {
+        info = {
             "cluster": config.cluster, "imitate": config.imitate, "store": self.daemon.broker.store.store_id, "job": job.id, "run": run.run,
             "restart_count": job.restarts, "kind": job.spec.kind, "name": job.spec.name, "key": self.key(job.id, run.run), "head": run.head,
             "submit_host": job.spec.submit_host, "array": array, "user": self.user(job), "spec": spec, "partition": job.partition,
@@ -110,6 +113,25 @@ class Launcher:
             "end_time": None if job.time_limit == INFINITE or job.start_time is None else job.start_time + job.time_limit,
             "settings": {"mpi_default": config.mpi_default, "home": self.daemon.home_for_jobs, **self._default_memory(job)},
         }  # fmt: skip
+        if job.nodes and self.streamed(info, state.nodes[run.head]):
+            info["streamed"] = True
+        return info
+
+    def places(self, job: int, run: int) -> dict[str, Any]:
+        """Node → `Part.at`, of the nodes to which the run's files were brought."""
+        parts = self.daemon.broker.state.parts.get(job, {})
+        return {node: part.at for (number, node), part in parts.items() if number == run and part.at}
+
+    def streamed(self, info: dict[str, Any], head: Node) -> bool:
+        """Whether the batch script's output has to be brought to the submit host while it is written."""
+        if info["kind"] != "batch" or head.shared_fs is True:
+            return False
+        shared = ("/dev", *(head.shared_fs or ()))
+        return not all(any(below(path, prefix) for prefix in shared) for path in self.outputs(info))
+
+    def outputs(self, info: dict[str, Any]) -> tuple[str, str]:
+        """Paths of the batch script's standard output and error on this host."""
+        return batch.outputs(info, importlib.import_module(self.daemon.front_end.node_module()), info["head"])
 
     def _default_memory(self, job: Job) -> dict[str, int]:
         """What the partition gives a job that asks for no memory: batch scripts are told of it."""

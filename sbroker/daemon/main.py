@@ -63,10 +63,10 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    from sbroker import config as config_module
+    from sbroker.config import check, default_config
 
     path = Path(options.config or paths.config)
-    config = config_module.load(path) if options.config or path.exists() else config_module.default_config()
+    config = check.load(path) if options.config or path.exists() else default_config()
     if options.check:
         print("%s is good" % path)
         return 0

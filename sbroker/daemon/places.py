@@ -30,7 +30,7 @@ def endpoints(config: Any, paths: Any, store_id: str, clock: Clock) -> dict[str,
 def site_facts(name: str, settings: Any) -> dict[str, Any]:
     """What the description of a run says of one site: an entry of `sites` (ARCHITECTURE.md). The settings of kinds that know nothing of
     software count as a machine like this one."""
-    shared = True if settings.provider == "local" else settings.shared_fs
+    shared = settings.shared_fs
     return {
         "name": name,
         "twin": bool(getattr(settings, "twin", True)),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sbroker.errors import SbrokerError
+from sbroker.paths import SUBMIT_AGENT
 from sbroker.providers.base import Endpoint
 from sbroker.transports import local
 
@@ -103,7 +104,7 @@ def _start(line: bytes, agents: Path, extra: list[str]) -> dict[str, str]:
     try:
         ask = json.loads(line)
         node, hostname = str(ask["node"]), str(ask["hostname"])
-        if not all(NAME.fullmatch(name) for name in (node, hostname or node)):
+        if node != SUBMIT_AGENT and not all(NAME.fullmatch(name) for name in (node, hostname or node)):
             return {"error": "not a node name: %r" % node}
         local.start_agent(Endpoint(transport="local", node=node, hostname=hostname, directory=str(agents / node)), extra=extra)
     except (OSError, ValueError, KeyError) as error:

@@ -30,6 +30,8 @@ class SiteSettings(Value, frozen=True, kw_only=True):
     weight: int = 1
     network: str | None = None  # sites of one network can run one job together; None: the site's own
     shared_fs: bool | tuple[str, ...] = False  # path prefixes that exist there as here
+    stage: Literal["allow", "deny"] | None = None  # whether jobs' files may be brought there where they are not shared; None: as the kind has it
+    stage_out_grace: Seconds | None = None  # how long a node is kept when files do not come back; None: the cluster's
     ports: str | int | None = None  # where agents take calls of other nodes' supervisors: LOW-HIGH; 0 any; None: as the transport needs it
 
 
@@ -48,8 +50,6 @@ class ElsewhereSettings(SoftwareSettings, frozen=True, kw_only=True):
 
     mounts: dict[str, str] = {}
     image: str | None = None
-    stage: Literal["allow", "deny"] | None = None
-    stage_out_grace: Seconds | None = None
 
 
 def check_software(settings: SoftwareSettings) -> None:
@@ -172,6 +172,7 @@ class Provider(ABC):
 
     Settings: ClassVar[type[SiteSettings]] = SiteSettings
     fixed: ClassVar[bool] = False
+    stage: ClassVar[bool] = True  # jobs' files may be brought there unless the site says `stage: deny`; False: only where it says `allow`
     remote: ClassVar[bool] = True  # run it in a worker process
     atomic: bool = False  # groups live and die whole
     dies_by: Literal["self", "ttl", "broker", "never"] = "broker"  # what ends a machine when the broker is away; never: not ours to end

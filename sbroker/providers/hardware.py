@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from functools import lru_cache
 
+from sbroker.agent import devices
 from sbroker.model import Gres, Value
 
 
@@ -65,27 +65,9 @@ def _memory() -> int:
     return max(1, found)
 
 
-def gpus(proc: str = "/proc/driver/nvidia/gpus", dev: str = "/dev") -> tuple[Gres, ...]:
-    """GPUs by what the driver tells of their models, else by their device files (without a type)."""
-    models: dict[str | None, int] = {}
-    for path in sorted(glob.glob(proc + "/*/information")):
-        match = re.search(r"^Model:\s+(.+)$", _text(path), re.MULTILINE)
-        kind = gpu_type(match[1]) if match else None
-        models[kind] = models.get(kind, 0) + 1
-    if not models:
-        count = sum(1 for path in glob.glob(dev + "/nvidia*") if re.fullmatch(r"nvidia\d+", os.path.basename(path)))
-        models = {None: count} if count else {}
-    return tuple(Gres(name="gpu", type=kind, count=count) for kind, count in models.items())
-
-
-def gpu_type(model: str) -> str:
-    """``NVIDIA A100-SXM4-40GB`` → a100; ``Tesla T4`` → t4; ``NVIDIA GeForce RTX 3090`` → rtx_3090."""
-    words = [word for word in re.split(r"[\s_]+", model.strip()) if word.lower() not in ("nvidia", "tesla", "geforce", "quadro")] or [""]
-    if not words[0]:
-        return "gpu"
-    if words[0].upper() in ("RTX", "GTX", "TITAN") and len(words) > 1:
-        return "_".join(words[:2]).lower()
-    return words[0].split("-")[0].lower()
+def gpus(root: str = "/") -> tuple[Gres, ...]:
+    """Accelerators with their types, as a node's agent reads them."""
+    return tuple(Gres(name=name, type=kind, count=count) for name, kind, count in devices.gres(root))
 
 
 def _text(path: str) -> str:

@@ -17,6 +17,7 @@ MOST = (65536, 1 << 40)  # CPUs and their kind, MiB of memory: what fits Slurm's
 class LocalSettings(base.SoftwareSettings, frozen=True, kw_only=True):
     """`nodes` missing: this machine with what it has. A pattern or a count: virtual nodes, each with what the keys say."""
 
+    shared_fs: bool | tuple[str, ...] = True
     twin: bool = True  # false: jobs start as on a machine with other software, without the submit host's environment
     nodes: str | None = None
     cpus: int | None = None

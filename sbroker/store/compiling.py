@@ -12,7 +12,7 @@ from sqlalchemy import Table, bindparam, delete, false, func, select, update
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from sbroker.store import schema
-from sbroker.store.statements import COMPILED, Statements
+from sbroker.store.statements import COMPILED, PURGE, Statements
 
 ONCE = frozenset({"blob", "spec", "request"})  # what such a key says never changes
 FIXED = frozenset({"record", "array_id"})  # columns of a job's row that never change: their indexes need not be touched
@@ -46,6 +46,7 @@ class _Compiler:
             delete={table.name: self._delete(table, tuple(column.name for column in table.primary_key)) for table in tables},
             retire={name: self._retire(name) for name in _RETIRED},
             live=self._live(tables),
+            orphans=self._orphans(),
             other=self._other(),
         )
 
@@ -89,14 +90,20 @@ class _Compiler:
             texts[table.name] = self._text(query.where(table.c.live) if "live" in table.c else query)
         return texts
 
+    def _orphans(self) -> list[str]:
+        jobs, spec, blob = select(schema.job.c.id), schema.spec, schema.blob
+        gone = [delete(table).where(table.c.job.not_in(jobs)) for table in (schema.run, schema.step, schema.request)]
+        gone.append(delete(spec).where(spec.c.hash.not_in(select(schema.job.c.spec))))
+        gone.append(delete(blob).where(blob.c.hash.not_in(select(spec.c.script).union(select(spec.c.environ)))))
+        return [self._text(statement) for statement in gone]
+
     def _other(self) -> dict[str, str]:
-        """`guard` (number, epoch) touches no row when another broker has taken over; `sweep` removes blobs that no live job needs."""
-        meta, blob, job, spec, event, request = schema.meta, schema.blob, schema.job, schema.spec, schema.event, schema.request
-        needed = select(job.c.spec).where(job.c.live)
-        used = select(spec.c.script).where(spec.c.hash.in_(needed)).union(select(spec.c.environ).where(spec.c.hash.in_(needed)))
+        """`guard` (number, epoch) touches no row when another broker has taken over; `purge_jobs` (time) removes some of the records that
+        ended before, at most PURGE of them, `purge_events` (time) what the log says of earlier times."""
+        meta, blob, job, event, request = schema.meta, schema.blob, schema.job, schema.event, schema.request
         texts = {
             "guard": self._text(update(meta).values(written=bindparam("w")).where(meta.c.epoch == bindparam("e")), ["w", "e"]),
-            "sweep": self._text(delete(blob).where(blob.c.hash.not_in(used))),
+            "purge_events": self._text(delete(event).where(event.c.time < bindparam("t")), ["t"]),
             "next_epoch": self._text(update(meta).values(epoch=meta.c.epoch + bindparam("k_one")), ["k_one"]),
             "identity": self._text(select(meta.c.store_id, meta.c.epoch)),
             "revision": self._text(select(schema.version.c.version_num)),
@@ -111,6 +118,9 @@ class _Compiler:
                 ["a"],
             ),
         }
+        # SQLAlchemy's limit for SQLite has an offset beside it, a parameter of its own
+        old = "SELECT record FROM job WHERE NOT live AND end_time < %s ORDER BY end_time LIMIT %d"
+        texts["purge_jobs"] = "DELETE FROM job WHERE record IN (%s)" % old % ("?" if self._dialect.name == "sqlite" else "%s", PURGE)
         if self._dialect.name == "sqlite":
             texts["tables"] = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         else:

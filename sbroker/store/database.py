@@ -37,7 +37,7 @@ class Database:
 
     def __init__(self, kind: str, where: str, url: str, connect: Callable[[], Any], errors: tuple[type[Exception], ...]) -> None:
         self.kind, self.where, self.errors = kind, where, errors
-        self.statements = statements.of(kind)
+        self.statements = _statements(kind)
         self._url, self._connect = url, connect
         self._writer = _Connection(connect, errors)
         self._reader = _Connection(connect, errors)
@@ -127,6 +127,15 @@ class _Connection:
     def close(self) -> None:
         with self._lock:
             self._drop()
+
+
+def _statements(kind: str) -> statements.Statements:
+    """Those of "sqlite" or "postgresql"."""
+    if kind == "sqlite":
+        return statements.compiled()
+    from sbroker.store import compiling  # with SQLAlchemy
+
+    return compiling.compile_all(kind)
 
 
 def connect(address: str | os.PathLike) -> Database:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alembic import command
 from alembic.config import Config
@@ -12,7 +13,9 @@ from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from sbroker.errors import StoreError
-from sbroker.store.database import Database
+
+if TYPE_CHECKING:
+    from sbroker.store.database import Database
 
 SCRIPTS = Path(__file__).parent / "migrations"
 

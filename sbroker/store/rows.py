@@ -73,9 +73,10 @@ class Ledger:
         self._record += 1
         return self._record
 
-    def forget_blobs(self) -> None:
-        """The database may have lost blobs that no live job needs."""
+    def forget(self) -> None:
+        """The database may have lost blobs and specifications that no job needs."""
         self._blobs.clear()
+        self._specs.clear()
 
     def add_blobs(self, batch: Batch, blobs: dict[str, bytes]) -> None:
         for digest, data in blobs.items():

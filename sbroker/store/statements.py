@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+PURGE = 5000  # records that leave accounting in one transaction
 COMPILED = Path(__file__).with_name("sqlite.json")
 
 
@@ -21,13 +22,10 @@ class Statements(msgspec.Struct, frozen=True):
     delete: dict[str, str]
     retire: dict[str, list[str]]  # a job takes its runs and steps along, and its parts are removed
     live: dict[str, str]  # what `live` reads, by table: keys, then the value
+    orphans: list[str]  # what belongs to no record of a job any more is removed, in this order
     other: dict[str, str]
 
 
-def of(kind: str) -> Statements:
-    """Those for "sqlite" or "postgresql"."""
-    if kind == "sqlite":
-        return msgspec.json.decode(COMPILED.read_bytes(), type=Statements)
-    from sbroker.store import compiling
-
-    return compiling.compile_all(kind)
+def compiled() -> Statements:
+    """SQLite's."""
+    return msgspec.json.decode(COMPILED.read_bytes(), type=Statements)

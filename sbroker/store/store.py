@@ -41,6 +41,10 @@ class Store:
             found.close()
             raise
 
+    def keep(self, seconds: float | None) -> None:
+        """How long accounting keeps a job after its end, with its script and environment; None: for ever. What is older goes soon."""
+        self._writer.keep = seconds
+
     # the live state
 
     def load(self) -> list[Put]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,8 +17,11 @@ from sbroker.store import codec
 from sbroker.store.database import Database, StaleEpoch, is_full
 from sbroker.store.reserve import Reserve
 from sbroker.store.rows import Batch, Ledger
+from sbroker.store.statements import PURGE
 
-SWEEP_AFTER = 2000  # jobs that left the live state since the last look for blobs that nobody needs
+log = logging.getLogger("sbroker.store")
+
+PURGE_EVERY = 86400  # seconds between looks for records that are older than accounting is to keep
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -41,7 +45,9 @@ class Writer:
         self._busy: tuple[Item, ...] = ()  # being committed
         self._error: StoreError | None = None
         self._closing = False
-        self._sweep_due = SWEEP_AFTER  # look once at the start
+        self.keep: float | None = None  # seconds for which accounting keeps what has ended, None: for ever
+        self._purge_at = 0.0
+        self._orphans = False  # jobs were removed, but not yet what belonged to them
         self.reserve = Reserve(database.where + "-reserve") if database.kind == "sqlite" else None
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
@@ -123,6 +129,7 @@ class Writer:
                 self.durable_callback(last)
                 if self.reserve is not None:
                     self.reserve.keep(items[-1].time)
+                self._purge(ledger, items[-1].time)
             else:
                 if self.reserve is not None and is_full(error):
                     self.reserve.give_up()
@@ -134,19 +141,35 @@ class Writer:
             ledger.add_blobs(batch, item.blobs)
             ledger.add(batch, item.changes, item.time)
             batch.events.extend((item.time, kind, job, codec.plain(words)) for kind, job, words in item.events)
-        self._sweep_due += len(batch.retired.get("job", ()))
-        sweep = self._sweep_due >= SWEEP_AFTER
         other = self._database.statements.other
         with self._database.writing() as cursor:
             cursor.execute(other["guard"], (last, self._epoch))
             if cursor.rowcount != 1:
                 raise StaleEpoch("another broker has taken over this database: this one stops")
             self._write(cursor, batch)
-            if sweep:
-                cursor.execute(other["sweep"])
-        if sweep:
-            self._sweep_due = 0
-            ledger.forget_blobs()
+
+    def _purge(self, ledger: Ledger, now: float) -> None:
+        """Remove what ended too long ago, some of it at a time, and then what that alone had needed: scripts, environments, requests."""
+        if self.keep is None or now < self._purge_at:
+            return
+        self._purge_at = now + PURGE_EVERY
+        statements = self._database.statements
+        try:
+            with self._database.writing() as cursor:
+                cursor.execute(statements.other["guard"], (self.durable, self._epoch))
+                if cursor.rowcount != 1:
+                    return  # the next commit will say that another broker has taken over
+                cursor.execute(statements.other["purge_jobs"], (now - self.keep,))
+                if cursor.rowcount >= PURGE:
+                    self._purge_at = now  # more with the next commit
+                elif cursor.rowcount or self._orphans:
+                    for statement in statements.orphans:
+                        cursor.execute(statement)
+                    cursor.execute(statements.other["purge_events"], (now - self.keep,))
+                self._orphans = self._purge_at == now
+            ledger.forget()
+        except StoreError as error:
+            log.warning("old records stay for now: %s", error)
 
     def _write(self, cursor: Any, batch: Batch) -> None:
         statements = self._database.statements

@@ -10,7 +10,7 @@ from slurm_compat.control import help as help_text
 from slurm_compat.control.session import Session, words_of
 from slurm_compat.hostlist import HostlistError, compress, expand
 from slurm_compat.show import step
-from slurm_compat.update import BadUpdate, pairs
+from slurm_compat.update_pairs import BadUpdate, pairs
 from slurm_compat.update_site import create_partition
 
 ERRORS = {

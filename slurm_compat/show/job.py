@@ -74,7 +74,7 @@ def lines(scene: Scene, job: Job, only_task: int | None = None) -> list[str]:
         + (f" WCKey={spec.wckey}" if spec.wckey and getattr(scene.config, "track_wckey", False) else "")
     )
     out.append(
-        f"JobState={jobtext.state(job)} Reason={job.reason.value.replace(' ', '_')} Dependency={jobtext.dependency(job, scene.view.jobs) or _NULL}"
+        f"JobState={jobtext.state(job)} Reason={jobtext.reason(job).replace(' ', '_')} Dependency={jobtext.dependency(job, scene.view.jobs) or _NULL}"
     )
     batch = spec.kind == "batch"
     out.append(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sbroker.errors import Code
 from sbroker.model import INFINITE, Dependency, DepItem, Gres, JobSpec
 from sbroker.states import JobState
-from slurm_compat.update import pairs
 from slurm_compat.update_keys import KEYS
+from slurm_compat.update_pairs import pairs
 
 PENDING = job(41, spec("wrap"), time_limit=600)
 HELD = job(46, spec("held"), held="user")

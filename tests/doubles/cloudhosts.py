@@ -81,9 +81,9 @@ class Cloud:
             yield records
             path.with_suffix(".new").write_text(json.dumps(records, indent=1))
             os.replace(path.with_suffix(".new"), path)
-            with open(self.state / "etc_hosts", "w") as stream:  # in place: hosts and hub have this inode mounted
-                stream.write("127.0.0.1 localhost\n%s hub\n" % self.gateway)
-                stream.writelines("%s %s\n" % (record["host"]["ip"], name) for name, record in records.items())
+            lines = ["127.0.0.1 localhost\n%s hub\n" % self.gateway, *("%s %s\n" % (record["host"]["ip"], name) for name, record in records.items())]
+            if (self.state / "etc_hosts").read_text() != "".join(lines):
+                (self.state / "etc_hosts").write_text("".join(lines))  # in place: hosts and hub have this inode mounted
 
     def hosts(self) -> dict[str, dict[str, Any]]:
         """Name → {host: the fields of Host, pid, start, link, alive}."""

@@ -15,7 +15,8 @@ class Proxy:
         self.target = target
         self.down = self.mute = False
         self.calls = 0
-        self.cut_after = None  # bytes after which the next connection breaks
+        self.every = None  # Random: it breaks again and again, after so many bytes
+        self._left = 0
         self._pairs, self._stop = {}, False
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
@@ -70,10 +71,10 @@ class Proxy:
                 other.sendall(data)
         except OSError:
             data = b""
-        if self.cut_after is not None and data:
-            self.cut_after -= len(data)
-            if self.cut_after <= 0:
-                self.cut_after = None
+        if self.every is not None and data:
+            self._left -= len(data)
+            if self._left < 0:
+                self._left = self.every.randrange(500, 20_000)
                 return self.cut()
         if not data:
             with self._lock:

@@ -137,22 +137,9 @@ def test_a_cut_loses_no_line_and_doubles_none(three):
     script = """srun -N3 -n6 -l sh -c 'echo x >> ran.$SLURM_PROCID; i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; exit $SLURM_PROCID'
 echo rc=$?"""
     three.begin(script, cpus=[2, 2, 2])
-    stop = threading.Event()
-    choice = random.Random(7)
-
-    def cutter():
-        while not stop.is_set():
-            for name in ("node2", "node3"):
-                three.proxies[name].cut_after = choice.randrange(1, 60_000)
-            stop.wait(0.1)
-
-    thread = threading.Thread(target=cutter)
-    thread.start()
-    try:
-        three.end()
-    finally:
-        stop.set()
-        thread.join()
+    for number, proxy in enumerate(three.proxies.values()):
+        proxy.every = random.Random(number)
+    three.end()
     lines = three.output().splitlines()
     for rank in range(6):
         assert [line for line in lines if line.startswith(f"{rank}: ")] == [f"{rank}: line {number}" for number in range(3000)]
@@ -204,32 +191,89 @@ def test_a_supervisor_whose_agent_is_away_is_called_when_there_is_one(three):
     assert len(out.splitlines()) == 3
 
 
-def test_a_supervisor_that_is_gone_takes_its_part_of_the_step_with_it(three):
-    three.allocate(time_limit=-1)
-    assert three.ask("-N3", "-n3", "true")[2] == 0
-    process = three.srun("-N3", "-n3", "sh", "-c", "echo $PPID > pid.$SLURM_PROCID; [ $SLURM_PROCID != 1 ] || sleep 100", text=True)
-    wait_for(lambda: all((three.folder / f"pid.{rank}").exists() and (three.folder / f"pid.{rank}").read_text() for rank in range(3)))
-    pid = int((three.folder / "pid.1").read_text())
+def lose_node2(cluster, *options, job=1, env=None):
+    """A step over all nodes that loses one; (what srun said, its exit code)."""
+    process = cluster.srun(*options, "sh", "-c", "echo $PPID > pid.$SLURM_PROCID; sleep 3", job=job, text=True, env=env)
+    pids = [cluster.folder / f"pid.{rank}" for rank in range(3)]
+    wait_for(lambda: all(path.exists() and path.read_text().strip() for path in pids))
+    pid = int(pids[1].read_text())
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: gone(pid))
-    three.labs[1].wait("lost")
     _out, err = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert "node2" in err, err
+    cluster.labs[1].wait("lost", job)
+    return err, process.returncode
+
+
+def test_a_supervisor_that_is_gone_takes_the_step_and_the_job_with_it(three):
+    """As the real one says it in a job that lost a node."""
+    three.allocate(time_limit=-1)
+    assert three.ask("-N3", "-n3", "true")[2] == 0
+    err, code = lose_node2(three, "-N3", "-n3")
+    lines = err.splitlines()
+    assert lines[0] == "srun: error: Node failure on node2"
+    assert lines[1] == "srun: Job step aborted: Waiting up to 3 seconds for job step to finish."
+    assert lines[2].startswith("slurmstepd-node1: error: *** STEP 1.1 ON node1 CANCELLED AT ")
+    assert lines[2].endswith(" DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***")
+    assert sorted(lines[3:]) == ["srun: error: node1: task 0: Terminated", "srun: error: node3: task 2: Terminated"]
+    assert code == 143
+    assert three.head.wait("ended")["data"]["why"] == "node_fail"
+
+
+def test_a_job_may_go_on_without_a_node(three):
+    three.allocate(time_limit=-1, spec={"no_kill": True})
+    assert three.ask("-N3", "-n3", "true")[2] == 0
+    err, code = lose_node2(three, "-N3", "-n3")
+    lines = err.splitlines()
+    assert lines[0] == "srun: error: Node failure on node2"
+    assert sorted(lines[1:3]) == ["srun: error: node1: task 0: Killed", "srun: error: node3: task 2: Killed"]
+    assert lines[3:] == ["srun: Force Terminated StepId=1.1"]
+    assert code == 137
+    assert three.ask("-N2", "-n2", "sh", "-c", "echo $SLURMD_NODENAME")[0].split() in (["node1", "node3"], ["node3", "node1"])
+    assert three.ask("-N3", "-n3", "hostname")[1:] == ("srun: error: Unable to create step for job 1: Requested node configuration is not available\n", 1)
+
+
+def test_a_step_may_go_on_without_a_node(three):
+    three.allocate(time_limit=-1, spec={"no_kill": True})
+    assert three.ask("-N3", "-n3", "true")[2] == 0
+    assert lose_node2(three, "--no-kill", "-N3", "-n3") == ("srun: error: Node failure on node2\n", 0)
 
 
 def test_a_node_that_stays_away_is_lost_to_the_run(make):
     cluster = make("node1", "node2", lost_after=1)
     cluster.allocate(time_limit=-1)
     assert cluster.ask("-N2", "-n2", "true")[2] == 0
-    process = cluster.srun("-N2", "-n2", "sh", "-c", "[ $SLURM_PROCID != 1 ] || sleep 100", text=True)
+    process = cluster.srun("-N2", "-n2", "sleep", "100", text=True)
     time.sleep(0.5)
     cluster.proxies["node2"].down = True
     cluster.proxies["node2"].cut()
     _out, err = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert "node2" in err, err
+    assert process.returncode == 143
+    assert err.startswith("srun: error: Node failure on node2\n")
 
 
 def test_what_is_kept_of_the_port(three):
     assert json.loads("[%s]" % (three.labs[0].folder / "port").read_text().replace(" ", ","))[1:] == [0, 0]
+
+
+def test_a_large_file_waits_for_the_slowest_node(three, tmp_path):
+    """sbcast through a network that takes nothing for a while: the head keeps a few megabytes of it, and no more."""
+    three.allocate(time_limit=-1)
+    assert three.ask("-N3", "-n3", "true")[2] == 0
+    data = os.urandom(1 << 20) * 48
+    (three.folder / "big").write_bytes(data)
+    supervisor = three.head.supervisor()
+    before = resident(supervisor)
+    three.proxies["node3"].mute = True
+    process = three.srun("-f", "big", str(tmp_path / "copy"), name="sbcast")
+    time.sleep(0.8)
+    grown = resident(supervisor) - before
+    three.proxies["node3"].mute = False
+    assert process.wait(60) == 0
+    assert (tmp_path / "copy").read_bytes() == data
+    assert grown < 32 << 10, f"{grown} KiB"
+
+
+def resident(pid):
+    """KiB."""
+    with open(f"/proc/{pid}/status") as stream:
+        return int(next(line for line in stream if line.startswith("VmRSS")).split()[1])

@@ -167,9 +167,9 @@ def test_scancel_of_a_step(one):
 
 def test_end_of_the_job(one):
     process = started(one, "-n2", "sh", "-c", "echo up; exec sleep 60")
-    one.head.order("end", why="time_limit", uid=0)
+    one.head.order("end", why="cancel", uid=0)
     err, code = end(process)
-    assert err == ABORTED + CANCELLED.replace(" ***\n", " DUE TO TIME LIMIT ***\n") + "srun: error: node1: tasks 0-1: Terminated\n"
+    assert err == ABORTED + CANCELLED + "srun: error: node1: tasks 0-1: Terminated\n"
     assert code == 143
 
 

@@ -10,22 +10,30 @@ import pytest
 
 from tests.doubles.cloudhosts import Cloud, missing, sweep
 from tests.doubles.machine import Host
-from tests.hosts.system import CONFIG, ROOT, HostsSystem, make_key
+from tests.hosts.system import CONFIG, ROOT, SHARED, HostsSystem, make_key
 
 COUNT = 4
 
 
 class Hub:
-    """The hosts n1 … n4, with the accounts ubuntu and root behind one key."""
+    """The hosts n1 … n4, with the accounts ubuntu and root behind one key. `shared` is there as it is here, writable by all."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.key = folder, folder / "key"
+        self.key, self.shared = folder / "key", folder / "shared"
+        self.shared.mkdir()
         self.public = make_key(self.key)
         self.cloud = Cloud("test%d" % os.getpid(), owner=os.getpid())
         self.cloud.add([self.host("n%d" % number) for number in range(1, COUNT + 1)])
 
     def host(self, name: str, **options: object) -> Host:
+        options.setdefault("bind", ["%s:%s:rw" % (self.shared, self.shared)])
         return Host(name, keys=[self.public], **options)  # type: ignore[arg-type]
+
+    def room(self, name: str) -> Path:
+        """A new folder in `shared` for one broker: what is submitted from there is on the nodes, too."""
+        folder = self.shared / name
+        folder.mkdir()
+        return folder
 
     def extra(self, name: str, **options: object) -> str:
         """One more host, with other properties."""
@@ -49,9 +57,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="module")
-def system(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostsSystem]:
-    """A personal broker over n1 … n4."""
-    made = HostsSystem(tmp_path_factory.mktemp("system"), hub.cloud, hub.key, "n[1-%d]" % COUNT)
+def system(hub: Hub, request: pytest.FixtureRequest) -> Iterator[HostsSystem]:
+    """A personal broker over n1 … n4, with a file system that they share."""
+    made = HostsSystem(hub.room(request.module.__name__), hub.cloud, hub.key, "n[1-%d]" % COUNT, SHARED)
     try:
         made.idle("n[1-%d]" % COUNT)
         yield made

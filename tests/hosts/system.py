@@ -24,6 +24,7 @@ partitions:
 sites:
   lab: {provider: ssh, hosts: "%(hosts)s", user: ubuntu, identity_file: key, known_hosts: known_hosts}
 """
+SHARED = CONFIG.replace("user: ubuntu", "user: ubuntu, shared_fs: true")
 
 
 def make_key(path: Path) -> str:
@@ -37,6 +38,7 @@ class HostsSystem(System):
 
     def __init__(self, folder: Path, cloud: Cloud, key: Path, hosts: str, config: str = CONFIG) -> None:
         super().__init__(folder, config % {"hosts": hosts})
+        self.work.chmod(0o777)  # jobs run as the login's user there
         self.cloud, self._store = cloud, ""
         shutil.copy(key, self.home / "key")
         self.know()
@@ -82,6 +84,13 @@ class HostsSystem(System):
         """What a shell line prints on the host, as its root, without SSH."""
         done = self.cloud.exec(node, ["sh", "-c", line], capture_output=True, text=True, timeout=30)
         return str(done.stdout)
+
+    def until_there(self, node: str, line: str, wanted: str, seconds: float = 30) -> None:
+        """Wait until the line, run on the host, prints `wanted` (stripped)."""
+        end = time.monotonic() + seconds
+        while (said := self.on(node, line).strip()) != wanted:
+            assert time.monotonic() < end, "%s on %s: %r, not %r" % (line, node, said, wanted)
+            time.sleep(0.05)
 
     def reason(self, node: str, wanted: str, seconds: float = 40) -> str:
         """Wait until sinfo -R says something with `wanted` of the node; what it says."""

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,73 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, base
             for alias in node.names:
                 yield node.lineno, base + "." + alias.name
+
+
+def needed(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a type checker reads."""
+    if isinstance(tree, ast.If) and "TYPE_CHECKING" in ast.dump(tree.test):
+        for node in tree.orelse:
+            yield from needed(node)
+        return
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        yield from needed(node)
+
+
+def graph(root: Path, *folders: str) -> dict[str, set[str]]:
+    """Module → the modules among them that it imports, wherever in it that stands; a package from which only modules are taken does not
+    count, for it is the modules that are needed."""
+    files = {}
+    for path in sorted(path for folder in folders for path in (root / folder).rglob("*.py")):
+        files[".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")] = path
+    found: dict[str, set[str]] = {}
+    for module, path in files.items():
+        package = (module if path.name == "__init__.py" else module.rpartition(".")[0]).split(".")
+        names = found[module] = set()
+        for node in needed(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = ".".join((package[: len(package) - node.level + 1] if node.level else []) + ([node.module] if node.module else []))
+                names.update(inner if (inner := base + "." + alias.name) in files else base for alias in node.names)
+        found[module] = {name for name in names if name in files and name != module}
+    return found
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """One way round for each knot of modules that import each other."""
+    left, found = {module: set(names) for module, names in imports.items()}, []
+    while True:
+        try:
+            TopologicalSorter(left).prepare()
+        except CycleError as error:
+            circle = error.args[1]
+            found.append(circle)
+            left = {module: names - set(circle) for module, names in left.items() if module not in circle}
+        else:
+            return found
+
+
+def test_no_modules_import_each_other():
+    """Neither at their top nor later: of two that need each other, a part belongs into a third."""
+    assert circles(graph(ROOT, "sbroker", "slurm_compat")) == []
+
+
+def test_a_circle_is_found_wherever_it_is_hidden(tmp_path):
+    (tmp_path / "p").mkdir()
+    sources = {
+        "__init__": "from p import a\n",
+        "a": "import os\nfrom . import b\n",
+        "b": "def late():\n    from p.c import thing\n",
+        "c": "from typing import TYPE_CHECKING\nimport p.a\nif TYPE_CHECKING:\n    from p import d\nthing = 1\n",
+        "d": "from p import c\n",
+    }
+    for name, text in sources.items():
+        (tmp_path / "p" / (name + ".py")).write_text(text)
+    (circle,) = circles(graph(tmp_path, "p"))
+    assert set(circle) == {"p.a", "p.b", "p.c"}
+    (tmp_path / "p" / "c.py").write_text("thing = 1\n")
+    assert circles(graph(tmp_path, "p")) == []
 
 
 def offences(paths: list[Path], wrong) -> list[str]:
@@ -109,3 +177,12 @@ def test_the_client_uses_the_standard_library_only(name):
     # reach.py answers host lists, versions and usages with modules of its own package, when they are there
     own = ("slurm_compat.show.hostnames", "slurm_compat.releases", "slurm_compat.local") if name == "reach.py" else ()
     assert offences([path], lambda module: module.split(".")[0] not in allowed and not within(module, *own)) == []
+
+
+def test_the_agent_starts_without_what_it_rarely_needs():
+    """Its start is what a node costs at first contact; such modules are imported where they are used."""
+    slow = {"argparse", "asyncio", "contextlib", "glob", "inspect", "logging", "pathlib", "pkgutil", "platform", "py_compile", "random", "shutil", "ssl", "subprocess",
+            "tempfile", "threading", "tokenize", "traceback", "typing", "zipfile"}  # fmt: skip
+    code = "import sys; sys.path.insert(0, %r); import sbroker.agent.__main__ as m, slurm_compat.node; m.session_code(); print(*sys.modules)" % str(ROOT)
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert slow & set(done.stdout.split()) == set()

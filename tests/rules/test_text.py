@@ -38,6 +38,11 @@ def node_modules() -> list[Path]:
     return [ROOT / name for name in files if (ROOT / name).is_file()]
 
 
+def test_what_a_login_gives_to_python_is_ascii():
+    """Python 3.6 in a login without a locale takes its command line as ASCII."""
+    assert (ROOT / "sbroker" / "agent" / "landing.py").read_bytes().isascii()
+
+
 def test_no_file_is_too_long():
     lengths = {str(path.relative_to(ROOT)): len(path.read_bytes().splitlines()) for path in tracked() if path.suffix == ".py"}
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
@@ -101,7 +106,8 @@ def test_the_core_reads_no_clock():
 
 def test_the_agent_sleeps_in_its_loop_only():
     before_it = "sbroker/agent/landing.py"  # what a login runs to bring the agent there: no loop yet
-    assert calls(outside(python("sbroker/agent"), "sbroker/agent/loop.py", before_it), "time.sleep") == []
+    beside_it = "sbroker/agent/writer.py"  # a process of its own that does nothing but write, and waits for room on the disk
+    assert calls(outside(python("sbroker/agent"), "sbroker/agent/loop.py", before_it, beside_it), "time.sleep") == []
 
 
 def test_processes_are_started_where_they_belong():

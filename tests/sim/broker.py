@@ -83,6 +83,9 @@ class Broker:
         wire = self.wires.get(effect.node)
         if wire is None:
             return
+        if isinstance(effect, (fx.StageIn, fx.StageOut)):
+            self.world.files.carry_out(self, wire, effect)
+            return
         header: dict[str, Any] = {"op": OPS[type(effect)], "job": effect.job, "run": effect.run}
         if isinstance(effect, fx.Prepare):
             job = self.state.jobs.get(effect.job)

@@ -9,11 +9,12 @@ from sbroker.core import usage
 from sbroker.core.effects import Decision, Put
 from sbroker.core.events import Reports
 from sbroker.core.state import HOLDING, State, active, lives, queued
-from sbroker.states import JobState, Reason, RunState
+from sbroker.states import JobState, PartState, Reason, RunState
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
+WORKING = HOLDING - {PartState.LEAVING}
 
 class Broken(AssertionError):
     """An invariant does not hold."""
@@ -59,7 +60,7 @@ def leaves(world: World, effect: Any) -> None:
         require(run is not None and run.state is not RunState.PREPARING, "(3) start before held is on disk", effect, run)
     elif isinstance(effect, fx.Forget):
         part = row("part", (*key, effect.node))
-        require(part is None or part.state not in HOLDING, "(3) forget before the end is on disk", effect, part)
+        require(part is None or part.state not in WORKING, "(3) forget before the end is on disk", effect, part)
 
 
 def refused_epoch(world: World, epoch: int) -> None:
@@ -88,6 +89,16 @@ def state(world: World, current: State) -> None:
         require(memory <= node.memory and cores < 1 << node.cpus, "more was given than there is", name, use)
     for job in current.jobs.values():
         require((job.id in current.shape_of) == queued(job), "the queue is off", job)
+        if not active(job):
+            files(world, current, job)
+
+
+def files(world: World, current: State, job: Any) -> None:
+    """A job that is over, or may run again, has its files back from wherever it ran, or its record says that they are lost."""
+    for (number, node), part in current.parts.get(job.id, {}).items():
+        key = (job.id, number)
+        if number == job.run and node in world.files.apart and (key, node) in world.execs and part.state is not PartState.FENCED:
+            require(part.stage == "lost" or (key, node) in world.files.back, "over, and its files are not back", job, part)
 
 
 def same(left: State, right: State) -> None:
@@ -141,7 +152,7 @@ def end(world: World) -> None:
 
 def waits_for_ever(current: State, job: Any) -> bool:
     """Its dependency can never be met, or it waits for one of which that is true."""
-    if job.dep_failed or (job.held and job.reason is Reason.REQUEUED_HELD):
+    if job.dep_failed or (job.held and job.reason is Reason.REQUEUED_HELD and not job.completing):
         return True
     items = job.deps_left.items if job.deps_left is not None and job.state is JobState.PENDING else ()
     targets = [other for item in items for other in (current.array(item.job) or [current.jobs.get(item.job)]) if other is not None]
@@ -155,6 +166,12 @@ def outcome(world: World, job: Any) -> None:
     key = (job.id, job.run)
     if job.state in (JobState.COMPLETED, JobState.FAILED) and job.run >= 0 and job.spec.comment:
         code = int(job.spec.comment.split()[1])
+        if job.state is JobState.FAILED and job.reason is Reason.FAIL_LAUNCH:
+            require(key in world.files.refused and not any(run == key for run, _ in world.execs), "a launch that failed did not", job)
+            return
+        if job.state is JobState.FAILED and job.reason is Reason.STAGE_OUT_FAIL:
+            require(code == 0 and bool(job.reason_text), "lost files are not said", job)
+            return
         require(world.finishes.get(key) == "exit", "ended on record, but not in truth", job, world.finishes.get(key))
         require((job.state is JobState.COMPLETED) == (code == 0) and job.exit.code == code, "the wrong end", job)
     if job.state is JobState.CANCELLED:

@@ -11,6 +11,7 @@ from tests.sim import check
 from tests.sim.broker import Broker
 from tests.sim.clock import Clock
 from tests.sim.disk import Disk
+from tests.sim.files import Files
 from tests.sim.node import SimNode
 from tests.sim.wire import Wire
 
@@ -25,8 +26,13 @@ class World:
         self.seed, self.clock = seed, Clock(seed)
         self.disk = Disk(self.clock)
         self.trouble = trouble  # 0: nothing goes wrong
-        self.settings: dict[str, Any] = {"lost_after": 8, "min_job_age": 100_000}
-        self.config_nodes = tuple(Node(name="n%d" % index, site="sim", cpus=4, memory=4000, one_user=index == 0) for index in range(nodes))
+        self.settings: dict[str, Any] = {"lost_after": 8, "min_job_age": 100_000, "stage_out_grace": 20}
+        apart = self.clock.rng.randrange(nodes + 1)  # so many nodes do not share the submit host's files
+        self.config_nodes = tuple(
+            Node(name="n%d" % index, site="sim", cpus=4, memory=4000, one_user=index == 0, shared_fs=index >= apart or ("/elsewhere",))
+            for index in range(nodes)
+        )
+        self.files = Files(self)
         names = tuple(node.name for node in self.config_nodes)
         self.config_partitions = (Partition(name="main", default=True, nodes=names, def_mem_per_cpu=500),)
         self.execs: dict[tuple[tuple[int, int], str], int] = {}
@@ -146,7 +152,7 @@ class World:
     def release(self, job: int, who: Who) -> None:
         """Again and again: a request that nobody answered may not have been heard."""
         if self.broker is not None and self.broker.alive:
-            self.broker.ask(Hold(target=Target(job=job), who=ALICE, held=""))
+            self.broker.ask(Hold(target=Target(job=job), who=who, held=""))
         if self.clock.now < self.quiet_after + 20:
             self.clock.later(7.0, lambda: self.release(job, who))
 
@@ -171,23 +177,23 @@ class World:
             )
 
     @property
-    def _calm(self) -> bool:
+    def calm(self) -> bool:
         return self.clock.now > self.quiet_after or not self.trouble
 
     def maybe_crash_broker(self, broker: Broker) -> bool:
-        if self._calm or not broker.alive or not self.clock.chance(0.01 * self.trouble):
+        if self.calm or not broker.alive or not self.clock.chance(0.01 * self.trouble):
             return False
         broker.crash()
         return True
 
     def maybe_crash_agent(self, node: SimNode) -> bool:
-        if self._calm or not self.clock.chance(0.01 * self.trouble):
+        if self.calm or not self.clock.chance(0.01 * self.trouble):
             return False
         node.crash_agent()
         return True
 
     def maybe_kill(self, supervisor: Any) -> bool:
-        if self._calm or not self.clock.chance(0.02 * self.trouble):
+        if self.calm or not self.clock.chance(0.02 * self.trouble):
             return False
         supervisor.kill()
         return True
@@ -255,12 +261,17 @@ class World:
     def executes(self, key: tuple[int, int], node: str) -> None:
         self.execs[key, node] = self.execs.get((key, node), 0) + 1
         check.require(self.execs[key, node] == 1, "(2) a run was executed twice", key, node)
+        check.require(node not in self.files.apart or (key, node) in self.files.there, "a run started where its files are not", key, node)
         for (other, run), where in self.working:
             check.require(other != key[0] or run == key[1], "(1) two runs of a job work at once", key, run, where)
         self.working.add((key, node))
 
     def busy(self, key: tuple[int, int], node: str) -> bool:
         return (key, node) in self.working
+
+    def takes_back(self, key: tuple[int, int], node: str) -> None:
+        """The files come back now."""
+        check.require(not self.busy(key, node), "files were taken back while the run works", key, node)
 
     def finished(self, key: tuple[int, int], why: str) -> None:
         self.finishes[key] = why

@@ -21,7 +21,7 @@ def parse(text):
 
 
 def test_the_equivalent_cluster():
-    found = config.load(EQUIVALENT)
+    found = check.load(EQUIVALENT)
     nodes = {node.name: node for node in found.nodes()}
     assert list(nodes) == ["node1", "node2", "node3", "node4"]
     assert (nodes["node1"].cpus, nodes["node1"].sockets, nodes["node1"].cores_per_socket, nodes["node1"].memory) == (8, 2, 4, 16000)
@@ -47,7 +47,7 @@ def test_the_equivalent_cluster():
 
 
 def test_all_that_leaves_is_plain_json():
-    found = config.load(EQUIVALENT)
+    found = check.load(EQUIVALENT)
     for value in (*found.nodes(), *found.partitions(), found.settings()):
         assert msgspec.json.decode(msgspec.json.encode(value))
 
@@ -128,6 +128,12 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
         ("a: 1\nkill_wait: 1\na: 2", "config.yaml:3: a is written twice"),
         ("- a", "config.yaml:1: a configuration is a group of keys: cluster, partitions, sites, …"),
         ("x: &a [*a]", "config.yaml:1: this is nested deeper than anything in a configuration"),
+        (
+            "users: &a [x, x, x, x, x, x, x, x, x, x]\nsites: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+            "qos: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nrules: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n"
+            "accounts: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\npartitions: [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]",
+            "config.yaml:1: with its aliases written out this is more than 100000 values, too many for a configuration",
+        ),
         ("? [a]\n: b", "config.yaml:1: a key must be a word"),
         ("imitate: 24.11", "config.yaml:1: imitate: '24.11' is not a release of Slurm that this sbroker can be; there are: 22.05"),
         ("store: mysql://u:p@h/x", "config.yaml:1: store: 'mysql' is not a store: write sqlite, or postgresql://USER@HOST/NAME"),
@@ -256,9 +262,9 @@ def test_what_is_not_yaml(text):
 
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
-        config.load(tmp_path / "none.yaml")
+        check.load(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="Is a directory"):
-        config.load(tmp_path)
+        check.load(tmp_path)
 
 
 @given(st.text("ab:[]{}-,\n '\"&*#1", max_size=30))
@@ -318,33 +324,6 @@ def test_where_the_store_is():
     home = paths.personal({"SBROKER_HOME": "/x"})
     assert config.default_config().store_address(home) == "/x/sbroker.db"
     assert parse("store: postgresql://u@h/db").store_address(home) == "postgresql://u@h/db"
-
-
-@pytest.mark.parametrize(
-    ("model", "kind"),
-    [
-        ("NVIDIA A100-SXM4-40GB", "a100"),
-        ("NVIDIA H100 80GB HBM3", "h100"),
-        ("Tesla T4", "t4"),
-        ("NVIDIA GeForce RTX 3090", "rtx_3090"),
-        ("Tesla V100-PCIE-16GB", "v100"),
-        ("", "gpu"),
-    ],
-)
-def test_types_of_gpus(model, kind):
-    assert hardware.gpu_type(model) == kind
-
-
-def test_gpus_by_the_driver_or_their_devices(tmp_path):
-    dev, proc = tmp_path / "dev", tmp_path / "proc"
-    dev.mkdir()
-    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
-        (dev / name).touch()
-    assert hardware.gpus(str(proc), str(dev)) == (Gres(name="gpu", count=2),)
-    for number in range(2):
-        (proc / str(number)).mkdir(parents=True)
-        (proc / str(number) / "information").write_text("Model: \t\t NVIDIA A100-SXM4-40GB\nIRQ: 12\n")
-    assert hardware.gpus(str(proc), str(dev)) == (Gres(name="gpu", type="a100", count=2),)
 
 
 def test_topology_of_uneven_cpus(tmp_path):

@@ -230,7 +230,8 @@ def test_an_unknown_command_is_answered_and_the_rank_goes_on(version, name):
     client = World([[0]], versions=(version,)).clients[0]
     answer = client.say("create_kvs")
     assert (answer.name, answer.get("rc")) == (name, "1")
-    assert client.complaints == ["the command 'create_kvs' is not offered"]
+    client.say("create_kvs")
+    assert client.complaints == ["the command 'create_kvs' is not offered"]  # once, however often it asks
     client.put("a", "b")
 
 

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sbroker.api import HistoryQuery
 from sbroker.core.effects import Del, Put
 from sbroker.errors import StoreError
 from sbroker.model import Job, JobSpec, Machine, Node, Part, Partition, Run, Step
 from sbroker.states import JobState, NodeState, PartState, RunState
-from sbroker.store import StaleEpoch, Store, codec
+from sbroker.store import StaleEpoch, Store, codec, writer
 
 
 class Clock:
@@ -154,21 +155,91 @@ def test_blobs_are_there_at_once_and_later(store, path, clock):
     later.close()
 
 
-def test_scripts_and_environments_go_when_no_live_job_needs_them(store, path, clock):
-    spec = JobSpec(name="x", script_hash="s1", environ_hash="e")
-    store.write(
-        [Put("job", 1, job(1, spec=spec)), Put("job", 2, job(2, spec=JobSpec(name="y", environ_hash="e")))], {"s1": b"1", "e": b"2"}
-    )
-    store.write([Del("job", 1)])
+def ended(number: int, at: float, **spec) -> list:
+    """A job that ended and left the live state, with a run and a step."""
+    value = job(number, spec=JobSpec(name="x", **spec), state=JobState.COMPLETED, end_time=at, run=0, request_id="r%d" % number)
+    run, step = Run(job=number, run=0, head="node1"), Step(job=number, run=0, step=-5)
+    puts = [Put("job", number, value), Put("run", (number, 0), run), Put("step", (number, 0, -5), step)]
+    return puts + [Del("job", number), Del("run", (number, 0)), Del("step", (number, 0, -5))]
+
+
+def on_record(store) -> list[int]:
+    return [record.job.id for record in store.history(HistoryQuery())]
+
+
+def touch(store) -> None:
+    """Some commit, and what follows it."""
+    store.write([Put("counter", "x", int(store.durable))])
+    store.flush()
+    store.write([])
+    store.flush()
+
+
+def test_scripts_and_environments_stay_as_long_as_the_record(store, path, clock):
+    store.write(ended(1, 100.0, script_hash="s1", environ_hash="e"), {"s1": b"1", "e": b"2"})
+    clock.at = 1e9
+    touch(store)
     store.close()
     later = Store.open(path, clock)
     later.load()
-    later.write([Put("counter", "job", 2)])
-    later.flush()
-    assert later.blob("e") == b"2"
-    with pytest.raises(StoreError):
-        later.blob("s1")
+    touch(later)
+    assert (on_record(later), later.blob("s1"), later.blob("e")) == ([1], b"1", b"2")
     later.close()
+
+
+def test_old_records_go_with_all_that_they_alone_needed(store, clock):
+    store.write(ended(1, 100.0, script_hash="s1", environ_hash="e"), {"s1": b"1", "e": b"2"}, [("end", 1, "long ago")])
+    clock.at = 2100.0
+    live = job(3, spec=JobSpec(name="z", script_hash="s3", environ_hash="e"), state=JobState.RUNNING)
+    store.write([*ended(2, 1900.0, script_hash="s2"), Put("job", 3, live)], {"s2": b"2", "s3": b"3"}, [("end", 2, "now")])
+    store.keep(1000.0)
+    touch(store)
+    assert on_record(store) == [2, 3]
+    assert [store.blob(digest) for digest in ("s2", "s3", "e")] == [b"2", b"3", b"2"]
+    with pytest.raises(StoreError):
+        store.blob("s1")
+    assert (store.request(1001, "r1"), store.request(1001, "r2")) == (None, 2)
+    assert [text for _, _, _, _, text in store.events()] == ["now"]
+    clock.at += 86400.0
+    touch(store)
+    assert on_record(store) == [3]
+    # what has gone is written again when it comes again
+    store.write(ended(4, clock.at, script_hash="s1", environ_hash="e"), {"s1": b"1", "e": b"2"})
+    store.flush()
+    assert (on_record(store), store.blob("s1")) == ([3, 4], b"1")
+
+
+def test_what_a_requeued_job_was_before_goes_without_the_job(store, clock):
+    running = job(1, state=JobState.RUNNING, run=0, start_time=10.0)
+    store.write([Put("job", 1, running), Put("run", (1, 0), Run(job=1, run=0, head="node1"))])
+    store.write([Put("job", 1, msgspec.structs.replace(running, state=JobState.PENDING))])
+    clock.at = 90000.0
+    store.keep(1000.0)
+    touch(store)
+    assert on_record(store) == [1]
+    assert [row.key for row in store.load() if row.table in ("job", "run")] == [1, (1, 0)]
+
+
+def test_many_old_records_go_a_part_at_a_time(store, clock, monkeypatch):
+    monkeypatch.setattr(writer, "PURGE", 3)
+    statements = store._database.statements
+    few = statements.other["purge_jobs"].replace("LIMIT 5000", "LIMIT 3")
+    monkeypatch.setattr(store._database, "statements", msgspec.structs.replace(statements, other={**statements.other, "purge_jobs": few}))
+    for number in range(1, 7):
+        store.write(ended(number, 100.0 + number, script_hash="s"), {"s": b"1"})
+    store.flush()
+    clock.at = 5000.0
+    store.keep(1000.0)
+    left = []
+    for _ in range(4):
+        store.write([])
+        store.flush()
+        store.write([])  # it follows the commit: the next one has waited for it
+        store.flush()
+        left.append(len(on_record(store)))
+    assert left[-1] == 0 and left == sorted(left, reverse=True)
+    with pytest.raises(StoreError):
+        store.blob("s")
 
 
 def test_equal_specifications_are_one_object_after_a_start(store, path, clock):

@@ -65,7 +65,7 @@ def test_migrations_lead_to_the_same_tables_as_the_metadata(path, tmp_path):
 
 def test_what_is_compiled_beforehand_is_what_the_tables_say():
     """If this fails: ``python -m sbroker.store.compiling`` (and a migration, if the tables have changed)."""
-    assert statements.of("sqlite") == compiling.compile_all("sqlite")
+    assert statements.compiled() == compiling.compile_all("sqlite")
 
 
 def test_a_fresh_database_needs_neither_alembic_nor_sqlalchemy(path):

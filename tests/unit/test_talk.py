@@ -72,6 +72,14 @@ def test_aborted_is_said_once_and_force_terminated_not_then():
     assert said(made) == ["srun: error: node1: tasks 0-2: Killed\n"]
 
 
+@pytest.mark.parametrize("standalone, times", [(True, 2), (False, 1)])
+def test_the_srun_of_an_allocation_hears_twice_of_a_lost_node(standalone, times):
+    made = talk(standalone=standalone)
+    made.node_failed("node2")
+    assert said(made) == ["srun: error: Node failure on node2\n"] * times
+    assert made.finish() == 0
+
+
 def test_patience_is_not_lost_on_a_step_that_has_ended():
     made = talk(wait=5)
     made.exited("node1", [0], 0, 100)

@@ -9,6 +9,7 @@ from .mapping import process_mapping
 from .rank import Rank
 from .space import NodeSpace
 
+_UNREAD = 1 << 20  # bytes of answers that a task has not taken
 KINDS = ("pmi2",)  # of --mpi, for which tasks get such a socket
 
 
@@ -28,7 +29,7 @@ class NodePmi:
     def _complain(self, rank, text):
         """What a rank did wrong, into its own standard error, as Slurm says it."""
         sup = self._step.sup
-        self._step.output(rank, 2, sup.front.notice("mpi", {"node": sup.node, "text": text}))
+        self._step.outputs[2].send(rank, sup.front.notice("mpi", {"node": sup.node, "text": text}))
 
     def join(self, rank, env):
         """A socket for the task `rank`, named in its `env` (changed). The task's descriptor, which the caller closes. OSError."""
@@ -44,8 +45,11 @@ class NodePmi:
             if conversation.over:
                 self._streams.discard(stream)
                 stream.finish()
+            elif stream.pending > _UNREAD:
+                stream.pause()  # it asks and does not read: its answers wait in its own process
 
-        stream.on_data = data
+
+        stream.on_data, stream.on_drain = data, stream.resume
         stream.on_close = lambda error: self._streams.discard(stream)
         stream.resume()
         self._streams.add(stream)

@@ -7,6 +7,7 @@ from . import codec
 from .codec import Command, PmiError
 
 _KVSNAME_MAX, _KEY_MAX, VALUE_MAX = 256, 64, 1024  # what Slurm tells the ranks
+_COMPLAINTS = 8  # of one rank
 _NO_SPAWN = "spawning processes is not offered here; start them as tasks of the step"
 
 
@@ -14,7 +15,8 @@ class Rank:
     """One rank of the step. `space`: the node's `space.NodeSpace`; `send(bytes)` to the task; `complain(text)` when it speaks no PMI."""
 
     def __init__(self, rank, space, send, complain):
-        self.rank, self._space, self._send, self._complain = rank, space, send, complain
+        self.rank, self._space, self._send, self._told = rank, space, send, complain
+        self._complaints = set()
         self._reader = codec.Reader()
         self._begun = False
         self.over = False  # it has said that it is done
@@ -31,6 +33,12 @@ class Rank:
         except PmiError as error:
             self._complain(str(error))
             raise
+
+    def _complain(self, text):
+        """Once each, and not without end."""
+        if text not in self._complaints and len(self._complaints) < _COMPLAINTS:
+            self._complaints.add(text)
+            self._told(text)
 
     def _handle(self, command):
         if not self._begun:

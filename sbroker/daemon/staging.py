@@ -1,0 +1,317 @@
+"""Carries out StageIn and StageOut: joins a process of the node's agent and one of the submit host's, which move the files between them.
+
+The broker looks at nothing but the outcome. What breaks with a link is ordered again by the next hello; what fails otherwise is tried
+again here. Requests for the same replica wait for each other, and those that wait together are answered by one exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sbroker.agent import wire
+from sbroker.agent.files.ignore import parse_stage
+from sbroker.agent.files.watch import Watch
+from sbroker.core import staging
+from sbroker.core.effects import StageIn, StageOut
+from sbroker.core.events import Staged, StagedOut
+from sbroker.daemon.bridge import Bridge
+from sbroker.daemon.channels import Channel
+from sbroker.daemon.links import Link
+from sbroker.daemon.places import site_facts
+from sbroker.errors import StoreError
+from sbroker.model import Job, Node, Part
+from sbroker.paths import SUBMIT_AGENT
+from sbroker.providers.base import Endpoint
+from sbroker.states import PartState, RunState
+
+if TYPE_CHECKING:
+    from sbroker.daemon.daemon import Daemon
+
+log = logging.getLogger("sbroker.staging")
+
+AT_ONCE = 16  # exchanges; each holds at most a window of bytes a direction here
+PATIENCE = 30.0  # seconds for the submit host's agent to be there
+RETRY = (1.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries of what may work later
+TRIES = 3  # of a stage-in before its job is held
+Outcome = dict[str, Any]
+
+
+class Staging:
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._tasks: dict[tuple[type, int, int, str], asyncio.Task[None]] = {}
+        self._again: set[tuple[type, int, int, str]] = set()
+        self._locks: dict[tuple[str, int], asyncio.Lock] = {}
+        self._waiting: dict[tuple[Any, ...], asyncio.Task[Outcome]] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._submit: Link | None = None
+        self._bridges: set[Bridge] = set()
+
+    # ---- the submit host's agent
+
+    def submit_link(self) -> Link:
+        """The link to the agent that moves users' files on this host; it is started when it is needed for the first time."""
+        if self._submit is None:
+            endpoint = Endpoint(transport="local", node=SUBMIT_AGENT, directory=str(Path(self._daemon.paths.spool) / SUBMIT_AGENT))
+            self._submit = Link(self._daemon, SUBMIT_AGENT, endpoint, self._daemon.front_end.node_module())
+        return self._submit
+
+    async def _submit_ready(self) -> Link:
+        link = self.submit_link()
+        for _ in range(int(PATIENCE / 0.02)):
+            if link.ready:
+                return link
+            await asyncio.sleep(0.02)
+        raise ConnectionError("the agent for files on this host is not heard: %s" % link.error)
+
+    def close(self) -> None:
+        if self._submit is not None:
+            self._submit.close()
+
+    # ---- orders
+
+    def order(self, effect: StageIn | StageOut) -> None:
+        """Begin, unless it is under way; then it is looked at again at its end."""
+        key = (type(effect), effect.job, effect.run, effect.node)
+        if key in self._tasks:
+            self._again.add(key)
+            return
+        task = self._tasks[key] = self._daemon.loop.create_task(self._carry_out(effect))
+
+        def ended(done: asyncio.Task[None]) -> None:
+            del self._tasks[key]
+            if not done.cancelled() and done.exception() is not None:
+                log.error("job %d: staging failed", effect.job, exc_info=done.exception())
+            if key in self._again:
+                self._again.discard(key)
+                self.order(effect)
+
+        task.add_done_callback(ended)
+
+    def _wanted(self, effect: StageIn | StageOut) -> tuple[Job, Node] | None:
+        """Its job and node, as long as the record waits for it."""
+        state = self._daemon.broker.state
+        job, run, node = state.jobs.get(effect.job), state.all_runs.get((effect.job, effect.run)), state.nodes.get(effect.node)
+        part: Part | None = state.parts.get(effect.job, {}).get((effect.run, effect.node))
+        if job is None or run is None or node is None or part is None:
+            return None
+        waits = run.state is RunState.HELD and part.stage == "in" if isinstance(effect, StageIn) else part.state is PartState.LEAVING
+        return (job, node) if waits else None
+
+    async def _carry_out(self, effect: StageIn | StageOut) -> None:
+        tries = 0
+        while (wanted := self._wanted(effect)) is not None:
+            job, node = wanted
+            try:
+                outcome = await self.exchange("in" if isinstance(effect, StageIn) else "out", job, node)
+            except ConnectionError as error:
+                link = self._daemon.links.get(effect.node)
+                if link is None or not link.ready:
+                    return  # its next hello orders this again
+                log.warning("job %d: staging with %s broke: %s", effect.job, effect.node, error)
+            else:
+                if await self._tell(effect, outcome, tries):
+                    return
+            await asyncio.sleep(RETRY[min(tries, len(RETRY) - 1)])
+            tries += 1
+
+    async def _tell(self, effect: StageIn | StageOut, outcome: Outcome, tries: int) -> bool:
+        """Put the outcome on record. False when it is to be tried again."""
+        fields: dict[str, Any] = {"job": effect.job, "run": effect.run, "node": effect.node}
+        error: str = outcome["error"]
+        event: Staged | StagedOut | None = None
+        if isinstance(effect, StageIn):
+            if not error or not outcome.get("again") or tries + 1 >= TRIES:
+                event = Staged(**fields, error=error, final=not outcome.get("again"), at=self._places(effect.job, outcome), note=note(outcome))
+        else:
+            event = StagedOut(**fields, error=error, note=note(outcome))
+            if event.note and not error:
+                await self._say(effect.job, event.note)
+        if event is not None:
+            try:
+                await self._daemon.broker.do(event)
+            except StoreError as failure:
+                log.warning("job %d: %s", effect.job, failure)
+                return False
+        return event is not None and not (error and isinstance(effect, StageOut))
+
+    async def back(self, number: int) -> str:
+        """Wait until nothing of the job's present run is on its way; why some files do not come back, "" if all did."""
+        broker = self._daemon.broker
+        while (job := broker.state.jobs.get(number)) is not None and job.completing and self.of(job):
+            if job.stage_until is not None:
+                return job.reason_text
+            with contextlib.suppress(asyncio.TimeoutError):
+                await broker.changed(number, 1.0)
+        return ""
+
+    def of(self, job: Job) -> list[str]:
+        """The nodes to which the files of the job's present or last run were brought."""
+        parts = self._daemon.broker.state.parts.get(job.id, {})
+        return [node for (run, node), part in parts.items() if run == job.run and part.stage in ("ready", "lost")]
+
+    # ---- one exchange
+
+    async def exchange(self, do: str, job: Job, node: Node) -> Outcome:
+        """Bring changes of the job's directory to the node ("in") or from there ("out"). The files worker's outcome; ConnectionError when
+        a link broke meanwhile."""
+        if do == "in" and not node.stage:
+            return {"error": "its site does not let files be staged any more (stage: deny)", "again": False}
+        key = (do, node.name, job.uid, job.spec.work_dir, job.spec.sbroker.get("stage"), job.spec.software)
+        task = self._waiting.get(key)
+        if task is None:
+            task = self._waiting[key] = self._daemon.loop.create_task(self._in_turn(key, job, node))
+        return await asyncio.shield(task)
+
+    async def _in_turn(self, key: tuple[Any, ...], job: Job, node: Node) -> Outcome:
+        async with self._locks.setdefault((node.name, job.uid), asyncio.Lock()), self._room:
+            self._waiting.pop(key, None)  # who comes from now on may have changed files since
+            return await self._exchange(key[0], job, node.name, self._roots(job, node))
+
+    async def _exchange(self, do: str, job: Job, node: str, roots: list[dict[str, Any]]) -> Outcome:
+        daemon, link = self._daemon, self._daemon.links.get(node)
+        if link is None or not link.ready:
+            raise ConnectionError("node %s is not heard" % node)
+        submit = await self._submit_ready()
+        limit = int(daemon.config.stage_limit) << 20
+        options = {
+            "user": daemon.launcher.user(job), "owner": job.user, "do": do, "job": str(job.id), "node": node, "busy": self._busy(job, node),
+            "roots": roots, "limit": {"bytes": limit, "files": None} if do == "in" else None,
+        }  # fmt: skip
+        watches = (Watch(), Watch())
+        ends = [each.channel("files", job.id, job.run, job.uid, dict(options, side=side), b"") for each, side in ((submit, "submit"), (link, "node"))]
+        why = await self._join(ends[0], ends[1], lambda side, data: watches[side].feed(data))
+        for end, where in zip(ends, ("this host", node), strict=True):
+            if end.error:
+                return {"error": "%s: %s" % (where, end.error), "again": False}
+        told = [watch.done for watch in (watches if do == "out" else reversed(watches)) if watch.done is not None]
+        good = [outcome for outcome in told if not outcome["error"]]
+        if not told or (not good and "link" in why):
+            raise ConnectionError("the connection to %s broke" % node)
+        return (good or told)[0]
+
+    async def _join(self, one: Channel, other: Channel, tap: Callable[[int, bytes], Any]) -> list[str]:
+        bridge = Bridge(one, other, tap)
+        self._bridges.add(bridge)
+        try:
+            await bridge.closed
+            return bridge.why
+        finally:
+            bridge.close()
+            self._bridges.discard(bridge)
+
+    def _roots(self, job: Job, node: Node) -> list[dict[str, Any]]:
+        spec = job.spec
+        tree: dict[str, Any] = {"path": spec.work_dir, "what": "tree"}
+        if spec.sbroker.get("stage"):
+            tree["stage"] = parse_stage(spec.sbroker["stage"])
+        if spec.kind == "batch" and job.nodes:
+            run = self._daemon.broker.state.runs.get(job.id)
+            if run is not None:
+                tree["exclude"] = sorted(set(self._daemon.launcher.outputs(self._daemon.launcher.describe(job, run))))
+        roots = [tree]
+        site = self._daemon.config.sites.get(node.site)
+        twin = site is not None and site_facts(node.site, site)["twin"]
+        if spec.software and not twin and not self._shares(node, spec.software[1]):
+            roots.append({"path": spec.software[1], "what": "env"})
+        return roots
+
+    @staticmethod
+    def _shares(node: Node, path: str) -> bool:
+        return node.shared_fs is True or any(staging.below(path, prefix) for prefix in node.shared_fs or ())
+
+    def _busy(self, job: Job, node: str) -> bool:
+        """Whether another job of this user works there in this very directory, or around it or below."""
+        state = self._daemon.broker.state
+        others = (state.jobs.get(number) for number, _ in state.node_parts.get(node, ()) if number != job.id)
+        return any(
+            other is not None and other.uid == job.uid and (staging.below(other.spec.work_dir, job.spec.work_dir) or staging.below(job.spec.work_dir, other.spec.work_dir))
+            for other in others
+        )
+
+    # ---- output of batch scripts
+
+    def output(self, channel: Channel, job: Job) -> None:
+        """The supervisor of a batch script has output for the submit host: a process of the user writes it."""
+        early: list[bytes] = []
+        channel.on_data = early.append
+        self._daemon.keep(self._daemon.loop.create_task(self._output(channel, job, early)))
+
+    async def _output(self, channel: Channel, job: Job, early: list[bytes]) -> None:
+        run = self._daemon.broker.state.runs.get(job.id)
+        try:
+            if run is None:
+                raise ConnectionError("the run is over")
+            submit = await self._submit_ready()
+            out, err = self._daemon.launcher.outputs(self._daemon.launcher.describe(job, run))
+            append = job.spec.open_mode == "append"
+            files = [{"path": path, "append": append} for path in ([out] if out == err else [out, err])]
+            options = {"user": self._daemon.launcher.user(job), "files": files, "umask": job.spec.umask}
+            writer = submit.channel("output", job.id, run.run, job.uid, options, b"")
+        except (ConnectionError, OSError) as error:
+            log.warning("job %d: its output cannot be written yet: %s", job.id, error)
+            channel.close("link")
+            return
+        bridge = Bridge(channel, writer)
+        self._bridges.add(bridge)
+        for data in early:
+            channel.on_data(data)
+        await bridge.closed
+        self._bridges.discard(bridge)
+
+
+    def _places(self, number: int, outcome: Outcome) -> dict[str, Any]:
+        """`Part.at` of a stage-in; empty where all lies under the same path as here."""
+        roots = outcome.get("roots") or ()
+        moved = [[root["path"], root["at"]] for root in roots if root["at"] != root["path"]]
+        found: dict[str, Any] = {"roots": moved} if moved else {}
+        job = self._daemon.broker.state.jobs.get(number)
+        software = job.spec.software if job is not None else None
+        if outcome.get("env"):
+            found["env"] = outcome["env"]
+        elif software is not None and any(root["path"] == software[1] == root["at"] for root in roots):  # where it was; but not in PATH
+            folder = software[1] + "/bin"
+            found["env"] = {software[0]: software[1], "PATH": [[folder, folder]]}
+        return found
+
+    async def _say(self, number: int, text: str) -> None:
+        """A line at the end of the batch script's standard error: where its owner looks first."""
+        state, launcher = self._daemon.broker.state, self._daemon.launcher
+        job, run = state.jobs.get(number), state.runs.get(number)
+        if job is None or run is None or job.spec.kind != "batch" or not job.nodes:
+            return
+        try:
+            submit = await self._submit_ready()
+        except ConnectionError:
+            return  # the record has it too
+        path = launcher.outputs(launcher.describe(job, run))[1]
+        options = {"user": launcher.user(job), "files": [{"path": path, "append": True}], "umask": job.spec.umask}
+        channel = submit.channel("output", job.id, run.run, job.uid, options, b"")
+        closed: asyncio.Future[None] = self._daemon.loop.create_future()
+        channel.on_close = lambda why: None if closed.done() else closed.set_result(None)
+        line = ("sbroker: warning: %s\n" % text).encode("utf-8", "surrogateescape")
+        for header, body in (({"op": "open", "marks": None}, b""), ({"op": "data", "stream": 0, "offset": 0}, line), ({"op": "end"}, b"")):
+            channel.send(wire.link_frame(header, body))
+        await asyncio.wait([closed], timeout=PATIENCE)
+        channel.close("done")
+
+
+def note(outcome: Outcome) -> str:
+    """What the user has to know of an exchange that went well: one sentence, "" for nothing."""
+    texts = findings(outcome)
+    more = len(texts) - 1 + int(outcome.get("more") or 0)
+    return "" if not texts else texts[0] + (" (and %d more)" % more if more > 0 else "")
+
+
+def findings(outcome: Outcome) -> list[str]:
+    """A sentence each: conflicts, what was left out, and what else there is to say."""
+    said = []
+    for item in outcome.get("conflicts") or ():
+        said.append("%s: %s%s" % (item["path"], item["text"], ": " + item["beside"] if item.get("beside") else ""))
+    said += ["%s: %s" % (item["path"], item["text"]) for item in outcome.get("skipped") or ()]
+    return said + list(outcome.get("notes") or ())
