@@ -30,6 +30,10 @@ class Caller:
         """One call frame to the client (op: an int of wire)."""
         self.write(wire.call_frame(op, payload))
 
+    def write(self, data):
+        """Bytes to the client, by the way that a subclass knows."""
+        raise NotImplementedError
+
     def deliver(self, frames):
         """Frames from the client; kept until somebody has set `on_frame`."""
         self._early += frames

@@ -6,6 +6,7 @@ import time
 
 from . import bcast as bcasts
 from . import sattach, stdio, stephooks, stepnode, wire
+from .places import Places
 from .steps import Busy
 from .stepsession import Session, limits_of
 
@@ -209,6 +210,7 @@ class Srun(Session):
                 "argv": argv,
                 "host": meta.get("host", ""),
                 "pid": int(meta.get("pid") or 0),
+                "places": self.sup.places if self.direct else Places(self.options.get("at")),
             },
         )
         for handle, _ranks in [(0, None)] if pty else sources:

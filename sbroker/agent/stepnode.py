@@ -110,7 +110,7 @@ class NodeStep:
         fields = dict(fields, cwd=describe["cwd"], argv=places.words_there(fields["argv"]), programs=programs, describe=describe)
         self.sup, self.tell, self.fields = sup, tell, fields
         self.step = fields["step"]
-        self.outputs = {1: Output(1, self._output), 2: Output(2, self._output)}
+        self.outputs = {1: Output(1, self.output), 2: Output(2, self.output)}
         self.tasks = {rank: Task(rank) for rank in fields["ranks"]}
         self.pids = set()
         self.master = None  # Stream of the pseudo-terminal
@@ -187,7 +187,7 @@ class NodeStep:
 
         def then(changed, out, err):
             if changed is None:
-                self._output(rank, 2, err)
+                self.output(rank, 2, err)
                 self._not_started(task, None)
             else:
                 if out:
@@ -267,7 +267,7 @@ class NodeStep:
         self._gathered.append((task.rank, 1 << 8))
         if error is not None:
             text = error.strerror if isinstance(error, OSError) else str(error)
-            self._output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
+            self.output(task.rank, 2, ("slurmstepd-%s: error: task %d: %s\n" % (self.sup.node, task.rank, text)).encode())
 
     # --- streams
 
@@ -327,7 +327,7 @@ class NodeStep:
             stream.pause()
         task.streams.append(stream)
 
-    def _output(self, rank, fd, data):
+    def output(self, rank, fd, data):
         self.tell({"op": "step_out", "rank": rank, "fd": fd}, data)
 
     def _eof(self, task, stream, lines):

@@ -218,7 +218,7 @@ class Steps:
     def launch(self, step, stdin, details):
         """Start the tasks. stdin: "null", "all", or {rank: …} of those that read; details: fields of NodeStep beside these."""
         sup, request = self.sup, step.request
-        places = sup.places  # what srun named as this node has it goes to the others as the submit host has it
+        places = details["places"]  # what srun named as its node has it goes to all as the submit host has it
         describe = dict(details["describe"], step=step.number, layout=step.layout, nodes=step.placed)
         body = b"".join(b"%s=%s\0" % (_bytes(key), _bytes(value)) for key, value in places.environ_here(request["env"]).items())
         programs = request.get("programs")

@@ -6,14 +6,12 @@ and takes no more from either end than the other has room for.
 """
 
 import os
-import pwd
 import re
 import signal
 import socket
 import sys
-import traceback
 
-from . import kernel, users
+from . import accounts, kernel, users
 from .link import CREDIT, Channel
 from .loop import Stream
 
@@ -29,7 +27,7 @@ class Worker:
 
 
 class Workers:
-    """`relay` offers: loop, folder, settings, policy, send(frames)."""
+    """`relay` offers: loop, folder, policy, runs, send(frames)."""
 
     def __init__(self, relay):
         self.relay = relay
@@ -65,14 +63,22 @@ class Workers:
         stream.resume()
 
     def _user(self, user):
-        """Who the process becomes. ValueError for one whose files are none of ours."""
-        if os.geteuid() != 0 and self.relay.settings.get("become") == "none":
-            entry = pwd.getpwuid(os.geteuid())
-            return {"name": entry.pw_name, "uid": entry.pw_uid, "gid": entry.pw_gid, "groups": os.getgroups(), "home": entry.pw_dir}
-        refusal = self.relay.policy.refusal(user)
+        """Who the process becomes, as this machine knows him. ValueError for one whose files are none of ours."""
+        policy = self.relay.policy
+        if policy.mapped:
+            tenant = self.relay.runs.admission.tenant
+            if tenant.uid != user["uid"]:
+                raise ValueError("this node serves one user at a time, and that is %s now" % (tenant.name or "nobody"))
+            return users.own()
+        refusal = policy.refusal(user)
         if refusal:
             raise ValueError(refusal)
-        return user
+        try:
+            return accounts.settle(user, make=False) if policy.accounts else user
+        except accounts.Missing:
+            raise ValueError("%s has no account here" % user["name"])
+        except accounts.Refused as refused:
+            raise ValueError(str(refused))
 
     # --- bytes
 
@@ -145,6 +151,8 @@ class Workers:
             KIND[kind](sock, options, self.relay.folder)
             code = 0
         except BaseException:
+            import traceback
+
             traceback.print_exc()
             sys.stderr.flush()
         finally:

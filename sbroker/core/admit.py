@@ -8,7 +8,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from sbroker.api import Placement
-from sbroker.core import dependency, features, finish, gres, purge, queue
+from sbroker.core import dependency, features, finish, gres, purge, queue, staging
 from sbroker.core.draft import Draft
 from sbroker.core.events import Submit, Who
 from sbroker.core.plan import NowPool, earliest
@@ -58,6 +58,7 @@ def submit(draft: Draft, event: Submit) -> None:
             return
     partitions = resolve_partitions(draft, spec, who)
     check_spec(draft, spec, partitions, who)
+    spec = staging.admitted(draft, spec, partitions)
     job = make_job(draft, spec, partitions, event)
     dependency.refuse_loops(draft, job, job.deps_left)
     if event.test:

@@ -13,7 +13,7 @@ from sbroker.core.shape import Shape, shape_key
 from sbroker.core.state import HOLDING, State, natural
 from sbroker.core.usage import EMPTY
 from sbroker.model import Job, Node, Partition
-from sbroker.states import JobState, NodeState, Reason
+from sbroker.states import JobState, NodeState, PartState, Reason
 
 _BARRIERS = {
     Reason.PARTITION_DOWN: "it is down",
@@ -34,9 +34,9 @@ _SIZES = {
 def explain(state: State, job: Job, now: float) -> list[str]:
     """Sentences about `job`, the most important first."""
     if job.state.ended:
-        return ["Job %d has ended: %s%s." % (job.id, job.state.value, ": " + job.reason_text if job.reason_text else "")]
+        return ["Job %d has ended: %s%s." % (job.id, job.state.value, ": " + job.reason_text if job.reason_text else ""), *_files(state, job)]
     if job.state is not JobState.PENDING:
-        return ["Job %d runs on %s." % (job.id, hostlist.fold(share.node for share in job.nodes))]
+        return ["Job %d runs on %s." % (job.id, hostlist.fold(share.node for share in job.nodes)), *_files(state, job)]
     draft, said = Draft(state, now), []
     left = [part for part in state.parts.get(job.id, {}).values() if part.state in HOLDING]
     if left:
@@ -62,6 +62,15 @@ def explain(state: State, job: Job, now: float) -> list[str]:
     if start is not None:
         said.append("It is expected to start at %s." % _when(start))
     return said
+
+
+def _files(state: State, job: Job) -> list[str]:
+    """What is on its way between here and the job's nodes."""
+    parts = [part for (run, _), part in state.parts.get(job.id, {}).items() if run == job.run]
+    there = [part.node for part in parts if part.stage == "in" and part.state in HOLDING and not job.state.ended]
+    back = [part.node for part in parts if part.state is PartState.LEAVING]
+    said = ["Its files are being brought to %s: it starts when they are there." % hostlist.fold(there)] if there else []
+    return said + (["Its files are being brought back from %s: it is not over before." % hostlist.fold(back)] if back else [])
 
 
 def _when(moment: float) -> str:
@@ -96,6 +105,8 @@ def _node(draft: Draft, shape: Shape, partition: Partition, node: Node) -> str:
     spec, want = shape.spec, shape.want(partition)
     if node.name in spec.exclude:
         return "excluded by --exclude"
+    if node.name in spec.barred:
+        return "does not share %s, and its site does not let files be staged (stage: deny)" % spec.work_dir
     if spec.constraint:
         ways = features.alternatives(spec.constraint)
         if not any(features.holds(way.every, node.features) for way in ways):

@@ -150,7 +150,7 @@ def _crowded(use: Use, share: int, node: Node) -> int:
 
 def place(spec: JobSpec, want: Want, partition: Partition, pool: Pool, uid: int) -> tuple[NodeShare, ...] | Miss:
     """An allocation in this partition, or what stands in the way."""
-    exclude, required = set(spec.exclude), set(spec.nodelist)
+    exclude, required = {*spec.exclude, *spec.barred}, set(spec.nodelist)
     known: list[Node] = []
     for name in partition.nodes:
         if name not in exclude:

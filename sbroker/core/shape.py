@@ -46,6 +46,7 @@ _FIELDS = [
     "constraint",
     "nodelist",
     "exclude",
+    "barred",
     "contiguous",
     "exclusive",
     "oversubscribe",

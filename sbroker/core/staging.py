@@ -13,7 +13,8 @@ from sbroker.core import finish
 from sbroker.core.draft import Draft
 from sbroker.core.effects import StageIn, StageOut, Start
 from sbroker.core.events import Staged, StagedOut
-from sbroker.model import Job, JobSpec, Node, Part, Run
+from sbroker.errors import Code, Refused
+from sbroker.model import Job, JobSpec, Node, Part, Partition, Run
 from sbroker.states import JobState, PartState, Reason, RunState
 
 RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
@@ -31,6 +32,23 @@ def below(path: str, prefix: str) -> bool:
     """Whether `path` is `prefix` or lies in it."""
     prefix = prefix.rstrip("/")
     return path == prefix or path.startswith(prefix + "/")
+
+
+def admitted(draft: Draft, spec: JobSpec, partitions: list[Partition]) -> JobSpec:
+    """The specification with the nodes named that may not have its files. Refused where no other is left."""
+    names = {name for partition in partitions for name in partition.nodes}
+    nodes = [node for node in map(draft.node, sorted(names)) if node is not None]
+    barred = tuple(node.name for node in nodes if not node.stage and needed(spec, node))
+    if not barred:
+        return spec
+    if len(barred) == len(nodes) or set(spec.nodelist) & set(barred):
+        sites = ", ".join(sorted({node.site for node in nodes if node.name in barred}))
+        raise Refused(
+            Code.POLICY,
+            "files of %s may not be brought to nodes of %s, which do not share them (stage: deny): submit from a shared folder, or ask for "
+            "other nodes" % (spec.work_dir, sites),
+        )
+    return replace(spec, barred=barred)
 
 
 def begin(draft: Draft, run: Run) -> bool:

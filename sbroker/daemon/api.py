@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import grp
 import os
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +16,7 @@ from sbroker.core import events
 from sbroker.daemon.calls import Connection
 from sbroker.daemon.places import site_facts
 from sbroker.errors import BrokenOff, Code, ConfigError, Refused, StoreError
-from sbroker.model import Exit, Job, JobSpec
+from sbroker.model import Exit, Job, JobSpec, Run
 from sbroker.states import RunState
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ class BrokerApi:
 
     async def finish(self, job: int, code: int, signal: int = 0) -> None:
         await self._do(events.Finish(job=job, who=self.who(), exit=Exit(code=code, signal=signal)))
+        missing = await self._daemon.staging.back(job)
+        if missing:
+            await self.connection.out("%s: error: files of job %d are not back yet: %s\n" % (self.caller.name, job, missing), 2)
 
     async def hold(self, target: Target, held: str) -> None:
         await self._do(events.Hold(target=target, who=self.who(), held=held))  # type: ignore[arg-type]
@@ -192,9 +196,7 @@ class BrokerApi:
     # ---- files
 
     def staged(self, job: int) -> list[str]:
-        record = self._mine(job)
-        parts = self._daemon.broker.state.parts.get(job, {})
-        return [node for (run, node), part in parts.items() if run == record.run and part.stage in ("ready", "lost")]
+        return self._daemon.staging.of(self._mine(job))
 
     async def sync(self, job: int, node: str, do: str) -> dict[str, Any]:
         record = self._mine(job)
@@ -216,10 +218,35 @@ class BrokerApi:
         run = self.view.runs.get(job)
         if run is None or run.state in (RunState.ENDED, RunState.REVOKED, RunState.LOST):
             raise Refused(Code.NOT_RUNNING, job=job)
+        around = self._owned != job and bool(self._daemon.staging.of(record))
+        if around and call.resume[0] != 1:
+            await self._sync_all("in", record)  # what its user has changed since
+        try:
+            return await self._session(call, client, record, run, options)
+        finally:
+            if around:
+                await self._sync_all("out", record)
+
+    async def _sync_all(self, do: str, job: Job) -> None:
+        """The job's files, on all its nodes. What goes wrong is told, and stops nothing."""
+        staging = self._daemon.staging
+        nodes = staging.of(job)
+        told = await asyncio.gather(*(staging.exchange(do, job, self.view.nodes[node]) for node in nodes), return_exceptions=True)
+        for node, outcome in zip(nodes, told, strict=True):
+            if isinstance(outcome, BaseException):
+                outcome = {"error": str(outcome)}
+            for text in [*filter(None, [outcome["error"]]), *self.findings(outcome)]:
+                with contextlib.suppress(ConnectionError):
+                    await self.connection.out("%s: warning: %s: %s\n" % (self.caller.name, node, text), 2)
+
+    async def _session(self, call: Call, client: Connection, record: Job, run: Run, options: dict[str, Any]) -> int:
         link = await self._daemon.ready_link(run.head, LINK_WAIT)
         if call.resume[0] == 1:
             options = dict(options, resume=call.resume[1])
-        channel = link.channel("session", job, record.run, call.uid, options, call.raw)
+        origin = self._daemon.sources.part(call)
+        if origin is not None:  # it names folders as its own node has them
+            options = dict(options, at=origin.at)
+        channel = link.channel("session", record.id, record.run, call.uid, options, call.raw)
         end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
         channel.on_data = arrived.put_nowait

@@ -185,7 +185,7 @@ class Daemon:
         connection = Connection(channel.send, channel.drain)
         frames = wire.CallReader()
         try:
-            call = structs.replace(make_call(payload, job.uid, job.gid, self.server.operators, job.id, run, self.server.owner), node=channel.link.node)
+            call = structs.replace(make_call(payload, job.uid, job.gid, self.server.operators, job.id, run), node=channel.link.node)
         except (wire.WireError, ValueError) as error:
             log.warning("job %d sent what is not a call: %s", job.id, error)
             channel.close("link")

@@ -70,10 +70,10 @@ def _variables(environ: bytes) -> dict[str, str]:
     return {os.fsdecode(key): os.fsdecode(value) for key, equals, value in (item.partition(b"=") for item in environ.split(b"\0")) if equals}
 
 
-def environment(environ: dict[str, str]) -> str | None:
-    """Folder of the virtual or conda environment that is active in `environ`; a conda installation's base is none."""
+def environment(environ: dict[str, str]) -> tuple[str, str] | None:
+    """`JobSpec.software` of `environ`; a conda installation's base is none."""
     for name in ("VIRTUAL_ENV", "CONDA_PREFIX"):
         folder = environ.get(name, "")
         if os.path.isabs(folder) and not (name == "CONDA_PREFIX" and environ.get("CONDA_DEFAULT_ENV") in (None, "base")):
-            return os.path.normpath(folder)
+            return name, os.path.normpath(folder)
     return None

@@ -7,6 +7,7 @@ again here. Requests for the same replica wait for each other, and those that wa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -126,7 +127,7 @@ class Staging:
         event: Staged | StagedOut | None = None
         if isinstance(effect, StageIn):
             if not error or not outcome.get("again") or tries + 1 >= TRIES:
-                event = Staged(**fields, error=error, final=not outcome.get("again"), at=_places(outcome), note=note(outcome))
+                event = Staged(**fields, error=error, final=not outcome.get("again"), at=self._places(effect.job, outcome), note=note(outcome))
         else:
             event = StagedOut(**fields, error=error, note=note(outcome))
             if event.note and not error:
@@ -139,11 +140,28 @@ class Staging:
                 return False
         return event is not None and not (error and isinstance(effect, StageOut))
 
+    async def back(self, number: int) -> str:
+        """Wait until nothing of the job's present run is on its way; why some files do not come back, "" if all did."""
+        broker = self._daemon.broker
+        while (job := broker.state.jobs.get(number)) is not None and job.completing and self.of(job):
+            if job.stage_until is not None:
+                return job.reason_text
+            with contextlib.suppress(asyncio.TimeoutError):
+                await broker.changed(number, 1.0)
+        return ""
+
+    def of(self, job: Job) -> list[str]:
+        """The nodes to which the files of the job's present or last run were brought."""
+        parts = self._daemon.broker.state.parts.get(job.id, {})
+        return [node for (run, node), part in parts.items() if run == job.run and part.stage in ("ready", "lost")]
+
     # ---- one exchange
 
     async def exchange(self, do: str, job: Job, node: Node) -> Outcome:
         """Bring changes of the job's directory to the node ("in") or from there ("out"). The files worker's outcome; ConnectionError when
         a link broke meanwhile."""
+        if do == "in" and not node.stage:
+            return {"error": "its site does not let files be staged any more (stage: deny)", "again": False}
         key = (do, node.name, job.uid, job.spec.work_dir, job.spec.sbroker.get("stage"), job.spec.software)
         task = self._waiting.get(key)
         if task is None:
@@ -199,8 +217,8 @@ class Staging:
         roots = [tree]
         site = self._daemon.config.sites.get(node.site)
         twin = site is not None and site_facts(node.site, site)["twin"]
-        if spec.software and not twin and not self._shares(node, spec.software):
-            roots.append({"path": spec.software, "what": "env"})
+        if spec.software and not twin and not self._shares(node, spec.software[1]):
+            roots.append({"path": spec.software[1], "what": "env"})
         return roots
 
     @staticmethod
@@ -247,6 +265,20 @@ class Staging:
         self._bridges.discard(bridge)
 
 
+    def _places(self, number: int, outcome: Outcome) -> dict[str, Any]:
+        """`Part.at` of a stage-in; empty where all lies under the same path as here."""
+        roots = outcome.get("roots") or ()
+        moved = [[root["path"], root["at"]] for root in roots if root["at"] != root["path"]]
+        found: dict[str, Any] = {"roots": moved} if moved else {}
+        job = self._daemon.broker.state.jobs.get(number)
+        software = job.spec.software if job is not None else None
+        if outcome.get("env"):
+            found["env"] = outcome["env"]
+        elif software is not None and any(root["path"] == software[1] == root["at"] for root in roots):  # where it was; but not in PATH
+            folder = software[1] + "/bin"
+            found["env"] = {software[0]: software[1], "PATH": [[folder, folder]]}
+        return found
+
     async def _say(self, number: int, text: str) -> None:
         """A line at the end of the batch script's standard error: where its owner looks first."""
         state, launcher = self._daemon.broker.state, self._daemon.launcher
@@ -267,15 +299,6 @@ class Staging:
             channel.send(wire.link_frame(header, body))
         await asyncio.wait([closed], timeout=PATIENCE)
         channel.close("done")
-
-
-def _places(outcome: Outcome) -> dict[str, Any]:
-    """`Part.at` of a stage-in; empty where all lies under the same path as here."""
-    moved = [[root["path"], root["at"]] for root in outcome.get("roots") or () if root["at"] != root["path"]]
-    found: dict[str, Any] = {"roots": moved} if moved else {}
-    if outcome.get("env"):
-        found["env"] = outcome["env"]
-    return found
 
 
 def note(outcome: Outcome) -> str:

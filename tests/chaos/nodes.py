@@ -92,7 +92,8 @@ class Chaos:
         dice = self.random
         nodes = dice.randint(1, 4)
         step_code = dice.choice([0, 0, 0, 3])
-        return Load(name, nodes, min(nodes + dice.randint(0, 2), nodes * (os.cpu_count() or 1)), dice.randint(10, 60), dice.randint(2, 9), dice.randint(0, 5), step_code, dice.random() < 0.5)
+        tasks = min(nodes + dice.randint(0, 2), nodes * (os.cpu_count() or 1))
+        return Load(name, nodes, tasks, dice.randint(10, 60), dice.randint(2, 9), dice.randint(0, 5), step_code, dice.random() < 0.5)
 
     def submit(self, number: int) -> None:
         load = self.shape("job%d" % number)

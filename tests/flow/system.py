@@ -29,11 +29,11 @@ sites:
 class System:
     """`folder` holds everything: state in folder/home, the user's files in folder/work."""
 
-    def __init__(self, folder: Path, config: str = CONFIG) -> None:
+    def __init__(self, folder: Path, config: str | None = None) -> None:
         self.home, self.work = folder / "home", folder / "work"
         self.home.mkdir()
         self.work.mkdir()
-        (self.home / "config.yaml").write_text(config)
+        (self.home / "config.yaml").write_text(config or CONFIG)
         self.env = {"PATH": "%s:/usr/local/bin:/usr/bin:/bin" % BIN, "HOME": str(self.work), "USER": "tester", "SBROKER_HOME": str(self.home), "LANG": "C.UTF-8"}
 
     def argv(self, line: str) -> list[str]:

@@ -44,6 +44,7 @@ def new_run(world: World, state: State, run: Any, decided: Decision) -> None:
         if isinstance(change, Put) and change.table == "part" and change.value.job == run.job:
             parts[change.key[1], change.key[2]] = change.value
     for (number, node), part in parts.items():
+        world.fenced += part.state is PartState.FENCED
         if number < run.run:
             require(part.state not in HOLDING, "(1) a run was created while one before holds", run, part)
             require(not world.busy((run.job, number), node), "(1) a run was created while one before works", run, part)
@@ -152,7 +153,7 @@ def end(world: World) -> None:
 
 def waits_for_ever(current: State, job: Any) -> bool:
     """Its dependency can never be met, or it waits for one of which that is true."""
-    if job.dep_failed or (job.held and job.reason is Reason.REQUEUED_HELD):
+    if job.dep_failed or (job.held and job.reason is Reason.REQUEUED_HELD and not job.completing):
         return True
     items = job.deps_left.items if job.deps_left is not None and job.state is JobState.PENDING else ()
     targets = [other for item in items for other in (current.array(item.job) or [current.jobs.get(item.job)]) if other is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sbroker.core import effects as fx
-from sbroker.core.events import Staged, StagedOut
+from sbroker.core.events import Staged, StagedOut, Who
 
 if TYPE_CHECKING:
     from tests.sim.broker import Broker
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 Key = tuple[int, int]
+ROOT = Who(uid=0, user="root", operator=True)
 RETRY = 3.0  # seconds after which a stage-out that failed is tried again
 
 
@@ -34,9 +35,11 @@ class Files:
             if not broker.alive or not wire.open:
                 return
             if isinstance(effect, fx.StageIn):
-                if not self.world.calm and clock.chance(0.03):
+                job = broker.state.jobs.get(effect.job)
+                special = job is None or job.spec.name in ("dying", "stops", "stops-again")  # what becomes of them is told exactly
+                if not self.world.calm and not special and clock.chance(0.03):
                     self.refused.add(key)
-                    self.world.release(effect.job)  # what could not be staged in may be held for that
+                    self.world.release(effect.job, ROOT)  # what could not be staged in may be held for that
                     broker.decide(Staged(**fields, error="too large", final=clock.chance(0.5)))
                     return
                 self.there.add((key, effect.node))

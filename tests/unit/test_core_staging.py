@@ -5,11 +5,12 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sbroker.core.effects import Decision, End, StageIn, StageOut, Start
-from sbroker.core.events import Fence, Silent, Staged, StagedOut
+from sbroker.core.events import Fence, Silent, Staged, StagedOut, Submit
+from sbroker.core.explain import explain
 from sbroker.core.staging import below, needed
 from sbroker.model import Dependency, DepItem, JobSpec, Node
 from sbroker.states import JobState, PartState, Reason, RunState
-from tests.unit.core_cluster import Cluster, machines
+from tests.unit.core_cluster import ALICE, Cluster, machines
 
 
 def apart(**fields: object) -> Cluster:
@@ -192,3 +193,28 @@ def test_a_silent_node_with_files_is_waited_for_and_one_that_is_gone_is_not() ->
     assert (record.state, record.completing, record.reason) == (JobState.FAILED, False, Reason.STAGE_OUT_FAIL)
     assert record.reason_text == "node1 is gone, and with it files of the job"
     assert cluster.state.runs[job].state is RunState.ENDED
+
+
+def test_a_site_that_takes_no_files_gets_no_job_that_needs_them() -> None:
+    nodes = tuple(replace(node, shared_fs=("/shared",), stage=node.name != "node1") for node in machines())
+    cluster = Cluster(nodes=nodes)
+    job = cluster.submit(work_dir="/home/alice/p")
+    assert [share.node for share in cluster.job(job).nodes] == ["node2"]
+    shared = cluster.submit(work_dir="/shared/p")
+    assert [share.node for share in cluster.job(shared).nodes] == ["node1"]
+    waits = cluster.submit(work_dir="/home/alice/p", nodes_min=4, nodes_max=4, ntasks=4, hold=True)
+    assert any("node1: does not share /home/alice/p, and its site does not let files be staged" in line for line in explain(cluster.state, cluster.job(waits), cluster.now))
+    assert cluster.refusal(Submit(spec=JobSpec(name="j", work_dir="/home/alice/p", nodelist=("node1",)), who=ALICE)) == "policy"
+    none = Cluster(nodes=tuple(replace(node, shared_fs=False, stage=False) for node in machines()))
+    assert none.refusal(Submit(spec=JobSpec(name="j", work_dir="/home/alice/p"), who=ALICE)) == "policy"
+
+
+def test_explain_tells_of_files_on_their_way() -> None:
+    cluster = apart()
+    job = cluster.submit(work_dir="/home/alice/p")
+    held(cluster, job)
+    assert "Its files are being brought to node1: it starts when they are there." in explain(cluster.state, cluster.job(job), cluster.now)
+    staged(cluster, job, "node1")
+    cluster.report("node1", "started", job, pid=1)
+    cluster.end(job)
+    assert "Its files are being brought back from node1: it is not over before." in explain(cluster.state, cluster.job(job), cluster.now)

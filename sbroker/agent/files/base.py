@@ -18,7 +18,7 @@ import select
 import zlib
 
 from .manifest import Entry, Index, now_ns
-from .tree import raw, text, write_all
+from .tree import native, raw, text, write_all
 
 KEEP_BASES = 128
 
@@ -81,10 +81,10 @@ NOTHING = name_of(packed({}))
 
 
 class Home:
-    """One owner's state on one side. `state`: str or bytes, exists."""
+    """One owner's state on one side. `state`: a path as in JSON; exists."""
 
     def __init__(self, state):
-        self.state = os.fsdecode(state)
+        self.state = native(os.fspath(state))
         self.path = os.path.join(self.state, ".sbroker")
         for name in ("", "roots", "bases", "store"):
             os.makedirs(os.path.join(self.path, name), 0o700, exist_ok=True)

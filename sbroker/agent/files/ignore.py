@@ -212,12 +212,12 @@ def parse_stage(text):
     ValueError with a sentence.
     """
     words = [word.replace("\\,", ",").strip() for word in re.split(r"(?<!\\),", text)]
-    stage = {"mode": "auto", "include": [], "exclude": []}
+    mode, patterns = "auto", {"include": [], "exclude": []}
     for number, word in enumerate(words):
         if word in ("all", "none"):
             if number:
                 raise ValueError("stage=%s: '%s' can only stand first; a file of that name is ./%s" % (text, word, word))
-            stage["mode"] = word
+            mode = word
             continue
         negated = word.startswith("!")
         pattern = word[1:] if negated else word
@@ -227,5 +227,5 @@ def parse_stage(text):
             raise ValueError("stage=%s: an empty pattern; say all, none, PATTERN or !PATTERN, separated by commas" % text)
         if ".." in pattern.split("/") or Pattern.of(pattern.encode("utf-8", "surrogateescape")) is None:
             raise ValueError("stage=%s: '%s' is no pattern below the submit directory" % (text, word))
-        stage["exclude" if negated else "include"].append(pattern)
-    return stage
+        patterns["exclude" if negated else "include"].append(pattern)
+    return dict(patterns, mode=mode)

@@ -6,6 +6,7 @@ import stat
 import subprocess
 
 from .base import Home
+from .tree import native, text
 
 # What root never makes a user's folder in, wherever the submit host has one: something there may be taken for the system's own.
 _SYSTEM = frozenset("bin boot dev etc lib lib32 lib64 libx32 proc root run sbin sys usr var".split())
@@ -20,7 +21,7 @@ def prepare(options, user):
 
     Nothing is made where others than root can write (the user makes it himself, later), nor in the system's folders. OSError.
     """
-    state = options["state"]
+    state = native(options["state"])
     if os.geteuid() == 0:
         above = os.path.dirname(state)
         os.makedirs(above, 0o711, exist_ok=True)
@@ -35,7 +36,7 @@ def prepare(options, user):
             os.chown(state, user["uid"], user["gid"], follow_symlinks=False)
         if options["side"] == "node" and options["do"] != "wipe":
             for root in options["roots"]:
-                _make_as_root(root["path"], user)
+                _make_as_root(native(root["path"]), user)
     else:
         os.makedirs(state, 0o700, exist_ok=True)
 
@@ -47,7 +48,7 @@ def _make_as_root(path, user):
     at, own = "/", False
     for number, part in enumerate(parts):
         at = os.path.join(at, part)
-        own = own or part == user["name"]
+        own = own or part == native(user["name"])
         try:
             found = os.stat(at)
         except FileNotFoundError:
@@ -84,7 +85,7 @@ def choose(options, home, root, out):
     if at is None:
         at = os.fsencode(home.state) + wanted
         os.makedirs(at, 0o700, exist_ok=True)
-    root.remember(at=at.decode("utf-8", "surrogateescape"), ino=os.lstat(at).st_ino)
+    root.remember(at=text(at), ino=os.lstat(at).st_ino)
     return at
 
 

@@ -168,3 +168,8 @@ def text(path):
 
 def raw(path):
     return path.encode("utf-8", "surrogateescape")
+
+
+def native(path):
+    """A path from JSON as str for this interpreter's own calls."""
+    return os.fsdecode(raw(path))

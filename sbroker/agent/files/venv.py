@@ -10,6 +10,7 @@ import re
 import subprocess
 
 from .transfer import Failed
+from .tree import native, text
 
 _MOST = 1 << 20  # bytes of a script that is looked into
 _PROBE = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
@@ -46,24 +47,25 @@ def settings(path):
 def needed(root, options):
     """The roots to bring over for the environment `root`, in order: also the interpreter that it was made with, if that lies in the user's home
     folder (pyenv, uv, a private installation). Failed if there is no environment."""
-    path = root["path"]
+    path = native(root["path"])
     known = settings(path)
     if not known and not os.path.isdir(os.path.join(path, "conda-meta")):
         raise Failed("%s is no virtual environment (no pyvenv.cfg) and no conda environment (no conda-meta)" % path)
     roots = [root]
     base = os.path.dirname(os.path.realpath(known["home"])) if known.get("home") else ""
-    home = os.path.realpath(options["home"]).rstrip("/") + "/" if options.get("home") else None
+    home = os.path.realpath(native(options["home"])).rstrip("/") + "/" if options.get("home") else None
     if home is not None and base.startswith(home) and not (path + "/").startswith(base + "/"):
-        roots.insert(0, {"path": base, "what": "env"})
+        roots.insert(0, {"path": text(os.fsencode(base)), "what": "env"})
         named = os.path.dirname(known["home"])
         if named != base and named.startswith("/"):
-            roots.insert(0, {"path": named, "what": "env"})
+            roots.insert(0, {"path": text(os.fsencode(named)), "what": "env"})
     return roots
 
 
 def settle(path, at, moves, node):
     """Make the environment of `path` work at `at`, on the node. `moves`: (path, where it is) of other roots that could not have theirs.
     Returns (notes, what the job's environment needs: see the contract's "env"). Failed with a sentence if it cannot work here."""
+    path, at, moves = native(path), native(at), [(native(old), native(new)) for old, new in moves]
     known = settings(at)
     moves = [*moves, (path, at)] if at != path else list(moves)
     if not known:
@@ -82,7 +84,8 @@ def settle(path, at, moves, node):
         raise Failed("the environment %s was made with Python %s, and on %s its interpreter is Python %s" % (path, want, node, found))
     if at == path:
         return notes, {}
-    return notes, {"VIRTUAL_ENV": at, "PATH": [[os.path.join(path, "bin"), os.path.join(at, "bin")]]}
+    names = [text(os.fsencode(os.path.join(each, "bin"))) for each in (path, at)]
+    return notes, {"VIRTUAL_ENV": text(os.fsencode(at)), "PATH": [names]}
 
 
 def add_to(env, more):

@@ -7,7 +7,7 @@ from . import place
 from .base import Cancelled
 from .session import TOLD, Session
 from .transfer import Broken, Failed, Pipe
-from .tree import text
+from .tree import native, text
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -28,6 +28,8 @@ def run(sock, options):
         outcome.update(_failure(error, options))
         if session is not None and getattr(error, "errno", None) in _FULL:
             session.store.prune(0)  # what came has to come again, but there may be room for it then
+    if session is not None:
+        session.store.close()
     try:
         pipe.send(outcome)
         if told is None:
@@ -44,7 +46,7 @@ def alone(options):
     try:
         if options["do"] != "wipe":
             raise ValueError("%s needs another side" % options["do"])
-        if os.path.isdir(options["state"]):
+        if os.path.isdir(native(options["state"])):
             left = place.wipe(options["state"])
             outcome["skipped"] = [{"path": text(path), "text": sentence} for path, sentence in left[:TOLD]]
             if left:
