@@ -316,6 +316,10 @@ class NodeFront(Protocol):
         """The letters that `pattern` replaces."""
         ...
 
+    def preload(self) -> None:
+        """Import what most runs do not need: the agent calls it once it has nothing else to do."""
+        ...
+
     def parse_step(self, info: dict, call: dict) -> dict:
         """srun's argv and environment inside an allocation → step request, or {"refuse": {"out", "err", "code"}}, or {"read": [path]}: call
         again with call["files"] = {path: (errno, bytes)}."""

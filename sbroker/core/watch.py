@@ -17,6 +17,7 @@ from sbroker.states import JobState, NodeState, PartState, Reason, RunState
 NO_ANSWER = "Not responding"
 _REBOOTED = "Node unexpectedly rebooted"
 RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
+LEASE_MARGIN = 60  # seconds
 
 
 def hello(draft: Draft, event: Hello) -> None:
@@ -122,6 +123,16 @@ def silent(draft: Draft, event: Silent) -> None:
         fields: dict[str, Any] = {} if node.drain and node.reason else {"reason": NO_ANSWER, "reason_time": draft.now, "reason_uid": 0}
         node = draft.put_node(replace(node, state=NodeState.DOWN, **fields))
     give_up(draft, node.name, fence=True)
+    for job, number in list(draft.state.node_parts.get(node.name, ())):
+        run, part = draft.run_of(job, number), draft.part(job, number, node.name)
+        if run is not None and run.lease and part is not None and part.state in HOLDING and event.seconds >= lease_over(run.lease):
+            _gone(draft, part, PartState.FENCED)
+
+
+def lease_over(lease: int) -> float:
+    """Seconds of silence after which nothing of a run with this lease is left on a node: its own clock counts from what we heard of it last,
+    and may differ from ours."""
+    return lease + max(LEASE_MARGIN, lease / 100)
 
 
 def give_up(draft: Draft, node: str, *, fence: bool) -> None:

@@ -154,8 +154,10 @@ class Link:
                                 self.channels.pop(header["chan"], None)
                     elif op == "ping":
                         self.send({"op": "pong", "n": header.get("n")})
-                    elif op == "pong" and "load" in header:
-                        daemon.broker.state.pulse(self.node, float(header["load"]), int(header["free_mem"]))
+                    elif op == "pong":
+                        self._attend(header.get("n"))
+                        if "load" in header:
+                            daemon.broker.state.pulse(self.node, float(header["load"]), int(header["free_mem"]))
                 if reports:
                     self._report(reports)
         finally:
@@ -173,6 +175,21 @@ class Link:
             n += 1
             writer.write(wire.link_frame({"op": "ping", "n": n}))
 
+    def _attend(self, n: Any) -> None:
+        """Runs with a lease may go on: the agent is told that this answer of its was heard, once it is certain that we are still the broker."""
+        state = self.daemon.broker.state
+        runs = (state.all_runs.get(key) for key in state.node_parts.get(self.node, ()))
+        if isinstance(n, int) and any(run is not None and run.lease for run in runs):
+            self.daemon.keep(asyncio.get_running_loop().create_task(self._vouch(n, self._writer)))
+
+    async def _vouch(self, n: int, writer: Any) -> None:
+        try:
+            await self.daemon.broker.durable(self.daemon.broker.vouch())
+        except StoreError:
+            return  # nobody knows whose the database is
+        if writer is self._writer:  # the numbers are this connection's
+            self.send({"op": "attend", "n": n})
+
     def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.incarnation = header["incarnation"]
         self._writer, self.ready, self.error = writer, True, ""
@@ -186,6 +203,7 @@ class Link:
         self.daemon.broker.apply(
             Hello(node=self.node, incarnation=self.incarnation, boot_id=header.get("boot_id", ""), live=live, inventory=header.get("inventory", {}))
         )
+        self._attend(0)
         # Reports that we have, but whose acknowledgement was lost, must not be sent again and again.
         seen = self.daemon.broker.state.seen.get((self.node, self.incarnation), 0)
         if seen:

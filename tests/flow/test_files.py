@@ -141,6 +141,41 @@ def test_several_nodes_bring_back_into_one_folder(lab: Lab) -> None:
         "shared": "base", "only-n1": "n1", "only-n2": "n2", "both": "n1", "both.sbroker-n2-7": "n2", "alike": "the same"}
 
 
+def test_many_at_once(lab: Lab) -> None:
+    """Four nodes, and on one of them three syncs at a time: they wait for each other, and all is as if one had followed the other."""
+    for number in range(40):
+        write(lab.root / ("f%d" % number), "base %d" % number)
+
+    def at_once(work: list[tuple[str, str]]) -> None:
+        pids = []
+        for do, node in work:
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    outcome = lab.sync(do, node)
+                    code = 2 if outcome["error"] or outcome["conflicts"] else 0
+                finally:
+                    os._exit(code)
+            pids.append(pid)
+        assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * len(pids)
+
+    at_once([("in", "n%d" % (number % 4)) for number in range(12)])
+    for number in range(4):
+        replica = lab.replica("n%d" % number)
+        assert snapshot(replica) == snapshot(lab.root)
+        write(replica / ("only%d" % number), str(number))
+        write(replica / ("f%d" % number), "changed")
+        write(replica / "alike" / "result", "of all")
+        (replica / "f39").unlink()
+    at_once([("out", "n%d" % (number % 4)) for number in range(8)])
+    at_once([("in", "n%d" % number) for number in range(4)])
+    for number in range(4):
+        assert snapshot(lab.replica("n%d" % number)) == snapshot(lab.root)
+    names = sorted(path.name for path in lab.root.iterdir())
+    assert names == sorted(["f%d" % number for number in range(39)] + ["only%d" % number for number in range(4)] + ["alike"])
+
+
 def test_what_git_ignores_comes_back_and_goes_in_to_the_next_node(lab: Lab) -> None:
     write(lab.root / ".gitignore", "*.ckpt\nlogs/\n")
     write(lab.root / "old.ckpt", "of another time")
@@ -320,7 +355,7 @@ def test_cut_anywhere_and_run_again(tmp_path: Path, seed: int) -> None:
     plain = {path: entry for path, entry in mine.items() if ".sbroker-" not in path}
     assert plain == {path: entry for path, entry in its.items() if ".sbroker-" not in path}
     assert [name for folder in (lab.root, lab.replica()) for name in snapshot(folder) if name.endswith(".tmp")] == []
-    stores = [list((lab.state(side) / ".sbroker" / "store").iterdir()) for side in ("submit", "nodes/n1")]
+    stores = [list((lab.state(side) / ".sbroker" / "store").glob("*/*")) for side in ("submit", "nodes/n1")]
     assert sum(len(each) for each in stores) < 12
 
 

@@ -28,6 +28,8 @@ def run(sock, options):
         outcome.update(_failure(error, options))
         if session is not None and getattr(error, "errno", None) in _FULL:
             session.store.prune(0)  # what came has to come again, but there may be room for it then
+    if session is not None:
+        session.store.close()
     try:
         pipe.send(outcome)
         if told is None:
