@@ -129,7 +129,7 @@ def test_into_a_running_job(system: Any, on: Any) -> None:
 def test_salloc_stays_here_and_its_steps_go_there(system: Any, on: Any) -> None:
     terminal = on("salloc -N2 -w n[3-4] bash --norc -i")
     here = system.ok("hostname").strip()
-    terminal.type("echo $(hostname) $SLURM_JOB_NODELIST l''ocal; srun hostname | sort | tr '\\n' ' '; cd ..; srun -n1 -N1 pwd\n")
+    terminal.type("echo $(hostname) $SLURM_JOB_NODELIST l''ocal; srun hostname < /dev/null | sort | tr '\\n' ' '; cd ..; srun -n1 -N1 pwd < /dev/null\n")
     terminal.until("%s n\\[3-4\\] local" % re.escape(here))
     terminal.until("n3 n4")
     terminal.until(re.escape(str(system.work.parent)) + "\r\n")
