@@ -19,6 +19,7 @@ from sbroker.agent.files.watch import Watch
 from sbroker.core import staging
 from sbroker.core.effects import StageIn, StageOut
 from sbroker.core.events import Staged, StagedOut
+from sbroker.core.state import active
 from sbroker.daemon.bridge import Bridge
 from sbroker.daemon.channels import Channel
 from sbroker.daemon.links import Link
@@ -210,16 +211,21 @@ class Staging:
         tree: dict[str, Any] = {"path": spec.work_dir, "what": "tree"}
         if spec.sbroker.get("stage"):
             tree["stage"] = parse_stage(spec.sbroker["stage"])
-        if spec.kind == "batch" and job.nodes:
-            run = self._daemon.broker.state.runs.get(job.id)
-            if run is not None:
-                tree["exclude"] = sorted(set(self._daemon.launcher.outputs(self._daemon.launcher.describe(job, run))))
+        written = self._written(job)
+        if written:
+            tree["exclude"] = written
         roots = [tree]
         site = self._daemon.config.sites.get(node.site)
         twin = site is not None and site_facts(node.site, site)["twin"]
         if spec.software and not twin and not self._shares(node, spec.software[1]):
             roots.append({"path": spec.software[1], "what": "env"})
         return roots
+
+    def _written(self, job: Job) -> list[str]:
+        """Files in the job's directory that batch jobs of its user write here now: nobody moves them while they grow."""
+        live = (other for other in self._daemon.broker.state.user_jobs(job.uid) if other.spec.kind == "batch" and other.nodes)
+        paths = {path for other in live if active(other) for path in self._daemon.launcher.outputs(other)}
+        return sorted(path for path in paths if staging.below(path, job.spec.work_dir))
 
     @staticmethod
     def _shares(node: Node, path: str) -> bool:
@@ -248,7 +254,7 @@ class Staging:
             if run is None:
                 raise ConnectionError("the run is over")
             submit = await self._submit_ready()
-            out, err = self._daemon.launcher.outputs(self._daemon.launcher.describe(job, run))
+            out, err = self._daemon.launcher.outputs(job)
             append = job.spec.open_mode == "append"
             files = [{"path": path, "append": append} for path in ([out] if out == err else [out, err])]
             options = {"user": self._daemon.launcher.user(job), "files": files, "umask": job.spec.umask}
@@ -289,7 +295,7 @@ class Staging:
             submit = await self._submit_ready()
         except ConnectionError:
             return  # the record has it too
-        path = launcher.outputs(launcher.describe(job, run))[1]
+        path = launcher.outputs(job)[1]
         options = {"user": launcher.user(job), "files": [{"path": path, "append": True}], "umask": job.spec.umask}
         channel = submit.channel("output", job.id, run.run, job.uid, options, b"")
         closed: asyncio.Future[None] = self._daemon.loop.create_future()
