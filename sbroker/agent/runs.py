@@ -32,7 +32,7 @@ class Record:
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
         self.clearing = self.to_start = False
         self.ending = None  # "time_limit" when its supervisor shall see to that, "" when it shall end it anyway
-        self.at = {}  # of its `start`
+        self.order = {"op": "start"}
 
     @property
     def key(self):
@@ -160,17 +160,17 @@ class Runs:
             self.watch_over(record)  # the head's supervisor will call it; the head's own is forked when it is to start
         self.relay.report("held", key)
 
-    def start(self, key, at=None):
-        """`at`: where the run's files lie on its nodes, for its supervisors."""
+    def start(self, key, order=None):
+        """`order`: the broker's, with what it says of the run's files (at, staged)."""
         record = self.records.get(key)
         if record is None or record.state in (NEW, REVOKED):
             return self.relay.report("refused", key, {"error": "the run is not held here"})
         if record.state != HELD:
             return
-        record.to_start, record.at = True, at or {}
+        record.to_start, record.order = True, {"op": "start", "at": (order or {}).get("at"), "staged": (order or {}).get("staged")}
         if record.stream is None:
             self.watch_over(record)
-        record.tell({"op": "start", "at": record.at})
+        record.tell(record.order)
 
     def revoke(self, key):
         """Give the run up here if it has not started; the broker hears `empty` then."""
@@ -439,7 +439,7 @@ class Runs:
         else:
             self.watch_over(record)
             if record.to_start:
-                record.tell({"op": "start", "at": record.at})
+                record.tell(record.order)
 
     def orphans(self, records):
         """Our children that are none of our own, with all below them: a dead supervisor's. `records`: whose supervisors live."""

@@ -122,6 +122,11 @@ class Launcher:
         parts = self.daemon.broker.state.parts.get(job, {})
         return {node: part.at for (number, node), part in parts.items() if number == run and part.at}
 
+    def staged(self, job: int, run: int) -> list[str]:
+        """The nodes to which the run's files were brought."""
+        parts = self.daemon.broker.state.parts.get(job, {})
+        return [node for (number, node), part in parts.items() if number == run and part.stage == "ready"]
+
     def streamed(self, info: dict[str, Any], head: Node) -> bool:
         """Whether the batch script's output has to be brought to the submit host while it is written."""
         if info["kind"] != "batch" or head.shared_fs is True:

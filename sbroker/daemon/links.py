@@ -242,7 +242,7 @@ class Link:
         """A channel that the agent opens: only for a run that is placed on this node, and as its owner."""
         job = self.daemon.broker.state.jobs.get(header["job"])
         placed = job is not None and job.run == header["run"] and any(share.node == self.node for share in job.nodes)
-        if job is None or not placed or header.get("kind") not in ("call", "peer", "output"):
+        if job is None or not placed or header.get("kind") not in ("call", "peer", "output", "sync"):
             self.send({"op": "chan_close", "chan": header["chan"], "why": "link"})
             return
         channel = self.channels[header["chan"]] = Channel(self, header["chan"], header["job"], header["run"])
@@ -250,6 +250,8 @@ class Link:
             self._join(channel, job, header)
         elif header["kind"] == "output":
             self.daemon.staging.output(channel, job)
+        elif header["kind"] == "sync":
+            self.daemon.staging.between(channel, job, header.get("options") or {})
         else:
             self.daemon.call_from_job(channel, job, header["run"], body)
 

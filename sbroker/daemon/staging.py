@@ -52,6 +52,7 @@ class Staging:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._submit: Link | None = None
         self._bridges: set[Bridge] = set()
+        self._notes: dict[tuple[int, int], list[str]] = {}  # of exchanges while a run goes on: told when its output is complete
 
     # ---- the submit host's agent
 
@@ -130,7 +131,8 @@ class Staging:
             if not error or not outcome.get("again") or tries + 1 >= TRIES:
                 event = Staged(**fields, error=error, final=not outcome.get("again"), at=self._places(effect.job, outcome), note=note(outcome))
         else:
-            event = StagedOut(**fields, error=error, note=note(outcome))
+            notes = self._notes.pop((effect.job, effect.run), []) if not error else []
+            event = StagedOut(**fields, error=error, note=note(dict(outcome, notes=notes + list(outcome.get("notes") or ()))))
             if event.note and not error:
                 await self._say(effect.job, event.note)
         if event is not None:
@@ -239,6 +241,27 @@ class Staging:
             other is not None and other.uid == job.uid and (staging.below(other.spec.work_dir, job.spec.work_dir) or staging.below(job.spec.work_dir, other.spec.work_dir))
             for other in others
         )
+
+    # ---- between the nodes of a run
+
+    def between(self, channel: Channel, job: Job, options: dict[str, Any]) -> None:
+        """A step begins or has ended: what nodes `from` have changed goes to nodes `to`, by way of here. The channel is closed then."""
+        known = set(self.of(job))
+        sources, targets = ([node for node in options.get(key) or () if node in known] for key in ("from", "to"))
+        self._daemon.keep(self._daemon.loop.create_task(self._between(channel, job, sources, targets)))
+
+    async def _between(self, channel: Channel, job: Job, sources: list[str], targets: list[str]) -> None:
+        state = self._daemon.broker.state
+        try:
+            for do, names in (("out", sources), ("in", targets)):
+                told = await asyncio.gather(*(self.exchange(do, job, state.nodes[name]) for name in names), return_exceptions=True)
+                for name, outcome in zip(names, told, strict=True):
+                    if isinstance(outcome, BaseException):
+                        log.warning("job %d: files of a step, %s: %s", job.id, name, outcome)
+                    elif outcome["error"] or findings(outcome):
+                        self._notes.setdefault((job.id, job.run), []).extend([*filter(None, [outcome["error"]]), *findings(outcome)])
+        finally:
+            channel.close("done")
 
     # ---- output of batch scripts
 
