@@ -84,9 +84,21 @@ def choose(options, home, root, out):
     at = wanted if _take(wanted, home, root) else None
     if at is None:
         at = os.fsencode(home.state) + wanted
-        os.makedirs(at, 0o700, exist_ok=True)
+        _make(at, 0o700)
     root.remember(at=text(at), ino=os.lstat(at).st_ino)
     return at
+
+
+def _make(path, mode):
+    """Make a folder and those above it, all with the same mode: os.makedirs leaves those above to the umask, and a worker has none."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    except FileNotFoundError:
+        _make(os.path.dirname(path), mode)
+        os.mkdir(path, mode)
 
 
 def _lstat(path):
@@ -101,7 +113,7 @@ def _take(path, home, root):
     found = _lstat(path)
     if found is None:
         try:
-            os.makedirs(path, 0o755)
+            _make(path, 0o755)
             return True
         except OSError:
             return False
