@@ -223,7 +223,7 @@ class Session:
 
     def take(self):
         """Ops from the buffer, as far as a PHASE: what follows it counts anew."""
-        while self.queued < QUEUE and not (self.ops and self.ops[-1][0] == PHASE):
+        while self.queued < QUEUE and not (self.ops and self.ops[-1][0] in (PHASE, EXIT, DIE)):
             op = self.call.ready()
             if op is None:
                 return
@@ -304,7 +304,7 @@ class Session:
     def wait(self):
         call, poll = self.call, select.poll()
         poll.register(self.wake, select.POLLIN)
-        if self.queued < QUEUE and not (self.ops and self.ops[-1][0] == PHASE):
+        if self.queued < QUEUE and not (self.ops and self.ops[-1][0] in (PHASE, EXIT, DIE)):  # nothing follows the last op but the end
             poll.register(call.sock.fileno(), select.POLLIN)
         if call.partial is not None:
             poll.register(call.fds[number(self.ops[0][1])], WRITABLE)

@@ -4,6 +4,7 @@ It decides nothing about a job. It may be killed at any time: the journal, the r
 one goes on from there. What one turn of the loop brings is handled as one batch: one fsync for all its reports, then the frames.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -21,6 +22,7 @@ from .runs import Runs
 from .site import LoginPath
 from .workers import KINDS, Workers
 
+_IDLE = 3.0  # seconds after a broker's hello in which the node has better things to do than to prepare itself for the second job
 _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
 
 
@@ -45,7 +47,7 @@ class Relay:
         self._write_journal_anew()
         self._broker = self._link = None
         self._touched = set()  # records whose supervisor waits for an acknowledgement
-        self._flushing = False
+        self._flushing = self._preloading = False
         self._channels = {}  # broker's channel → (record, supervisor's channel)
         self._by_record = {}  # (record, supervisor's channel) → broker's channel
         self._unsent = []  # (record, supervisor's channel, header, body) of channels that wait for a broker
@@ -171,6 +173,9 @@ class Relay:
         self.settings = header.get("settings") or {}
         if self.settings.get("front"):
             self.front = importlib.import_module(self.settings["front"])
+            if not self._preloading and hasattr(self.front, "preload"):
+                self._preloading = True
+                self.loop.call_later(_IDLE, self._preload)
         self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
         if not self.settings.get("twin", True):
             self._prepare_for_others()
@@ -185,6 +190,12 @@ class Relay:
         unsent, self._unsent = self._unsent, []
         for entry in unsent:
             self._channel_up(*entry)
+
+    def _preload(self):
+        """What supervisors share with us when we have loaded it; not in the moment in which a node is wanted most."""
+        self.front.preload()
+        if hasattr(gc, "freeze"):
+            gc.freeze()
 
     def _prepare_for_others(self):
         """What jobs need here that do not bring the submit host's environment and commands."""

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 
 from . import errand, kernel, procs, rundir, users
 from .admission import Admission
@@ -364,6 +363,8 @@ class Runs:
             relay.loop.run()
             os._exit(0)
         except BaseException:
+            import traceback
+
             traceback.print_exc()
             sys.stderr.flush()
         finally:

@@ -144,10 +144,10 @@ class Connection:
             raise OSError(code, os.strerror(code))
         return data
 
-    async def out(self, data: str | bytes, fd: int = 1) -> None:
+    async def out(self, data: str | bytes, fd: int = 1, *, anew: bool = False) -> None:
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogateescape")
-        if self.mute:
+        if self.mute and not anew:
             return
         for at in range(0, len(data), 1 << 20):
             self._op(wire.OUT, struct.pack(">I", fd) + data[at : at + (1 << 20)])
