@@ -1,9 +1,10 @@
 """Content that has arrived and is not in place yet, and content that is somewhere in the owner's replicas already.
 
-STATE/.sbroker/store/WORKER/SHA256 holds the beginning of that content, or all of it. Each worker has a folder of its own, locked as long as it lives; what
-a cut leaves in one is taken over by the next worker and gone on with. Nothing there is believed before it was hashed. Content is moved, not linked, to where it belongs: a job that writes in place changes its own file and nothing else, and the disk
-holds it once. Whatever is still needed after that is found again in the replicas by their indexes, and copied (blocks are shared where the file
-system can). What nobody took is bounded, the oldest go first.
+STATE/.sbroker/store/WORKER/SHA256 holds the beginning of that content, or all of it. Each worker has a folder of its own, locked as long as it
+lives; what a cut leaves in one is taken over by the next worker and gone on with. Nothing there is believed before it was hashed. Content is
+moved, not linked, to where it belongs: a job that writes in place changes its own file and nothing else, and the disk holds it once. Whatever
+is still needed after that is found again in the replicas by their indexes, and copied (blocks are shared where the file system can). What
+nobody took is bounded, the oldest go first.
 """
 
 import errno
