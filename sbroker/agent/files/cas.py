@@ -11,7 +11,7 @@ import errno
 import fcntl
 import hashlib
 import os
-import tempfile
+import time
 
 from .manifest import stamp
 from .tree import Tree, copied, hashed, write_all
@@ -39,7 +39,8 @@ class Store:
         self._open = None  # (sha256, descriptor, hash so far, bytes)
         everybody = _locked(self._all, fcntl.LOCK_EX)
         try:
-            self.folder = tempfile.mkdtemp(dir=self._all)
+            self.folder = os.path.join(self._all, "%d-%d" % (os.getpid(), time.time() * 1e9))
+            os.mkdir(self.folder, 0o700)
             self._lock = _locked(self.folder, fcntl.LOCK_EX)
             self.device = os.fstat(self._lock).st_dev
             for name in os.listdir(self._all):

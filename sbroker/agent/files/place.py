@@ -3,7 +3,6 @@
 import errno
 import os
 import stat
-import subprocess
 
 from .base import Home
 from .tree import native, text
@@ -150,6 +149,8 @@ def wipe(state):
 
 def _remove(paths, left):
     """rm copes with trees of any depth; what a job made without write permission is its owner's to open again."""
+    import subprocess
+
     for path in paths:
         for command in (["rm", "-rf", "--"], ["chmod", "-R", "u+rwX", "--"], ["rm", "-rf", "--"]):
             subprocess.run([*command, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
