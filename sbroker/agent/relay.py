@@ -12,7 +12,7 @@ import time
 
 import sbroker
 
-from . import commands, devices, heard, inventory, users, wire
+from . import commands, devices, heard, inventory, lease, users, wire
 from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
@@ -53,8 +53,10 @@ class Relay:
         self._unsent = []  # (record, supervisor's channel, header, body) of channels that wait for a broker
         self._next_channel = -1
         self.workers = Workers(self)
+        self.attendance = lease.Attendance(loop.now())
         self.runs = Runs(self, os.path.join(folder, "runs"))
         self.runs.scan()
+        lease.look(self.runs, self.attendance)
         self.door = Door(loop, folder, node, lambda job, run: self.runs.records.get((job, run)))
         self._broker_uid = os.geteuid() if broker_uid is None else broker_uid
         path = os.path.join(folder, "agent.sock")
@@ -183,6 +185,7 @@ class Relay:
         self.names.add(self.settings.get("hosts") or {})
         self.door.open(self.settings.get("ports") or "")
         self._broker, self._link = stream, link
+        self.attendance.greeting(self.loop.now())
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
         told = dict(inventory.take(time.time(), self.hostname), port=self.door.port)
         self._send([link.greet(identity, self.runs.live(), told)])
@@ -239,13 +242,18 @@ class Relay:
         if op == "ack":
             return self._acknowledged(header["seq"])
         if op == "ping":
-            self._send([(dict(inventory.pulse(), op="pong", n=header.get("n", 0)), b"")])
-            return self._attend()
+            self.attendance.answering(header.get("n", 0), self.loop.now())
+            return self._send([(dict(inventory.pulse(), op="pong", n=header.get("n", 0)), b"")])
+        if op == "attend":
+            self.attendance.vouched(header["n"])
+            return self.runs.attended()
         if op == "chan_open":
             return self._channel_opened(header, body)
         if op in ("chan_data", "chan_credit", "chan_close"):
             return self._channel_down(op, header, body)
         key = (header["job"], header["run"])
+        if op in ("prepare", "start"):
+            self.attendance.ordered()
         if op == "prepare":
             script = header.get("script_size", 0)
             parts = body[:script], body[script : script + header.get("environ_size", 0)]
@@ -275,12 +283,6 @@ class Relay:
         waited: list = []
         self.names.learn(self.loop, {share["node"]: [share.get("address") or "", *share.get("addresses", ())] for share in shares}, learnt)
         waited.append(True)
-
-    def _attend(self):
-        """Runs with a lease hear that the broker lives."""
-        for record in self.runs.records.values():
-            if record.info is not None and record.info.get("lease"):
-                record.tell({"op": "attended"})
 
     # --- supervisors
 
