@@ -4,6 +4,7 @@ It decides nothing about a job. It may be killed at any time: the journal, the r
 one goes on from there. What one turn of the loop brings is handled as one batch: one fsync for all its reports, then the frames.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -11,7 +12,7 @@ import time
 
 import sbroker
 
-from . import commands, devices, heard, inventory, users, wire
+from . import commands, devices, heard, inventory, lease, users, wire
 from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
@@ -22,6 +23,7 @@ from .site import LoginPath
 from .workers import KINDS, Workers
 
 _SILENT = 60.0  # seconds without a word after which a broker that is connected is taken for gone: it says something every 15
+_IDLE = 3.0  # seconds after a broker's hello in which the node has better things to do than to prepare itself for the second job
 _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
 
 
@@ -47,14 +49,16 @@ class Relay:
         self._broker = self._link = None
         self._heard = 0.0  # when the broker said something (loop time)
         self._touched = set()  # records whose supervisor waits for an acknowledgement
-        self._flushing = False
+        self._flushing = self._preloading = False
         self._channels = {}  # broker's channel → (record, supervisor's channel)
         self._by_record = {}  # (record, supervisor's channel) → broker's channel
         self._unsent = []  # (record, supervisor's channel, header, body) of channels that wait for a broker
         self._next_channel = -1
         self.workers = Workers(self)
+        self.attendance = lease.Attendance(loop.now())
         self.runs = Runs(self, os.path.join(folder, "runs"))
         self.runs.scan()
+        lease.look(self.runs, self.attendance)
         self.door = Door(loop, folder, node, lambda job, run: self.runs.records.get((job, run)))
         self._broker_uid = os.geteuid() if broker_uid is None else broker_uid
         path = os.path.join(folder, "agent.sock")
@@ -175,6 +179,9 @@ class Relay:
         self.settings = header.get("settings") or {}
         if self.settings.get("front"):
             self.front = importlib.import_module(self.settings["front"])
+            if not self._preloading and hasattr(self.front, "preload"):
+                self._preloading = True
+                self.loop.call_later(_IDLE, self._preload)
         self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
         if not self.settings.get("twin", True):
             self._prepare_for_others()
@@ -183,6 +190,7 @@ class Relay:
         self.door.open(self.settings.get("ports") or "")
         self._broker, self._link, self._heard = stream, link, self.loop.now()
         self._listen(stream, self.settings.get("silent", _SILENT))
+        self.attendance.greeting(self.loop.now())
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
         told = dict(inventory.take(time.time(), self.hostname), port=self.door.port)
         self._send([link.greet(identity, self.runs.live(), told)])
@@ -190,6 +198,12 @@ class Relay:
         unsent, self._unsent = self._unsent, []
         for entry in unsent:
             self._channel_up(*entry)
+
+    def _preload(self):
+        """What supervisors share with us when we have loaded it; not in the moment in which a node is wanted most."""
+        self.front.preload()
+        if hasattr(gc, "freeze"):
+            gc.freeze()
 
     def _prepare_for_others(self):
         """What jobs need here that do not bring the submit host's environment and commands."""
@@ -244,19 +258,24 @@ class Relay:
         if op == "ack":
             return self._acknowledged(header["seq"])
         if op == "ping":
-            self._send([(dict(inventory.pulse(), op="pong", n=header.get("n", 0)), b"")])
-            return self._attend()
+            self.attendance.answering(header.get("n", 0), self.loop.now())
+            return self._send([(dict(inventory.pulse(), op="pong", n=header.get("n", 0)), b"")])
+        if op == "attend":
+            self.attendance.vouched(header["n"])
+            return self.runs.attended()
         if op == "chan_open":
             return self._channel_opened(header, body)
         if op in ("chan_data", "chan_credit", "chan_close"):
             return self._channel_down(op, header, body)
         key = (header["job"], header["run"])
+        if op in ("prepare", "start"):
+            self.attendance.ordered()
         if op == "prepare":
             script = header.get("script_size", 0)
             parts = body[:script], body[script : script + header.get("environ_size", 0)]
             self._names_of(header["info"]["nodes"], lambda: self.runs.prepare(header, *parts))
         elif op == "start":
-            self.runs.start(key, header.get("at"))
+            self.runs.start(key, header)
         elif op == "revoke":
             self.runs.revoke(key)
         elif op == "end":
@@ -280,12 +299,6 @@ class Relay:
         waited: list = []
         self.names.learn(self.loop, {share["node"]: [share.get("address") or "", *share.get("addresses", ())] for share in shares}, learnt)
         waited.append(True)
-
-    def _attend(self):
-        """Runs with a lease hear that the broker lives."""
-        for record in self.runs.records.values():
-            if record.info is not None and record.info.get("lease"):
-                record.tell({"op": "attended"})
 
     # --- supervisors
 
@@ -316,6 +329,8 @@ class Relay:
     # --- channels: the broker numbers the ones it opens with even numbers, we ours with odd ones
 
     def _channel_up(self, record, number, header, body):
+        if self._broker is None and header.get("kind") == "sync":
+            return record.tell({"op": "chan_close", "chan": number, "why": "link"})  # steps do not wait for a broker that is away
         if self._broker is None:
             if header["op"] == "chan_open" or any(entry[0] is record and entry[1] == number for entry in self._unsent):
                 self._unsent.append((record, number, header, body))
@@ -325,7 +340,7 @@ class Relay:
             self._channels[self._next_channel] = (record, number)
             self._by_record[(record, number)] = self._next_channel
             # whatever it says: a call from inside a run is its owner's, and a supervisor calls none but those of its own run
-            kind = header.get("kind") if header.get("kind") in ("peer", "output") else "call"
+            kind = header.get("kind") if header.get("kind") in ("peer", "output", "sync") else "call"
             header = dict(header, job=record.key[0], run=record.key[1], kind=kind, uid=record.info["user"]["uid"])
         channel = self._by_record.get((record, number))
         if channel is None:

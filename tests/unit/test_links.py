@@ -35,9 +35,9 @@ class Daemon:
         return await asyncio.open_connection(*self.server.sockets[0].getsockname())
 
 
-def talk(answer: Any, until: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Daemon, links.Link]:
-    monkeypatch.setattr(links, "GREETING", 0.2)
-    monkeypatch.setattr(links, "PING", 0.1)
+def talk(answer: Any, until: Any, monkeypatch: pytest.MonkeyPatch, greeting: float = 0.2, ping: float = 0.1) -> tuple[Daemon, links.Link]:
+    monkeypatch.setattr(links, "GREETING", greeting)
+    monkeypatch.setattr(links, "PING", ping)
 
     async def go() -> tuple[Daemon, links.Link]:
         daemon = Daemon(answer)
@@ -63,6 +63,9 @@ async def greeting_only(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     await mute(reader, writer)
 
 
+pings: list[int] = []
+
+
 async def lively(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     frames = wire.LinkReader()
     while data := await reader.read(1 << 16):
@@ -70,6 +73,7 @@ async def lively(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             if header["op"] == "hello":
                 writer.write(wire.link_frame({"op": "hello", "node": "n1", "incarnation": "i", "boot_id": "b", "live": [], "inventory": {}, "last_seq": 0}))
             elif header["op"] == "ping":
+                pings.append(header["n"])
                 writer.write(wire.link_frame({"op": "pong", "n": header["n"]}))
     writer.close()
 
@@ -90,7 +94,7 @@ def test_an_agent_that_falls_silent_is_called_again(monkeypatch):
 
 
 def test_an_agent_that_answers_is_left_alone(monkeypatch):
-    beats = []
-    daemon, _ = talk(lively, lambda daemon, link: beats.append(link.ready) or len(beats) > 120, monkeypatch)
+    daemon, link = talk(lively, lambda daemon, link: len(pings) == 3, monkeypatch, 1.0, 0.7)
     assert daemon.calls == 1
-    assert beats[-1]
+    assert pings == [1, 2, 3]
+    assert link.error == ""
