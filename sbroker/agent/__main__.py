@@ -17,7 +17,8 @@ from .relay import Relay
 class Options:
     """Of `serve`. Not by argparse: that takes as long to load as half the agent, on every node at its first contact."""
 
-    dir = node = hostname = None
+    dir = node = ""
+    hostname = None
     front = ""  # module with the NodeFront functions (else the broker names it)
     user_namespace = False  # take `hostname` without root, too
     broker_uid = None  # who may connect as broker, besides root (default: our own uid)
@@ -40,7 +41,7 @@ class Options:
             if value is None:
                 raise ValueError(f"{word} needs a value")
             setattr(self, key, int(value) if key in ("broker_uid", "min_uid", "ready") else value)
-        if not self.dir or not self.node:
+        if not (self.dir and self.node):
             raise ValueError("--dir and --node are needed")
 
 

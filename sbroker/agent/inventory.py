@@ -40,7 +40,7 @@ def take(now, hostname):
         "tmp": tmp.f_blocks * tmp.f_frsize >> 20, "gres": devices.gres(), "load": os.getloadavg()[0],
         "arch": uname.machine, "os": f"{uname.sysname} {uname.release} {uname.version}",
         "hostname": hostname, "boot_time": now - boottime(), "addresses": addresses(),
-        "user": users.own(), "python": "%d.%d.%d" % sys.version_info[:3],
+        "user": users.own(), "python": sys.version.split()[0],
     }
 
 

@@ -12,7 +12,7 @@ import time
 
 import sbroker
 
-from . import commands, devices, heard, inventory, users, wire
+from . import commands, devices, heard, inventory, lease, users, wire
 from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
@@ -53,8 +53,10 @@ class Relay:
         self._unsent = []  # (record, supervisor's channel, header, body) of channels that wait for a broker
         self._next_channel = -1
         self.workers = Workers(self)
+        self.attendance = lease.Attendance(loop.now())
         self.runs = Runs(self, os.path.join(folder, "runs"))
         self.runs.scan()
+        lease.look(self.runs, self.attendance)
         self.door = Door(loop, folder, node, lambda job, run: self.runs.records.get((job, run)))
         self._broker_uid = os.geteuid() if broker_uid is None else broker_uid
         path = os.path.join(folder, "agent.sock")
@@ -183,6 +185,7 @@ class Relay:
         self.names.add(self.settings.get("hosts") or {})
         self.door.open(self.settings.get("ports") or "")
         self._broker, self._link = stream, link
+        self.attendance.greeting(self.loop.now())
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
         told = dict(inventory.take(time.time(), self.hostname), port=self.door.port)
         self._send([link.greet(identity, self.runs.live(), told)])
@@ -239,19 +242,24 @@ class Relay:
         if op == "ack":
             return self._acknowledged(header["seq"])
         if op == "ping":
-            self._send([(dict(inventory.pulse(), op="pong", n=header.get("n", 0)), b"")])
-            return self._attend()
+            self.attendance.answering(header.get("n", 0), self.loop.now())
+            return self._send([(dict(inventory.pulse(), op="pong", n=header.get("n", 0)), b"")])
+        if op == "attend":
+            self.attendance.vouched(header["n"])
+            return self.runs.attended()
         if op == "chan_open":
             return self._channel_opened(header, body)
         if op in ("chan_data", "chan_credit", "chan_close"):
             return self._channel_down(op, header, body)
         key = (header["job"], header["run"])
+        if op in ("prepare", "start"):
+            self.attendance.ordered()
         if op == "prepare":
             script = header.get("script_size", 0)
             parts = body[:script], body[script : script + header.get("environ_size", 0)]
             self._names_of(header["info"]["nodes"], lambda: self.runs.prepare(header, *parts))
         elif op == "start":
-            self.runs.start(key, header.get("at"))
+            self.runs.start(key, header)
         elif op == "revoke":
             self.runs.revoke(key)
         elif op == "end":
@@ -275,12 +283,6 @@ class Relay:
         waited: list = []
         self.names.learn(self.loop, {share["node"]: [share.get("address") or "", *share.get("addresses", ())] for share in shares}, learnt)
         waited.append(True)
-
-    def _attend(self):
-        """Runs with a lease hear that the broker lives."""
-        for record in self.runs.records.values():
-            if record.info is not None and record.info.get("lease"):
-                record.tell({"op": "attended"})
 
     # --- supervisors
 
@@ -311,6 +313,8 @@ class Relay:
     # --- channels: the broker numbers the ones it opens with even numbers, we ours with odd ones
 
     def _channel_up(self, record, number, header, body):
+        if self._broker is None and header.get("kind") == "sync":
+            return record.tell({"op": "chan_close", "chan": number, "why": "link"})  # steps do not wait for a broker that is away
         if self._broker is None:
             if header["op"] == "chan_open" or any(entry[0] is record and entry[1] == number for entry in self._unsent):
                 self._unsent.append((record, number, header, body))
@@ -320,7 +324,7 @@ class Relay:
             self._channels[self._next_channel] = (record, number)
             self._by_record[(record, number)] = self._next_channel
             # whatever it says: a call from inside a run is its owner's, and a supervisor calls none but those of its own run
-            kind = header.get("kind") if header.get("kind") in ("peer", "output") else "call"
+            kind = header.get("kind") if header.get("kind") in ("peer", "output", "sync") else "call"
             header = dict(header, job=record.key[0], run=record.key[1], kind=kind, uid=record.info["user"]["uid"])
         channel = self._by_record.get((record, number))
         if channel is None:

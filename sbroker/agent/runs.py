@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 
-from . import errand, kernel, procs, rundir, users
+from . import errand, kernel, lease, procs, rundir, users
 from .admission import Admission
 from .loop import Stream, connect_unix, listen_unix, peer_ids, unix_socket
 from .rundir import ACTIVE, ENDED, HELD, NEW, REVOKED, RunDir
@@ -31,7 +31,7 @@ class Record:
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
         self.clearing = self.to_start = False
         self.ending = None  # "time_limit" when its supervisor shall see to that, "" when it shall end it anyway
-        self.at = {}  # of its `start`
+        self.order = {"op": "start"}
 
     @property
     def key(self):
@@ -159,17 +159,30 @@ class Runs:
             self.watch_over(record)  # the head's supervisor will call it; the head's own is forked when it is to start
         self.relay.report("held", key)
 
-    def start(self, key, at=None):
-        """`at`: where the run's files lie on its nodes, for its supervisors."""
+    def start(self, key, order=None):
+        """`order`: the broker's, with what it says of the run's files (at, staged)."""
         record = self.records.get(key)
         if record is None or record.state in (NEW, REVOKED):
             return self.relay.report("refused", key, {"error": "the run is not held here"})
         if record.state != HELD:
             return
-        record.to_start, record.at = True, at or {}
+        if self.relay.attendance.over(record.info, self.relay.loop.now()):
+            self.revoke(key)  # an old order: the broker may have given this run up meanwhile
+            return
+        record.to_start, record.order = True, {"op": "start", "at": (order or {}).get("at"), "staged": (order or {}).get("staged")}
         if record.stream is None:
             self.watch_over(record)
-        record.tell({"op": "start", "at": record.at})
+        self._attended(record)
+        record.tell(record.order)
+
+    def attended(self):
+        """Runs with a lease hear of it."""
+        for record in self.records.values():
+            self._attended(record)
+
+    def _attended(self, record):
+        if lease.leased(record) and self.relay.attendance.at > 0:
+            record.tell({"op": "attended", "at": self.relay.attendance.at})
 
     def revoke(self, key):
         """Give the run up here if it has not started; the broker hears `empty` then."""
@@ -270,6 +283,7 @@ class Runs:
         try:
             if not self._reuse(record, listening):
                 self._fork(record, listening)
+            self._attended(record)
         except OSError as error:
             print(f"run {record.dir.job}.{record.dir.run}: no supervisor yet: {error}", file=sys.stderr)
             self.relay.loop.call_later(_AGAIN, lambda: self._refork(record))
@@ -437,10 +451,10 @@ class Runs:
             return
         if self.relay.front is None:  # named by the broker, which has not come yet
             self._refork_soon(record)
+        elif record.to_start:
+            self.start(record.key, record.order)
         else:
             self.watch_over(record)
-            if record.to_start:
-                record.tell({"op": "start", "at": record.at})
 
     def orphans(self, records):
         """Our children that are none of our own, with all below them: a dead supervisor's. `records`: whose supervisors live."""

@@ -107,7 +107,7 @@ class Launcher:
             "restart_count": job.restarts, "kind": job.spec.kind, "name": job.spec.name, "key": self.key(job.id, run.run), "head": run.head,
             "submit_host": job.spec.submit_host, "array": array, "user": self.user(job), "spec": spec, "partition": job.partition,
             "account": job.account, "qos": job.qos, "reservation": job.spec.reservation, "time_limit": job.time_limit,
-            "kill_wait": config.kill_wait, "start_time": job.start_time, "priority": job.priority, "nodes": nodes,
+            "kill_wait": config.kill_wait, **({"lease": run.lease} if run.lease else {}), "start_time": job.start_time, "priority": job.priority, "nodes": nodes,
             "sites": sites,
             "batch_host": job.nodes[0].node if job.nodes else "", "bin": self.daemon.bin_dir,
             "end_time": None if job.time_limit == INFINITE or job.start_time is None else job.start_time + job.time_limit,
@@ -122,15 +122,27 @@ class Launcher:
         parts = self.daemon.broker.state.parts.get(job, {})
         return {node: part.at for (number, node), part in parts.items() if number == run and part.at}
 
+    def staged(self, job: int, run: int) -> list[str]:
+        """The nodes to which the run's files were brought."""
+        parts = self.daemon.broker.state.parts.get(job, {})
+        return [node for (number, node), part in parts.items() if number == run and part.stage == "ready"]
+
     def streamed(self, info: dict[str, Any], head: Node) -> bool:
         """Whether the batch script's output has to be brought to the submit host while it is written."""
         if info["kind"] != "batch" or head.shared_fs is True:
             return False
         shared = ("/dev", *(head.shared_fs or ()))
-        return not all(any(below(path, prefix) for prefix in shared) for path in self.outputs(info))
+        return not all(any(below(path, prefix) for prefix in shared) for path in self._outputs(info))
 
-    def outputs(self, info: dict[str, Any]) -> tuple[str, str]:
-        """Paths of the batch script's standard output and error on this host."""
+    def outputs(self, job: Job) -> tuple[str, str]:
+        """Paths of the batch script's standard output and error on this host, in the job's present run."""
+        spec = job.spec
+        said = {"stdout": spec.stdout, "stderr": spec.stderr, "work_dir": spec.work_dir}
+        array = None if job.array_task is None else {"id": job.array_id, "task": job.array_task}
+        user, config = {"name": job.user}, self.daemon.config
+        return self._outputs({"job": job.id, "name": spec.name, "user": user, "array": array, "spec": said, "imitate": config.imitate, "head": job.nodes[0].node})
+
+    def _outputs(self, info: dict[str, Any]) -> tuple[str, str]:
         return batch.outputs(info, importlib.import_module(self.daemon.front_end.node_module()), info["head"])
 
     def _default_memory(self, job: Job) -> dict[str, int]:

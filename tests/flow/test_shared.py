@@ -18,7 +18,9 @@ cluster: shared
 kill_wait: 2
 partitions:
   - {name: debug, default: true, sites: [here], max_time: infinite}
+  - {name: far, sites: [far], max_time: infinite}
 sites:
+  far: {provider: local, nodes: "far1", cpus: 4, memory: 4000M, shared_fs: [/nowhere]}
   here: {provider: local, nodes: "node[1-2]", cpus: 4, memory: 4000M}
 """
 INSIDE = r"""
@@ -55,6 +57,11 @@ start
 one "while [ -n \"\$(squeue -h -j $job -o %i 2>/dev/null)\" ]; do sleep 0.1; done"
 echo "output: $(stat -c '%U %a' "$T/home/sbtest1/mine.out") $(tr '\n' ' ' < "$T/home/sbtest1/mine.out")"
 echo "states: $(one "sacct -nXP -o state -j $job,$other" | tr '\n' ' ')"
+two 'mkdir p; chmod 700 p; cd p; echo secret > f; sbatch -p far -W -o out --wrap "cat f; id -un; pwd; echo made > g; ls -ld ." >/dev/null'
+echo "staged: $(two 'cat p/out | tr "\n" " "') $(stat -c '%U' "$T/home/sbtest2/p/out" "$T/home/sbtest2/p/g" | tr '\n' ' ')"
+spool=/var/spool/sbroker
+echo "seen by the other: $(one "cat $spool/far1/files/sbtest2/*/*/*/*/*/f $spool/far1/runs/*/*; ls $spool/far1/files $spool/_submit/files" 2>/dev/null | wc -c)"
+echo "as a chain: $(two 'cd p; sbatch -p far -W -o chain --wrap "echo 1 > n; sbatch -p far -W -o chain2 --wrap \"cat n\"" >/dev/null; cat chain2')"
 scancel "$other"
 two "while [ -n \"\$(squeue -h -j $other -o %i)\" ]; do sleep 0.1; done"
 echo "by an operator: $(two "sacct -nXP -o state -j $other")"
@@ -101,3 +108,8 @@ def test_a_host_shared_by_users(said: dict[str, str]) -> None:
     assert [output[0], output[1], output[-1]] == ["sbtest1", "0027", "end"]
     assert said["states"].split() == ["COMPLETED", "RUNNING"]
     assert said["by an operator"].startswith("CANCELLED")
+    staged = said["staged"].split()
+    assert staged[:2] == ["secret", "sbtest2"] and staged[2].startswith("/var/spool/sbroker/far1/files/sbtest2/"), staged
+    assert staged[3].startswith("drwx------") and staged[-2:] == ["sbtest2", "sbtest2"], staged
+    assert said["seen by the other"] == "0"
+    assert said["as a chain"] == "1"
