@@ -34,6 +34,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     gid: int = 0
     user: str = ""
     operator: bool = False  # root, or in `operators`
+    admin: bool = False  # may use what Slurm keeps for operators: they, and the owner of a personal broker, who submits and holds as a user
     job: int | None = None  # the call came from inside this run …
     run: int | None = None
     node: str = ""  # … on this node
@@ -44,7 +45,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 class Client(Protocol):
     """The user's side of a call. Each method raises `ConnectionError` when the user is gone."""
 
-    async def out(self, data: str | bytes, fd: int = 1) -> None: ...
+    async def out(self, data: str | bytes, fd: int = 1, *, anew: bool = False) -> None:
+        """Write there. To a client that comes back to its session nothing is written, for it has heard all that led there: only what is
+        `anew`, because the session is no more."""
+        ...
+
     async def read(self, path: str, limit: int = 64 << 20) -> bytes:
         """The file at `path` (relative to the caller's cwd), read as the user. OSError with errno as the user would get it."""
         ...
@@ -310,6 +315,10 @@ class NodeFront(Protocol):
     def filename(self, pattern: str, fields: dict) -> str: ...
     def filename_items(self, pattern: str) -> set:
         """The letters that `pattern` replaces."""
+        ...
+
+    def preload(self) -> None:
+        """Import what most runs do not need: the agent calls it once it has nothing else to do."""
         ...
 
     def parse_step(self, info: dict, call: dict) -> dict:

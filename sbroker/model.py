@@ -299,6 +299,7 @@ class Node(Value, kw_only=True):
     shared_fs: bool | tuple[str, ...] = True  # whether all, or what lies below these prefixes, is the same file there as on the submit host
     stage: bool = True  # whether files may be staged there
     stage_out_grace: int | None = None  # seconds that it is kept when files do not come back; None: the cluster's
+    lease: int = 0  # seconds after which a run that may be run again ends itself there when the broker is not heard; 0: it goes on
     one_user: bool = False  # its agent is no root: all jobs run as one user there, so those of one submitter at a time
     arch: str = ""
     os: str = ""

@@ -108,7 +108,8 @@ class Allocation:
         names = [share.node for share in (job.nodes if job else ())]
         down = [name for name in names if name in self.api.view.nodes and self.api.view.nodes[name].state is NodeState.DOWN]
         for name in down or [run.head]:
-            await self.error("Node failure on " + name)
+            await self.line.erase()
+            await say(self.client, self.command, "error", "Node failure on " + name, anew=True)
 
     # ---- getting it
 

@@ -185,7 +185,7 @@ class Session:
         self.terminal, self.spawned, self.spawn_number = Terminal(), None, b""
         self.caught, self.pending = set(), []
         self.told = 0  # signals kept while nobody was there to be told
-        self.connected = True
+        self.connected, self.breaks = True, 0
         self.wake, wake = posix.pipe2(posix.O_NONBLOCK | posix.O_CLOEXEC)
         _signal.set_wakeup_fd(wake)
         call.pause, call.alive, call.leave = self.pause, self.alive, self.terminal.restore
@@ -196,10 +196,14 @@ class Session:
         return bool(self.spawned and self.spawned.pid and self.spawned.status is None)
 
     def pause(self, seconds):
-        poll = select.poll()
-        poll.register(self.wake, select.POLLIN)
-        if poll.poll(int(seconds * 1000)):
-            self.signals()
+        poll, readers = select.poll(), self.readers()
+        for fd in [self.wake, *readers]:
+            poll.register(fd, select.POLLIN)
+        for fd, _ in poll.poll(int(seconds * 1000)):
+            if fd == self.wake:
+                self.signals()
+            else:
+                self.read(fd, readers[fd])
 
     # the loop
 
@@ -223,7 +227,7 @@ class Session:
 
     def take(self):
         """Ops from the buffer, as far as a PHASE: what follows it counts anew."""
-        while self.queued < QUEUE and not (self.ops and self.ops[-1][0] == PHASE):
+        while self.queued < QUEUE and not (self.ops and self.ops[-1][0] in (PHASE, EXIT, DIE)):
             op = self.call.ready()
             if op is None:
                 return
@@ -304,15 +308,13 @@ class Session:
     def wait(self):
         call, poll = self.call, select.poll()
         poll.register(self.wake, select.POLLIN)
-        if self.queued < QUEUE and not (self.ops and self.ops[-1][0] == PHASE):
+        if self.queued < QUEUE and not (self.ops and self.ops[-1][0] in (PHASE, EXIT, DIE)):  # nothing follows the last op but the end
             poll.register(call.sock.fileno(), select.POLLIN)
         if call.partial is not None:
             poll.register(call.fds[number(self.ops[0][1])], WRITABLE)
-        readers = {}
-        for handle, source in self.inputs.items():
-            if self.connected and not source.ended and source.offset < source.upto and handle in call.fds:
-                readers[call.fds[handle]] = source
-                poll.register(call.fds[handle], select.POLLIN)
+        readers = self.readers()
+        for fd in readers:
+            poll.register(fd, select.POLLIN)
         ready = poll.poll()
         for fd, _ in ready:
             if fd == self.wake:
@@ -324,7 +326,7 @@ class Session:
 
     def broken(self):
         """The connection ended before the call did: ask again. A later phase has us back when PHASE comes, phase 0 begins anew."""
-        call, self.connected = self.call, False
+        call, self.connected, self.breaks = self.call, False, 0
         if call.phase:
             del self.ops[len(self.ops) - self.before :]
             self.before = 0
@@ -353,6 +355,13 @@ class Session:
 
     # standard input
 
+    def readers(self):
+        """Descriptor → Input of what may be read now. From a raw terminal also while nobody is there: see `read`."""
+        if not self.connected and not self.terminal.raw:
+            return {}
+        fds = self.call.fds
+        return {fds[handle]: source for handle, source in self.inputs.items() if not source.ended and source.offset < source.upto and handle in fds}
+
     def read(self, fd, source):
         try:
             data = posix.read(fd, min(READ_SIZE, source.upto - source.offset))
@@ -363,7 +372,15 @@ class Session:
         offset = source.offset
         source.unacked += data
         source.ended = not data
-        self.call.send(source.frame(offset, data))
+        if self.connected:
+            self.call.send(source.frame(offset, data))
+        elif data != b"\x03":  # kept until somebody is there
+            self.breaks = 0
+        else:  # typed, not pasted: a raw terminal has no other way out
+            self.breaks += 1
+            if self.breaks > 1:
+                self.die(_signal.SIGINT)
+            posix.write(2, ("\r\n%s: nobody answers at the moment; Ctrl-C once more leaves\r\n" % self.call.name).encode())
 
     # signals
 

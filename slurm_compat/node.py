@@ -9,8 +9,6 @@ from slurm_compat.environ import alloc_environ, batch_environ, exported_names, l
 from slurm_compat.filenames import filename
 from slurm_compat.layout import layout
 from slurm_compat.notices import notice
-from slurm_compat.small import layout_text, parse_sattach, parse_sbcast
-from slurm_compat.srun import parse_step
 
 __all__ = [
     "CAUGHT",
@@ -28,12 +26,44 @@ __all__ = [
     "parse_sattach",
     "parse_sbcast",
     "parse_step",
+    "preload",
     "step_environ",
     "submitted_environ",
     "talk",
     "task_environ",
     "tasks_text",
 ]
+
+
+
+def parse_step(info, call):
+    from slurm_compat import srun
+
+    return srun.parse_step(info, call)
+
+
+def parse_sattach(call, imitate):
+    from slurm_compat import small
+
+    return small.parse_sattach(call, imitate)
+
+
+def parse_sbcast(call, imitate):
+    from slurm_compat import small
+
+    return small.parse_sbcast(call, imitate)
+
+
+def layout_text(found):
+    from slurm_compat import small
+
+    return small.layout_text(found)
+
+
+def preload():
+    """The parsers, which take as long to load as all else here: only a head needs them, and a supervisor has them from the agent it was forked of."""
+    from slurm_compat import small, srun  # noqa: F401
+
 
 CLIENT = ("client.py", "attach.py", "reach.py")  # data to the agent: what it makes the commands of on its node
 CAUGHT = talking.CAUGHT  # the signals that srun handles itself

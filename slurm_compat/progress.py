@@ -21,10 +21,11 @@ class Line:
         self.call, self.client, self.api = call, client, api
         self._task: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()  # a question to the client is not given up half asked
+        self._wanted = 2 in call.ttys and call.resume[0] == 0  # a client that comes back to its step has that on the terminal
         self._shown = call.resume != (0, 0)  # by the broker before this one, perhaps
 
     def begin(self, job: int) -> None:
-        if self._task is None and 2 in self.call.ttys:
+        if self._task is None and self._wanted:
             self._task = asyncio.ensure_future(self._follow(job))
 
     async def _follow(self, job: int) -> None:
@@ -47,7 +48,7 @@ class Line:
 
     async def erase(self) -> None:
         """Take the line away and show no more."""
-        if 2 not in self.call.ttys:
+        if not self._wanted:
             return
         async with self._writing:
             if self._task is not None:

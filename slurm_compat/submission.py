@@ -16,9 +16,9 @@ from slurm_compat.request import Asked
 HET = "heterogeneous jobs (components separated by \":\") are not supported"
 
 
-async def say(client: Client, command: str, kind: str, line: str) -> None:
-    """One line on standard error, as `command` prints it."""
-    await client.out(spoken(command, kind, line), 2)
+async def say(client: Client, command: str, kind: str, line: str, *, anew: bool = False) -> None:
+    """One line on standard error, as `command` prints it; `anew`: also to a client that comes back to a session."""
+    await client.out(spoken(command, kind, line), 2, anew=anew)
 
 
 async def guarded(call: Call, client: Client, body: Callable[[], Awaitable[int]]) -> int:

@@ -1,6 +1,5 @@
 """python -m sbroker.agent serve --dir DIR --node NAME [--hostname NAME] [--front MODULE]"""
 
-import argparse
 import fcntl
 import gc
 import os
@@ -15,22 +14,47 @@ from .namespaces import Names
 from .relay import Relay
 
 
+class Options:
+    """Of `serve`. Not by argparse: that takes as long to load as half the agent, on every node at its first contact."""
+
+    dir = node = ""
+    hostname = None
+    front = ""  # module with the NodeFront functions (else the broker names it)
+    user_namespace = False  # take `hostname` without root, too
+    broker_uid = None  # who may connect as broker, besides root (default: our own uid)
+    min_uid = users.MIN_UID  # least uid that a broker which is not root may name
+    allow_root_jobs = False
+    ready = -1  # descriptor that gets a + once the agent can be reached
+
+    def __init__(self, argv):
+        """ValueError: a sentence."""
+        words = iter(argv)
+        for word in words:
+            key = word[2:].replace("-", "_")
+            if not word.startswith("--") or not hasattr(Options, key) or key.startswith("_"):
+                raise ValueError(f"unknown option {word}")
+            default = getattr(Options, key)
+            if default is False:
+                setattr(self, key, True)
+                continue
+            value = next(words, None)
+            if value is None:
+                raise ValueError(f"{word} needs a value")
+            setattr(self, key, int(value) if key in ("broker_uid", "min_uid", "ready") else value)
+        if not (self.dir and self.node):
+            raise ValueError("--dir and --node are needed")
+
+
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="sbroker.agent", description="The agent of one node: runs what its broker orders.")
-    commands = parser.add_subparsers(dest="command")
-    serve_parser = commands.add_parser("serve", help="serve one broker at DIR/agent.sock")
-    serve_parser.add_argument("--dir", required=True, help="the agent's folder (state, sockets, runs)")
-    serve_parser.add_argument("--node", required=True, help="the node's name")
-    serve_parser.add_argument("--hostname", help="take this host name in a namespace of its own (root; else see below)")
-    serve_parser.add_argument("--user-namespace", action="store_true", help="take it without root, too")
-    serve_parser.add_argument("--front", default="", help="module with the NodeFront functions (else the broker names it)")
-    serve_parser.add_argument("--broker-uid", type=int, help="uid that may connect as broker, besides root (default: our own)")
-    serve_parser.add_argument("--min-uid", type=int, default=users.MIN_UID, help="least uid that a broker which is not root may name")
-    serve_parser.add_argument("--allow-root-jobs", action="store_true", help="root's jobs may run here")
-    serve_parser.add_argument("--ready", type=int, default=-1, help="descriptor that gets a + once the agent can be reached")
-    options = parser.parse_args(argv)
-    if options.command != "serve":
-        parser.error("which command?")
+    """The exit code; 2 for a command line that is wrong."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        if words[:1] != ["serve"]:
+            raise ValueError("the command is serve")
+        options = Options(words[1:])
+    except ValueError as error:
+        print(f"sbroker.agent: {error}\nusage: {__doc__}", file=sys.stderr)
+        return 2
     return serve(options)
 
 
@@ -65,9 +89,9 @@ def serve(options):
     if options.ready >= 0:
         os.write(options.ready, b"+")
         os.close(options.ready)
-    gc.collect()
     if hasattr(gc, "freeze"):
         gc.freeze()  # what is here now stays shared with the supervisors
+    gc.enable()  # `landing` disabled it: what a start makes is there to stay
     loop.run()
     return 0
 

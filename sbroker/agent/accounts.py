@@ -10,7 +10,6 @@ import grp
 import os
 import pwd
 import re
-import subprocess
 import time
 
 from .errand import Sentence
@@ -113,6 +112,8 @@ def _tool(name, etc):
 
 
 def _run(argv, what):
+    import subprocess  # the agent starts without it, as without all that is rarely needed (tests/rules)
+
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE, check=False,
                           env={"PATH": ":".join(_TOOLS), "LANG": "C"}, cwd="/")
     if done.returncode:

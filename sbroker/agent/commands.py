@@ -12,13 +12,12 @@ node elsewhere, /etc/profile.d does the same for other and for interactive login
 
 import hashlib
 import os
-import pkgutil
-import py_compile
-import shutil
 import sys
+from importlib import _bootstrap_external
 
 from . import site, tasks
 
+_UNCHECKED = (1).to_bytes(4, "little")  # byte code that says it needs no look at its source (PEP 552)
 _NAMES = ("srun", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sacct", "sacctmgr", "salloc", "sshare")
 START_FILE = "sbroker_env"
 _LAUNCHER = """#!%(shell)s
@@ -66,9 +65,9 @@ def install(folder, front, bin=None, python=None):
     if not names:
         return ""
     python, shell = python or sys.executable, site.shell_path()
-    files = {name: pkgutil.get_data(front.__name__, name) for name in names}
+    files = {name: _data(front, name) for name in names}
     return _make(folder, "bin", [sorted(files.items()), _LAUNCHER, python, shell],
-                 lambda made, place: _launchers(made, place, files, names, python, shell))
+                 lambda made, place: _launchers(made, place, files, front, python, shell))
 
 
 def _make(folder, kind, content, fill):
@@ -77,7 +76,10 @@ def _make(folder, kind, content, fill):
     if os.path.isdir(place):
         return place
     made = place + ".new"
-    shutil.rmtree(made, ignore_errors=True)  # a start before this one did not come to its end
+    if os.path.isdir(made):  # a start before this one did not come to its end
+        import shutil
+
+        shutil.rmtree(made)
     os.mkdir(made)
     fill(made, place)
     _write(os.path.join(made, START_FILE), _START % {"place": quoted(place)})
@@ -96,17 +98,42 @@ def _links(made, bin):
         os.symlink(os.path.join(bin, name), os.path.join(made, name))
 
 
-def _launchers(made, place, files, names, python, shell):
+def _data(front, name):
+    """A file that lies beside the front end's module. OSError if there is none."""
+    return front.__spec__.loader.get_data(os.path.join(os.path.dirname(front.__file__), name))
+
+
+def _launchers(made, place, files, front, python, shell):
+    names = front.CLIENT
     for name, data in files.items():
-        with open(os.path.join(made, name), "wb") as stream:
+        path = os.path.join(made, name)
+        with open(path, "wb") as stream:
             stream.write(data)
-        # users cannot write byte code there, and would wait for the compiler each time
-        py_compile.compile(os.path.join(made, name), dfile=os.path.join(place, name))
+        # users cannot write byte code there, and would wait for the compiler each time; we would, too, where it came along
+        if not _bring_code(front, name, path):
+            import py_compile
+
+            py_compile.compile(path, dfile=os.path.join(place, name))
     how = shell + " -p" if shell.endswith("bash") else shell
     text = _LAUNCHER % {"shell": how, "python": quoted(python), "client": quoted(os.path.join(place, names[0]))}
     _write(os.path.join(made, _NAMES[0]), text)
     for name in _NAMES[1:]:
         os.symlink(_NAMES[0], os.path.join(made, name))
+
+
+def _bring_code(front, name, path):
+    """Put the byte code that lies beside the front end's file where Python looks for it; False if there is none for this Python."""
+    try:
+        code = _data(front, name + "c")
+    except OSError:
+        return False
+    if code[:4] != _bootstrap_external.MAGIC_NUMBER or code[4:8] != _UNCHECKED:
+        return False
+    cache = _bootstrap_external.cache_from_source(path)
+    os.makedirs(os.path.dirname(cache), exist_ok=True)
+    with open(cache, "wb") as stream:
+        stream.write(code)
+    return True
 
 
 def _write(path, text):

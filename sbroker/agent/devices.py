@@ -5,11 +5,8 @@ variable takes. Every function takes the root of the file system, for tests.
 """
 
 import functools
-import glob
 import os
 import re
-import shutil
-import subprocess
 
 _SMI = 15.0  # seconds; without its daemon the driver takes a while to wake the cards
 _NOISE = ("nvidia", "tesla", "geforce", "quadro", "amd", "instinct", "radeon", "ati")
@@ -44,9 +41,9 @@ def models(root="/", smi=None):
 
 def nvidia(root="/", smi=None):
     """By the driver's word, else by their device files and nvidia-smi -L. `smi`: its output, for tests; None: it is asked."""
-    count = len([path for path in glob.glob(os.path.join(root, "dev/nvidia*")) if re.match(r"nvidia\d+\Z", os.path.basename(path))])
+    count = len(_numbered(root, "dev", "nvidia"))
     found = {}
-    for number, path in enumerate(sorted(glob.glob(os.path.join(root, "proc/driver/nvidia/gpus/*/information")))):
+    for number, path in enumerate([os.path.join(path, "information") for path in _entries(root, "proc/driver/nvidia/gpus")]):
         fields = dict(line.partition(":")[::2] for line in _text(path).splitlines())
         minor = fields.get("Device Minor", "").strip()
         found[int(minor) if minor.isdigit() else number] = kind_of(fields.get("Model", ""))
@@ -60,6 +57,9 @@ def nvidia(root="/", smi=None):
 
 @functools.lru_cache(maxsize=None)
 def _smi():
+    import shutil  # not at the agent's start (tests/rules)
+    import subprocess
+
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
@@ -74,10 +74,9 @@ def amd(root="/"):
     """By the compute driver's list of nodes: those that have SIMD units are GPUs."""
     if not os.path.exists(os.path.join(root, "dev/kfd")):
         return []
-    nodes = glob.glob(os.path.join(root, "sys/class/kfd/kfd/topology/nodes/*/properties"))
     found = []
-    for path in sorted(nodes, key=lambda path: int(path.split("/")[-2])):
-        fields = dict(line.split(None, 1) for line in _text(path).splitlines() if len(line.split(None, 1)) == 2)
+    for path in sorted(_entries(root, "sys/class/kfd/kfd/topology/nodes"), key=lambda path: int(os.path.basename(path))):
+        fields = dict(line.split(None, 1) for line in _text(os.path.join(path, "properties")).splitlines() if len(line.split(None, 1)) == 2)
         if not int(fields.get("simd_count", "0")):
             continue  # the processor
         render = os.path.join(root, "sys/class/drm/renderD%s/device/product_name" % fields.get("drm_render_minor", ""))
@@ -87,9 +86,8 @@ def amd(root="/"):
 
 def neuron(root="/"):
     """AWS Trainium and Inferentia: /dev/neuron0 …"""
-    numbers = sorted(int(match.group(1)) for match in (re.match(r".*/neuron(\d+)\Z", path) for path in glob.glob(os.path.join(root, "dev/neuron*"))) if match)
     found = []
-    for number in numbers:
+    for number in _numbered(root, "dev", "neuron"):
         name = _text(os.path.join(root, _NEURON, "neuron%d/info/architecture/device_name" % number)).strip().lower()
         found.append((name[:-1] if name.endswith("1") else name) or None)  # Trainium1 is sold as Trainium
     return found
@@ -105,9 +103,10 @@ def neuron_cores(root="/"):
 
 def tpu(root="/"):
     """Google TPU chips: on the PCI bus, with a device file each (/dev/accelN, or /dev/vfio/N of newer ones)."""
-    files = [path for pattern in ("dev/accel*", "dev/vfio/*") for path in glob.glob(os.path.join(root, pattern)) if re.search(r"(?:accel|/)\d+\Z", path)]
+    if not _numbered(root, "dev", "accel") and not _numbered(root, "dev/vfio", ""):
+        return []
     found = []
-    for path in sorted(glob.glob(os.path.join(root, "sys/bus/pci/devices/*"))):
+    for path in _entries(root, "sys/bus/pci/devices"):
         if _text(os.path.join(path, "vendor")).strip() != _GOOGLE:
             continue
         device = _text(os.path.join(path, "device")).strip()
@@ -115,7 +114,22 @@ def tpu(root="/"):
             found.append(_OLD_TPU.get(_text(os.path.join(path, "subsystem_device")).strip()))
         elif device in _TPU:
             found.append(_TPU[device])
-    return found if files else []
+    return found
+
+
+def _entries(root, folder):
+    """Paths in a folder, sorted; none where it is not there."""
+    folder = os.path.join(root, folder)
+    try:
+        return [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    except OSError:
+        return []
+
+
+def _numbered(root, folder, prefix):
+    """Numbers of the files `prefix`N there, ascending."""
+    names = (os.path.basename(path) for path in _entries(root, folder))
+    return sorted(int(name[len(prefix) :]) for name in names if name.startswith(prefix) and name[len(prefix) :].isdigit())
 
 
 def kind_of(model):

@@ -6,7 +6,7 @@ Works without broker and agent: every clock here is this process's own.
 import signal
 import time
 
-from . import procs
+from . import lease, procs
 
 _MEMORY_FIRST, _MEMORY_EVERY = 1.0, 2.0  # seconds between looks at the memory in use
 _STOP_AFTER = 0.01  # seconds between SIGTSTP, which a program may catch, and SIGSTOP, which none can
@@ -31,7 +31,7 @@ class Ending:
         self._memory = {}  # step → bytes
         self._over_memory = False
         self._swept = 0
-        self._attended = sup.loop.now()
+        self._attended = float("-inf")  # a run with a lease may not start before it is told
         self._elsewhere = False  # the head said that the run is over; the broker has not yet
 
     # --- clocks
@@ -48,8 +48,7 @@ class Ending:
         """The run starts on this node: set the clocks. The head alone ends the run by them; --signal is each node's own to send."""
         self._began = self.sup.loop.now()
         self._set_limit()
-        if self.sup.is_head:
-            self._check_attended()
+        self._check_attended()
 
     def _set_limit(self):
         if self.limit < 0 or self.frozen is not None or self.why:
@@ -78,18 +77,28 @@ class Ending:
         if self.sup.started:
             self._set_limit()
 
-    def attended(self):
-        """The broker is known to be there (told by the agent to runs that have a lease)."""
-        self._attended = self.sup.loop.now()
+    def attended(self, at):
+        """The broker is known to have been there (told by the agent to runs that have a lease; time of the loop)."""
+        self._attended = max(self._attended, at)
+
+    def unattended(self):
+        """Whether the run has a lease that is all but over."""
+        return bool(self.sup.info.get("lease")) and self.sup.loop.now() - self._attended > lease.soft(self.sup.info)
 
     def _check_attended(self):
-        """A run with a lease ends itself when nobody has looked after it for that long: its broker may then run it elsewhere."""
-        lease = self.sup.info.get("lease")
-        if lease and not self.sup.over:
-            left = self._attended + lease - self.sup.loop.now()
-            if left <= 0:
-                return self.begin("unattended")
-            self._later("lease", left, self._check_attended)
+        """A run with a lease ends itself, on each of its nodes, when nobody has looked after it for that long: its broker may then run it
+        elsewhere."""
+        info = self.sup.info
+        if not info.get("lease") or self.sup.empty:
+            return
+        silent = self.sup.loop.now() - self._attended
+        if self.unattended():
+            self.begin("unattended")
+            if silent > lease.hard(info):  # this machine was frozen: there is no time for KillWait
+                self._kill()
+            if silent > lease.hard(info) or self.sup.empty:
+                return
+        self._later("lease", (lease.hard(info) if self.unattended() else lease.soft(info)) - silent + 0.01, self._check_attended)
 
     # --- orders
 
@@ -241,7 +250,7 @@ class Ending:
             self._terminate(sorted(steps))
 
     def _set_limit_off(self):
-        for name in ("limit", "warn", "lease", "memory"):
+        for name in ("limit", "warn", "memory"):
             self._later(name, None, None)
 
     def over_elsewhere(self):

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 
 from .loop import Stream
 
@@ -14,6 +13,39 @@ pids = set()  # of errands that are under way
 def run(loop, work, then, patience=None):
     """Call `work()` in a fork of this process, then here `then(result, error)`: what it returned (as JSON takes it) and "", or None and
     a sentence. `patience`: seconds after which it is killed. Returns the pid. OSError when there is no process to be had."""
+
+    def told(data):
+        try:
+            then(*json.loads(data.decode("utf-8", "surrogatepass")))
+        except ValueError:
+            then(None, "the process for it was killed")
+
+    return _fork(loop, lambda low, high: _child(work, low, high), told, patience)
+
+
+def command(loop, argv, env, then, patience=None, first=None):
+    """Execute a command in /, then call `then(bytes)` with what it wrote to its descriptor 3; its other streams are /dev/null. `first()`: called
+    in the child before. The rest as in `run`."""
+
+    def child(_low, high):
+        try:
+            _settle()
+            if first is not None:
+                first()
+            os.chdir("/")
+            null = os.open(os.devnull, os.O_RDWR)
+            for target, fd in ((0, null), (1, null), (2, null), (3, high)):
+                os.dup2(fd, target)
+            os.set_inheritable(3, True)
+            os.execve(argv[0], argv, env)
+        finally:
+            os._exit(127)
+
+    return _fork(loop, child, then, patience)
+
+
+def _fork(loop, child, then, patience):
+    """`child(low, high)` in a fork, which never returns; `then(bytes)` with all that it wrote to `high`, when it has ended."""
     low, high = os.pipe()
     try:
         pid = os.fork()
@@ -22,7 +54,7 @@ def run(loop, work, then, patience=None):
         os.close(high)
         raise
     if pid == 0:
-        _child(work, low, high)
+        child(low, high)
     os.close(high)
     pids.add(pid)
     heard, ends = [], []
@@ -32,11 +64,7 @@ def run(loop, work, then, patience=None):
         ends.append(1)
         if len(ends) < 2:
             return
-        try:
-            result, error = json.loads(b"".join(heard).decode("utf-8", "surrogatepass"))
-        except ValueError:
-            result, error = None, "the process for it was killed"
-        then(result, error)
+        then(b"".join(heard))
 
     def ended(status):
         pids.discard(pid)
@@ -52,9 +80,7 @@ def run(loop, work, then, patience=None):
 def _child(work, low, high):
     """Never returns."""
     try:
-        signal.set_wakeup_fd(-1)
-        for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, signal.SIG_DFL)
+        _settle()
         os.close(low)
         try:
             told = [work(), ""]
@@ -62,6 +88,8 @@ def _child(work, low, high):
             told = [None, f"{error.filename}: {error.strerror}" if error.filename else str(error)]
         except Exception as error:
             if not isinstance(error, Sentence):
+                import traceback
+
                 traceback.print_exc()
                 sys.stderr.flush()
             told = [None, str(error) or repr(error)]
@@ -69,6 +97,13 @@ def _child(work, low, high):
             stream.write(json.dumps(told).encode("utf-8", "surrogatepass"))
     finally:
         os._exit(0)
+
+
+def _settle():
+    """Signals as a new process has them."""
+    signal.set_wakeup_fd(-1)
+    for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 class Sentence(Exception):

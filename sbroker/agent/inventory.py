@@ -2,9 +2,9 @@
 
 import fcntl
 import os
-import platform
 import socket
 import struct
+import sys
 
 from . import devices, users
 from .loop import boottime
@@ -33,13 +33,14 @@ def take(now, hostname):
     with open("/proc/meminfo", encoding="ascii") as stream:
         memory = meminfo(stream.read())
     tmp = os.statvfs("/tmp")
+    uname = os.uname()
     return {
         "cpus": cpus, "sockets": sockets, "cores_per_socket": cores, "threads_per_core": threads,
         "memory": memory.get("MemTotal", 0) >> 10, "free_mem": memory.get("MemAvailable", 0) >> 10,
         "tmp": tmp.f_blocks * tmp.f_frsize >> 20, "gres": devices.gres(), "load": os.getloadavg()[0],
-        "arch": platform.machine(), "os": f"{platform.system()} {platform.release()} {platform.version()}",
+        "arch": uname.machine, "os": f"{uname.sysname} {uname.release} {uname.version}",
         "hostname": hostname, "boot_time": now - boottime(), "addresses": addresses(),
-        "user": users.own(), "python": platform.python_version(),
+        "user": users.own(), "python": sys.version.split()[0],
     }
 
 

@@ -3,8 +3,9 @@
 The text of this file is what `python3 -c` gets (`transports/ssh.py`): it must stand alone, and its first lines must run under any
 Python, to say that it is too old. Speaks with the broker over its own standard streams: a line of JSON each way, then bytes.
 
-    broker -> {"base", "store", "node", "hash", "size", "serve": [options of `serve`]}
-    node   -> {"want": true}, when BASE/agent-HASH.pyz is not there; then the broker sends `size` bytes
+    broker -> {"base", "store", "node", "hash", "magic", "serve": [options of `serve`]}
+    node   -> {"want": "pack" or "pyz"}, when its program is not there
+    broker -> {"size", "digest"}, and that many bytes
     node   -> {"ready": true} and from there on what the agent says, or {"error": sentence}
 """
 
@@ -14,11 +15,15 @@ import sys
 if sys.version_info < (3, 6):
     sys.exit(125)  # the shell looks for another one
 
+import _frozen_importlib_external as importing
 import errno
+import gc
 import hashlib
 import json
+import marshal
 import socket
 import time
+import zlib
 
 _PIECE = 1 << 16
 _PATIENCE = 20.0  # seconds for an agent that another login is just starting
@@ -57,27 +62,29 @@ def _say(header):
 
 
 def _program(base, asked):
-    """Path of the agent's zipapp, brought here when it is missing."""
-    path = os.path.join(base, "agent-%s.pyz" % asked["hash"])
+    """Path of the agent's program, brought here when it is missing: byte code where this Python is the broker's, else a zip archive."""
+    magic = "".join("%02x" % byte for byte in importing.MAGIC_NUMBER)
+    form = "pack" if magic == asked["magic"] else "pyz"
+    path = os.path.join(base, "agent-%s%s.%s" % (asked["hash"], "-" + magic if form == "pack" else "", form))
     if os.path.exists(path):
         return path
     os.makedirs(base, exist_ok=True)
     if os.geteuid() == 0:
         os.chmod(base, 0o755)  # users read the programs and reach their own runs, whatever root's umask is
-    _say({"want": True})
+    _say({"want": form})
+    told = json.loads(_line().decode())
+    data = b""
+    while len(data) < told["size"]:
+        piece = os.read(0, min(told["size"] - len(data), _PIECE))
+        if not piece:
+            raise ValueError("the broker hung up")
+        data += piece
+    if hashlib.sha256(data).hexdigest() != told["digest"]:
+        raise ValueError("the agent's program did not come whole")
     temporary = "%s.%d.new" % (path, os.getpid())
-    left, digest = asked["size"], hashlib.sha256()
     try:
         with open(temporary, "wb") as stream:
-            while left:
-                data = os.read(0, min(left, _PIECE))
-                if not data:
-                    raise ValueError("the broker hung up")
-                left -= len(data)
-                digest.update(data)
-                stream.write(data)
-        if digest.hexdigest()[: len(asked["hash"])] != asked["hash"]:
-            raise ValueError("the agent's program did not come whole")
+            stream.write(data)
         os.chmod(temporary, 0o755)
         os.rename(temporary, path)
     except BaseException:
@@ -85,6 +92,18 @@ def _program(base, asked):
             os.unlink(temporary)
         raise
     return path
+
+
+def _load(program):
+    """The agent's modules can be imported."""
+    if program.endswith(".pyz"):
+        sys.path.insert(0, program)
+        return
+    with open(program, "rb") as stream:
+        content = marshal.loads(stream.read())
+    names = {"__name__": "unpack"}
+    exec(marshal.loads(zlib.decompress(content["start"])), names)
+    names["install"](program, content)
 
 
 def _agent(folder, program, asked):
@@ -151,7 +170,8 @@ def _serve(folder, program, asked, tell):
     os.environ.clear()
     os.environ.update(PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LANG="C.UTF-8", HOME=home)
     os.umask(0o022)
-    sys.path.insert(0, program)
+    gc.disable()
+    _load(program)
     sys.argv[0] = program  # what the process is called in lists
     from sbroker.agent.__main__ import main as agent
 

@@ -6,7 +6,6 @@ that may enter come with the connection and lie in a folder of their own until i
 
 import json
 import os
-import shutil
 import socket
 
 from . import commands, tasks
@@ -169,6 +168,8 @@ class Login:
             os.close(self._log)
             self._log = -1
         if self.folder:
+            import shutil
+
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = ""
         if self.process is None:

@@ -8,7 +8,6 @@ for longer than `lost_after` is given up for the rest of the run.
 
 import hmac
 import os
-import random
 
 from . import resolving
 from .conversation import Conversation, Stranger
@@ -135,7 +134,7 @@ class Peers:
         self._again(share, peer)
 
     def _again(self, share, peer):
-        seconds = min(_RETRY[1], _RETRY[0] * 2 ** min(peer.tries, 10)) * random.uniform(0.75, 1.25)
+        seconds = min(_RETRY[1], _RETRY[0] * 2 ** min(peer.tries, 10)) * (0.75 + os.urandom(1)[0] / 512)
         peer.tries += 1
 
         def again():

@@ -4,6 +4,7 @@ It decides nothing about a job. It may be killed at any time: the journal, the r
 one goes on from there. What one turn of the loop brings is handled as one batch: one fsync for all its reports, then the frames.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -11,7 +12,7 @@ import time
 
 import sbroker
 
-from . import commands, devices, heard, inventory, users, wire
+from . import commands, devices, heard, inventory, lease, users, wire
 from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
@@ -21,6 +22,7 @@ from .runs import Runs
 from .site import LoginPath
 from .workers import KINDS, Workers
 
+_IDLE = 3.0  # seconds after a broker's hello in which the node has better things to do than to prepare itself for the second job
 _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
 
 
@@ -45,14 +47,16 @@ class Relay:
         self._write_journal_anew()
         self._broker = self._link = None
         self._touched = set()  # records whose supervisor waits for an acknowledgement
-        self._flushing = False
+        self._flushing = self._preloading = False
         self._channels = {}  # broker's channel → (record, supervisor's channel)
         self._by_record = {}  # (record, supervisor's channel) → broker's channel
         self._unsent = []  # (record, supervisor's channel, header, body) of channels that wait for a broker
         self._next_channel = -1
         self.workers = Workers(self)
+        self.attendance = lease.Attendance(loop.now())
         self.runs = Runs(self, os.path.join(folder, "runs"))
         self.runs.scan()
+        lease.look(self.runs, self.attendance)
         self.door = Door(loop, folder, node, lambda job, run: self.runs.records.get((job, run)))
         self._broker_uid = os.geteuid() if broker_uid is None else broker_uid
         path = os.path.join(folder, "agent.sock")
@@ -171,6 +175,9 @@ class Relay:
         self.settings = header.get("settings") or {}
         if self.settings.get("front"):
             self.front = importlib.import_module(self.settings["front"])
+            if not self._preloading and hasattr(self.front, "preload"):
+                self._preloading = True
+                self.loop.call_later(_IDLE, self._preload)
         self.policy = self._own_policy.under(self.settings, users.peer_allowed(stream.fd))
         if not self.settings.get("twin", True):
             self._prepare_for_others()
@@ -178,6 +185,7 @@ class Relay:
         self.names.add(self.settings.get("hosts") or {})
         self.door.open(self.settings.get("ports") or "")
         self._broker, self._link = stream, link
+        self.attendance.greeting(self.loop.now())
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
         told = dict(inventory.take(time.time(), self.hostname), port=self.door.port)
         self._send([link.greet(identity, self.runs.live(), told)])
@@ -185,6 +193,12 @@ class Relay:
         unsent, self._unsent = self._unsent, []
         for entry in unsent:
             self._channel_up(*entry)
+
+    def _preload(self):
+        """What supervisors share with us when we have loaded it; not in the moment in which a node is wanted most."""
+        self.front.preload()
+        if hasattr(gc, "freeze"):
+            gc.freeze()
 
     def _prepare_for_others(self):
         """What jobs need here that do not bring the submit host's environment and commands."""
@@ -228,13 +242,18 @@ class Relay:
         if op == "ack":
             return self._acknowledged(header["seq"])
         if op == "ping":
-            self._send([(dict(inventory.pulse(), op="pong", n=header.get("n", 0)), b"")])
-            return self._attend()
+            self.attendance.answering(header.get("n", 0), self.loop.now())
+            return self._send([(dict(inventory.pulse(), op="pong", n=header.get("n", 0)), b"")])
+        if op == "attend":
+            self.attendance.vouched(header["n"])
+            return self.runs.attended()
         if op == "chan_open":
             return self._channel_opened(header, body)
         if op in ("chan_data", "chan_credit", "chan_close"):
             return self._channel_down(op, header, body)
         key = (header["job"], header["run"])
+        if op in ("prepare", "start"):
+            self.attendance.ordered()
         if op == "prepare":
             script = header.get("script_size", 0)
             parts = body[:script], body[script : script + header.get("environ_size", 0)]
@@ -264,12 +283,6 @@ class Relay:
         waited: list = []
         self.names.learn(self.loop, {share["node"]: [share.get("address") or "", *share.get("addresses", ())] for share in shares}, learnt)
         waited.append(True)
-
-    def _attend(self):
-        """Runs with a lease hear that the broker lives."""
-        for record in self.runs.records.values():
-            if record.info is not None and record.info.get("lease"):
-                record.tell({"op": "attended"})
 
     # --- supervisors
 

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import threading
 
 from .loop import Stream
 
@@ -97,6 +96,8 @@ def _child(names, fd):
         os.closerange(fd + 1, 1 << 16)
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(signum, signal.SIG_DFL)
+        import threading
+
         left, lock = list(reversed(names)), threading.Lock()
 
         def work():

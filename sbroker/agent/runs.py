@@ -4,9 +4,8 @@ import os
 import signal
 import socket
 import sys
-import traceback
 
-from . import errand, kernel, procs, rundir, users
+from . import errand, kernel, lease, procs, rundir, users
 from .admission import Admission
 from .loop import Stream, connect_unix, listen_unix, peer_ids, unix_socket
 from .rundir import ACTIVE, ENDED, HELD, NEW, REVOKED, RunDir
@@ -167,10 +166,23 @@ class Runs:
             return self.relay.report("refused", key, {"error": "the run is not held here"})
         if record.state != HELD:
             return
+        if self.relay.attendance.over(record.info, self.relay.loop.now()):
+            self.revoke(key)  # an old order: the broker may have given this run up meanwhile
+            return
         record.to_start, record.order = True, {"op": "start", "at": (order or {}).get("at"), "staged": (order or {}).get("staged")}
         if record.stream is None:
             self.watch_over(record)
+        self._attended(record)
         record.tell(record.order)
+
+    def attended(self):
+        """Runs with a lease hear of it."""
+        for record in self.records.values():
+            self._attended(record)
+
+    def _attended(self, record):
+        if lease.leased(record) and self.relay.attendance.at > 0:
+            record.tell({"op": "attended", "at": self.relay.attendance.at})
 
     def revoke(self, key):
         """Give the run up here if it has not started; the broker hears `empty` then."""
@@ -271,6 +283,7 @@ class Runs:
         try:
             if not self._reuse(record, listening):
                 self._fork(record, listening)
+            self._attended(record)
         except OSError as error:
             print(f"run {record.dir.job}.{record.dir.run}: no supervisor yet: {error}", file=sys.stderr)
             self.relay.loop.call_later(_AGAIN, lambda: self._refork(record))
@@ -364,6 +377,8 @@ class Runs:
             relay.loop.run()
             os._exit(0)
         except BaseException:
+            import traceback
+
             traceback.print_exc()
             sys.stderr.flush()
         finally:
@@ -436,10 +451,10 @@ class Runs:
             return
         if self.relay.front is None:  # named by the broker, which has not come yet
             self._refork_soon(record)
+        elif record.to_start:
+            self.start(record.key, record.order)
         else:
             self.watch_over(record)
-            if record.to_start:
-                record.tell(record.order)
 
     def orphans(self, records):
         """Our children that are none of our own, with all below them: a dead supervisor's. `records`: whose supervisors live."""

@@ -7,7 +7,6 @@ Also what a login on this machine finds in PATH (`LoginPath`), for jobs that com
 """
 
 import os
-import subprocess
 
 from . import errand, tasks
 
@@ -200,27 +199,25 @@ class LoginPath:
         profile = os.path.join(root, "etc/profile")
         if os.access(profile, os.R_OK):
             try:
-                errand.run(loop, lambda: _profile_path(profile, self.value), self._told, _PATIENCE)
+                shell = shell_path()
+                env = {"PATH": self.value, "HOME": "/", "USER": "nobody", "LOGNAME": "nobody", "SHELL": shell}
+                argv = [shell, "-c", '. "$0"; printf %s "$PATH" >&3', profile]
+                errand.command(loop, argv, env, self._told, _PATIENCE, _become_nobody)
             except OSError:
                 return  # no process to be had now: what is configured is good enough
 
-    def _told(self, path, _error):
-        if path and path.startswith("/") and "\n" not in path:
+    def _told(self, said):
+        path = said.decode("utf-8", "surrogateescape")
+        if path.startswith("/") and "\n" not in path:
             self.value = path
 
 
-def _profile_path(profile, path):
-    """In a process of its own."""
+def _become_nobody():
     os.setsid()
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(_NOBODY)
         os.setuid(_NOBODY)
-    shell = shell_path()
-    env = {"PATH": path, "HOME": "/", "USER": "nobody", "LOGNAME": "nobody", "SHELL": shell}
-    done = subprocess.run([shell, "-c", 'exec 3>&1 >/dev/null; . "$0"; printf %s "$PATH" >&3', profile], env=env, cwd="/", check=False,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    return done.stdout.decode("utf-8", "surrogateescape")
 
 
 def configured_path(root="/"):

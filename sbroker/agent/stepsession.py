@@ -5,7 +5,6 @@ where it was; a session nobody comes back to is treated as if the client had die
 """
 
 import collections
-import traceback
 
 from . import wire
 
@@ -97,6 +96,8 @@ class Session:
         try:
             self._handle(op, payload)
         except Exception as error:
+            import traceback
+
             self.sup.report("notice", {"text": "session %s: %s" % (self.call["name"], traceback.format_exc())})
             self.say("%s: fatal: internal error: %s\n" % (self.call["name"], error), 2)
             self.exit(1)

@@ -250,7 +250,7 @@ class Supervisor:
         elif op == "drop":
             self.loop.stop()  # revoked before it started: the agent has decided it in the directory
         elif op == "attended":
-            self.ending.attended()
+            self.ending.attended(header["at"])
         elif op.startswith("chan_") and self.batch.spool is not None and header.get("chan") == self.batch.spool.number:
             self.batch.spool.frame(op, header, body)
         elif op.startswith("chan_") and self.files.frame(op, header):
@@ -269,7 +269,7 @@ class Supervisor:
             return True
         self.at = at if isinstance(at, dict) else {}
         self.placed(self.at.get(self.node))
-        if not self.rundir.start():
+        if self.ending.unattended() or not self.rundir.start():
             return False
         self.started = True
         if self.is_head:

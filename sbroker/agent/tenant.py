@@ -9,7 +9,6 @@ import importlib
 import json
 import os
 import signal
-import subprocess
 import time
 
 from . import errand, procs
@@ -155,6 +154,8 @@ def temporary(since, spared, folders=TEMPORARY, uid=None):
 def remove(path):
     """Remove a file or a whole folder, whatever its modes and however deep. Sentences as above."""
     for argv in (["rm", "-rf", "--", path], ["chmod", "-R", "u+rwX", "--", path], ["rm", "-rf", "--", path]):
+        import subprocess
+
         said = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout
         if not os.path.lexists(path):
             return []

@@ -10,7 +10,6 @@ import re
 import signal
 import socket
 import sys
-import traceback
 
 from . import accounts, kernel, users
 from .link import CREDIT, Channel
@@ -153,6 +152,8 @@ class Workers:
             KIND[kind](sock, options, self.relay.folder)
             code = 0
         except BaseException:
+            import traceback
+
             traceback.print_exc()
             sys.stderr.flush()
         finally:

@@ -1,11 +1,17 @@
-"""The agent as one file: sbroker.agent and the front end's node modules, to be copied to any machine with Python 3.6 or later."""
+"""The agent as one file: sbroker.agent and the front end's node modules, to be copied to any machine with Python 3.6 or later.
 
+Two forms. `pack`: byte code for this very release of Python (`magic`), which starts in a third of the time; `image`: a zip archive of the
+sources, for all others.
+"""
+
+import hashlib
 import importlib.util
 import io
 import marshal
 import os
 import stat
 import zipfile
+import zlib
 
 _MAIN = """import sys
 
@@ -14,14 +20,12 @@ from sbroker.agent.__main__ import main
 sys.exit(main())
 """
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip file can hold: the same content gives the same bytes
+_UNCHECKED = (1).to_bytes(4, "little") + bytes(8)  # a .pyc that is valid without a look at its source (PEP 552)
+_DIGITS = 16  # of `digest`
 
 
-def image(node_files, compiled=True):
-    """The zipapp's bytes, the same for the same content. `node_files`: path inside → bytes, as FrontEnd.node_files() gives them.
-
-    `compiled`: byte code of this very release of Python lies beside each module. Where the node's Python is the same it starts in a
-    third of the time; another one sees by its first bytes that it is not for it, and compiles the source.
-    """
+def sources(node_files):
+    """All files of the agent, path inside → bytes. `node_files`: the front end's, as FrontEnd.node_files() gives them."""
     files = dict(node_files)
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for folder, folders, names in os.walk(os.path.join(package, "agent")):
@@ -33,9 +37,25 @@ def image(node_files, compiled=True):
                     files["sbroker/" + os.path.relpath(path, package)] = stream.read()
     with open(os.path.join(package, "__init__.py"), "rb") as stream:
         files["sbroker/__init__.py"] = stream.read()
-    files["__main__.py"] = _MAIN.encode()
-    if compiled:
-        files.update({name + "c": _byte_code(data, name) for name, data in files.items() if name.endswith(".py")})
+    return files
+
+
+def digest(files):
+    """A name for this content: of the sources, since byte code of the same source differs from process to process."""
+    told = hashlib.sha256()
+    for name in sorted(files):
+        told.update(b"%d %s %d " % (len(name.encode()), name.encode(), len(files[name])) + files[name])
+    return told.hexdigest()[:_DIGITS]
+
+
+def magic():
+    """Which Python `pack` is for."""
+    return importlib.util.MAGIC_NUMBER.hex()
+
+
+def image(files):
+    """The zip archive's bytes, the same for the same content; executable with a `python3` in front."""
+    files = dict(files, **{"__main__.py": _MAIN.encode()})
     out = io.BytesIO()
     out.write(b"#!/usr/bin/env python3\n")
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -44,16 +64,37 @@ def image(node_files, compiled=True):
     return out.getvalue()
 
 
-def _byte_code(source, name):
-    """A .pyc that is valid without a look at its source (PEP 552, unchecked): the two lie in one file that never changes."""
-    code = compile(source, name, "exec", dont_inherit=True)
-    return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(code)
+def pack(files, data=()):
+    """What sbroker/agent/unpack.py reads. `data`: files that are wanted as files, too; those that are Python also as a .pyc."""
+    code, kept = {}, {}
+    for name, content in files.items():
+        if name in data or not name.endswith(".py"):
+            kept[name] = zlib.compress(content)
+        if name.endswith(".py"):
+            package = name.endswith("/__init__.py")
+            module = name[: -len("/__init__.py" if package else ".py")].replace("/", ".")
+            compiled = marshal.dumps(_code(module, name, content))
+            code[module] = (package, zlib.compress(compiled))
+            if name in data:
+                kept[name + "c"] = zlib.compress(importlib.util.MAGIC_NUMBER + _UNCHECKED + compiled)
+    return marshal.dumps({"start": code["sbroker.agent.unpack"][1], "code": code, "data": kept})
+
+
+def _code(module, name, content):
+    """The module's code: what its installation has compiled already, where this is that file. Compiling all takes a second."""
+    try:
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.loader.get_data(spec.origin) == content:
+            return spec.loader.get_code(module)
+    except (ImportError, AttributeError, OSError):
+        pass  # not from files, or of no package here
+    return compile(content, name, "exec", dont_inherit=True)
 
 
 def build(path, node_files):
-    """Write the zipapp to `path`, executable."""
+    """Write the zip archive to `path`, executable."""
     temporary = path + ".new"
     with open(temporary, "wb") as stream:
-        stream.write(image(node_files))
+        stream.write(image(sources(node_files)))
     os.chmod(temporary, os.stat(temporary).st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     os.replace(temporary, path)

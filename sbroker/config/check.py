@@ -14,6 +14,7 @@ from sbroker.providers.base import SiteSettings
 
 RELEASES = ("22.05",)  # of Slurm, that the front end can be
 MPI_KINDS = ("none", "pmi2", "openmpi")  # of srun's --mpi; the last is Slurm's old word for none
+LEASE_LEAST = 120  # seconds beside kill_wait
 _SECTIONS = ("partitions", "sites", "users", "accounts", "qos", "rules")
 _OVERSUBSCRIBE = re.compile(r"no|exclusive|(?:yes|force)(?::[1-9][0-9]*)?", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -62,6 +63,7 @@ def parse(path: str, text: str | bytes) -> Config:
     _check_head(doc, config)
     _check_partitions(doc, config)
     _check_users(doc, config)
+    _check_leases(doc, config)
     _check_nodes(doc, config)
     return config
 
@@ -146,6 +148,18 @@ def _check_users(doc: Document, config: Config) -> None:
             raise doc.error(
                 ("users", name, "default_qos"),
                 "there is no QOS %s%s" % (user.default_qos, nearest(user.default_qos, user.qos or config.qos)),
+            )
+
+
+def _check_leases(doc: Document, config: Config) -> None:
+    least = config.kill_wait + LEASE_LEAST
+    for name, settings in config.sites.items():
+        lease = getattr(settings, "lease", None)
+        if lease is not None and lease < least:
+            raise doc.error(
+                ("sites", name, "lease"),
+                "%d is too short: kill_wait and two minutes are the least (%d), so that no job ends for a short break of the connection"
+                % (lease, least),
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sbroker.core import staging
+from sbroker.core import finish, staging
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Mail, Prepare
 from sbroker.core.state import HOLDING
@@ -42,7 +42,9 @@ def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...]
         last_eval=draft.now,
         eligible_time=job.eligible_time if job.eligible_time is not None else draft.now,
     )
-    draft.put_run(Run(job=job.id, run=number, head=shares[0].node, created=draft.now))
+    leases = [node.lease for node in (draft.node(share.node) for share in shares) if node is not None and node.lease]
+    lease = min(leases) if leases and finish.may_requeue(job) else None
+    draft.put_run(Run(job=job.id, run=number, head=shares[0].node, created=draft.now, lease=lease))
     for share in shares:
         node = draft.node(share.node)
         stage: Literal["", "in"] = "in" if node is not None and staging.needed(job.spec, node) else ""

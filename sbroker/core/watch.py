@@ -17,6 +17,7 @@ from sbroker.states import JobState, NodeState, PartState, Reason, RunState
 NO_ANSWER = "Not responding"
 _REBOOTED = "Node unexpectedly rebooted"
 RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
+LEASE_MARGIN = 60  # seconds
 
 
 def hello(draft: Draft, event: Hello) -> None:
@@ -122,6 +123,18 @@ def silent(draft: Draft, event: Silent) -> None:
         fields: dict[str, Any] = {} if node.drain and node.reason else {"reason": NO_ANSWER, "reason_time": draft.now, "reason_uid": 0}
         node = draft.put_node(replace(node, state=NodeState.DOWN, **fields))
     give_up(draft, node.name, fence=True)
+    for job, number in list(draft.state.node_parts.get(node.name, ())):
+        run, part = draft.run_of(job, number), draft.part(job, number, node.name)
+        if run is None or not run.lease or part is None or event.seconds < lease_over(run.lease):
+            continue
+        if part.state in HOLDING and part.state is not PartState.LEAVING:  # nothing of it works; files that wait there are not the lease's
+            _gone(draft, part, PartState.FENCED)
+
+
+def lease_over(lease: int) -> float:
+    """Seconds of silence after which nothing of a run with this lease is left on a node: its own clock counts from what we heard of it last,
+    and may differ from ours."""
+    return lease + max(LEASE_MARGIN, lease / 100)
 
 
 def give_up(draft: Draft, node: str, *, fence: bool) -> None:
@@ -196,6 +209,12 @@ def _known(draft: Draft, report: Report) -> tuple[Job, Run, Part] | None:
     return None if job is None or run is None or part is None else (job, run, part)
 
 
+def _of_head(draft: Draft, report: Report) -> tuple[Job, Run, Part] | None:
+    """The same of a report that only the run's head can make: how the run goes is for no other node to say."""
+    known = _known(draft, report)
+    return known if known is not None and known[1].head == report.node else None
+
+
 def _when(draft: Draft, report: Report, earliest: float | None) -> float:
     """A node's clock may be off: never before what came before, never after now."""
     return max(min(report.time, draft.now), earliest or 0.0)
@@ -246,6 +265,8 @@ def _started(draft: Draft, report: Report) -> None:
         draft.effect(End(job=report.job, run=report.run, node=report.node, why="node_fail"))
         return
     job, run, _ = known
+    if run.head != report.node:
+        return
     at = _when(draft, report, run.created)
     if run.state is RunState.HELD:
         run = draft.move_run(run, RunState.STARTED, started=at)
@@ -258,10 +279,10 @@ def _started(draft: Draft, report: Report) -> None:
 
 
 def _step_start(draft: Draft, report: Report) -> None:
-    run = draft.run_of(report.job, report.run)
-    if run is None:
+    known = _of_head(draft, report)
+    if known is None:
         return
-    data = report.data
+    run, data = known[1], report.data
     draft.put_step(
         Step(
             job=report.job,
@@ -286,7 +307,7 @@ def _step_start(draft: Draft, report: Report) -> None:
 def _step_end(draft: Draft, report: Report) -> None:
     number, data = int(report.data["step"]), report.data
     step = draft.step(report.job, report.run, number)
-    if step is None:
+    if step is None or _of_head(draft, report) is None:
         return
     code, signal = int(data.get("code") or 0), int(data.get("signal") or 0)
     word = data.get("state") or ("FAILED" if code or signal else "COMPLETED")
@@ -302,7 +323,7 @@ def _step_end(draft: Draft, report: Report) -> None:
 
 
 def _ending(draft: Draft, report: Report) -> None:
-    known = _known(draft, report)
+    known = _of_head(draft, report)
     if known is None:
         return
     job, run, _ = known
@@ -314,7 +335,7 @@ def _ending(draft: Draft, report: Report) -> None:
 
 
 def _ended(draft: Draft, report: Report) -> None:
-    known = _known(draft, report)
+    known = _of_head(draft, report)
     if known is None:
         return
     job, run, _ = known

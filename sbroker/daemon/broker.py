@@ -80,6 +80,10 @@ class Broker:
         await self.durable(seq)
         return decision
 
+    def vouch(self) -> int:
+        """The number that is durable when it is certain that no other broker had the database before this call."""
+        return self.store.write([])
+
     async def durable(self, seq: int) -> None:
         if seq > self._durable:
             future: asyncio.Future[None] = self._loop.create_future()

@@ -107,7 +107,7 @@ class Launcher:
             "restart_count": job.restarts, "kind": job.spec.kind, "name": job.spec.name, "key": self.key(job.id, run.run), "head": run.head,
             "submit_host": job.spec.submit_host, "array": array, "user": self.user(job), "spec": spec, "partition": job.partition,
             "account": job.account, "qos": job.qos, "reservation": job.spec.reservation, "time_limit": job.time_limit,
-            "kill_wait": config.kill_wait, "start_time": job.start_time, "priority": job.priority, "nodes": nodes,
+            "kill_wait": config.kill_wait, **({"lease": run.lease} if run.lease else {}), "start_time": job.start_time, "priority": job.priority, "nodes": nodes,
             "sites": sites,
             "batch_host": job.nodes[0].node if job.nodes else "", "bin": self.daemon.bin_dir,
             "end_time": None if job.time_limit == INFINITE or job.start_time is None else job.start_time + job.time_limit,

@@ -16,6 +16,7 @@ from msgspec import structs
 from sbroker import __version__
 from sbroker.agent import heard, resolving, wire
 from sbroker.core.events import Hello, Reports, Silent
+from sbroker.core.state import HOLDING
 from sbroker.daemon.channels import Channel, join
 from sbroker.errors import StoreError
 from sbroker.model import Job, Report
@@ -154,8 +155,10 @@ class Link:
                                 self.channels.pop(header["chan"], None)
                     elif op == "ping":
                         self.send({"op": "pong", "n": header.get("n")})
-                    elif op == "pong" and "load" in header:
-                        daemon.broker.state.pulse(self.node, float(header["load"]), int(header["free_mem"]))
+                    elif op == "pong":
+                        self._attend(header.get("n"))
+                        if "load" in header:
+                            daemon.broker.state.pulse(self.node, float(header["load"]), int(header["free_mem"]))
                 if reports:
                     self._report(reports)
         finally:
@@ -173,7 +176,24 @@ class Link:
             n += 1
             writer.write(wire.link_frame({"op": "ping", "n": n}))
 
+    def _attend(self, n: Any) -> None:
+        """Runs with a lease may go on: the agent is told that this answer of its was heard, once it is certain that we are still the broker."""
+        state = self.daemon.broker.state
+        runs = (state.all_runs.get(key) for key in state.node_parts.get(self.node, ()))
+        if isinstance(n, int) and any(run is not None and run.lease for run in runs):
+            self.daemon.keep(asyncio.get_running_loop().create_task(self._vouch(n, self._writer)))
+
+    async def _vouch(self, n: int, writer: Any) -> None:
+        try:
+            await self.daemon.broker.durable(self.daemon.broker.vouch())
+        except StoreError:
+            return  # nobody knows whose the database is
+        if writer is self._writer:  # the numbers are this connection's
+            self.send({"op": "attend", "n": n})
+
     def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        if header.get("node", self.node) != self.node:
+            raise wire.WireError("the agent there calls itself %.60r" % (header["node"],))
         self.incarnation = header["incarnation"]
         self._writer, self.ready, self.error = writer, True, ""
         self.daemon.progress.node(self.node, "")
@@ -186,6 +206,7 @@ class Link:
         self.daemon.broker.apply(
             Hello(node=self.node, incarnation=self.incarnation, boot_id=header.get("boot_id", ""), live=live, inventory=header.get("inventory", {}))
         )
+        self._attend(0)
         # Reports that we have, but whose acknowledgement was lost, must not be sent again and again.
         seen = self.daemon.broker.state.seen.get((self.node, self.incarnation), 0)
         if seen:
@@ -240,9 +261,12 @@ class Link:
 
     def _open(self, header: dict[str, Any], body: bytes) -> None:
         """A channel that the agent opens: only for a run that is placed on this node, and as its owner."""
-        job = self.daemon.broker.state.jobs.get(header["job"])
-        placed = job is not None and job.run == header["run"] and any(share.node == self.node for share in job.nodes)
-        if job is None or not placed or header.get("kind") not in ("call", "peer", "output", "sync"):
+        state = self.daemon.broker.state
+        job, run = state.jobs.get(header["job"]), state.runs.get(header["job"])
+        part = state.parts.get(header["job"], {}).get((header["run"], self.node))
+        placed = part is not None and part.state in HOLDING and run is not None and run.run == header["run"]
+        mine = header.get("kind") != "output" or (run is not None and run.head == self.node)  # the script's, which is the head's
+        if job is None or not placed or not mine or header.get("kind") not in ("call", "peer", "output", "sync"):
             self.send({"op": "chan_close", "chan": header["chan"], "why": "link"})
             return
         channel = self.channels[header["chan"]] = Channel(self, header["chan"], header["job"], header["run"])

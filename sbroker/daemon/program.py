@@ -1,30 +1,44 @@
-"""The agent's zipapp, made once when the first node elsewhere asks for it."""
+"""The agent's program as nodes elsewhere get it, made when the first of them asks."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import importlib
+import os
 
 from sbroker.agent import zipapp
 from sbroker.api import FrontEnd
 
-HASH = 16  # digits of the program's name
-
 
 class Program:
-    """What `sbroker.transports.ssh` copies to nodes. `hash` is known once `data` was asked for."""
+    """What `sbroker.transports.ssh` copies to nodes: "pack" for those with the Python `magic`, "pyz" for others."""
 
     def __init__(self, front_end: FrontEnd) -> None:
         self._front_end = front_end
-        self._made: asyncio.Future[bytes] | None = None
-        self.hash = ""
+        self._sources: asyncio.Future[dict[str, bytes]] | None = None
+        self._made: dict[str, asyncio.Future[bytes]] = {}
+        self.hash, self.magic = "", zipapp.magic()
 
-    async def data(self) -> bytes:
-        if self._made is None:
-            self._made = asyncio.get_running_loop().run_in_executor(None, self._make)
-        return await asyncio.shield(self._made)
+    async def ready(self) -> None:
+        """`hash`, the program's name, is known from here on."""
+        if self._sources is None:
+            self._sources = asyncio.get_running_loop().run_in_executor(None, self._read)
+        await asyncio.shield(self._sources)
 
-    def _make(self) -> bytes:
-        data = zipapp.image(self._front_end.node_files())
-        self.hash = hashlib.sha256(data).hexdigest()[:HASH]
-        return data
+    async def data(self, form: str) -> bytes:
+        if form not in self._made:
+            await self.ready()
+            assert self._sources is not None
+            make = zipapp.image if form == "pyz" else self._pack
+            self._made[form] = asyncio.get_running_loop().run_in_executor(None, make, self._sources.result())
+        return await asyncio.shield(self._made[form])
+
+    def _read(self) -> dict[str, bytes]:
+        files = zipapp.sources(self._front_end.node_files())
+        self.hash = zipapp.digest(files)
+        return files
+
+    def _pack(self, files: dict[str, bytes]) -> bytes:
+        name = self._front_end.node_module()
+        folder = os.path.dirname(name.replace(".", "/"))
+        return zipapp.pack(files, [os.path.join(folder, word) for word in getattr(importlib.import_module(name), "CLIENT", ())])

@@ -50,6 +50,7 @@ class ElsewhereSettings(SoftwareSettings, frozen=True, kw_only=True):
 
     mounts: dict[str, str] = {}
     image: str | None = None
+    lease: Seconds | None = None  # after which a batch job that may be requeued ends itself there while the broker is not heard; None: never
 
 
 def check_software(settings: SoftwareSettings) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import importlib
 import json
 import logging
@@ -43,8 +44,11 @@ class Program(Protocol):
     """The agent as it is copied to nodes."""
 
     hash: str
+    magic: str
 
-    async def data(self) -> bytes: ...
+    async def ready(self) -> None: ...
+
+    async def data(self, form: str) -> bytes: ...
 
 
 async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], None] = lambda doing: None) -> Streams:
@@ -158,14 +162,15 @@ def _command(endpoint: Endpoint) -> str:
 
 
 async def _land(endpoint: Endpoint, process: Any, program: Program, tell: Callable[[str], None]) -> None:
-    data = await program.data()
-    asked = {"base": endpoint.directory, "store": endpoint.data["store"], "node": endpoint.node, "hash": program.hash, "size": len(data)}
+    await program.ready()
+    asked = {"base": endpoint.directory, "store": endpoint.data["store"], "node": endpoint.node, "hash": program.hash, "magic": program.magic}
     with contextlib.suppress(OSError):  # the command has ended: what it said says why
         process.stdin.write(json.dumps(asked).encode() + b"\n")
     said = await _answer(endpoint, process)
     if said.get("want"):
+        data = await program.data("pack" if said["want"] == "pack" else "pyz")
         tell("copying the agent (%d kB)" % (len(data) >> 10))
-        process.stdin.write(data)
+        process.stdin.write(json.dumps({"size": len(data), "digest": hashlib.sha256(data).hexdigest()}).encode() + b"\n" + data)
         said = await _answer(endpoint, process)
     if not said.get("ready"):
         raise Faulty("%s: %s" % (_name(endpoint), said.get("error") or said))

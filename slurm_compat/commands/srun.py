@@ -73,13 +73,13 @@ async def _step(call: Call, client: Client, api: Api, number: int) -> int:
     elif job.state is JobState.PENDING:
         why = "Unable to confirm allocation for job %d: %s" % (number, messages.SENTENCES[Code.JOB_PENDING])
     if why:
-        await say(client, "srun", "error", why)
-        await say(client, "srun", "info", "Check SLURM_JOB_ID environment variable. Expired or invalid job %d" % number)
+        await say(client, "srun", "error", why, anew=True)
+        await say(client, "srun", "info", "Check SLURM_JOB_ID environment variable. Expired or invalid job %d" % number, anew=True)
         return exit_error(call)
     try:
         return await api.session(call, client, number, {})
     except Refused as refused:
-        await say(client, "srun", "error", "Unable to create step for job %d: %s" % (number, messages.sentence(refused)))
+        await say(client, "srun", "error", "Unable to create step for job %d: %s" % (number, messages.sentence(refused)), anew=True)
         return exit_error(call)
 
 

@@ -34,7 +34,7 @@ class FakeClient:
         self.left = asyncio.Event()  # the user went away
         self.began, self.spoke = asyncio.Event(), asyncio.Event()  # a command was spawned; something was printed
 
-    async def out(self, data, fd=1):
+    async def out(self, data, fd=1, *, anew=False):
         self.spoke.set()
         self.texts[fd] += data if isinstance(data, str) else data.decode()
 

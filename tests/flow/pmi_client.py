@@ -2,6 +2,7 @@
 
 pmi_client.py VERSION ring [SECONDS]     tell everybody who I am, and check what everybody said, three times with a pause between; prints
                                          "RANK/SIZE on NODE of MAPPING"
+pmi_client.py 1 name                     print what the space is called
 pmi_client.py 1 flood COUNT              ask so many times without reading an answer meanwhile, then read them all; prints how many were right
 pmi_client.py VERSION abort RANK CODE    that rank aborts while the others wait in a fence
 pmi_client.py VERSION gone RANK CODE     that rank exits without a word; the others do not wait for it
@@ -65,6 +66,8 @@ def main(version, what, rank=None, code=None):
             pmi.send("abort", exitcode=code)
             time.sleep(60)
         pmi.fence()
+    elif what == "name":
+        print(pmi.ask("get_my_kvsname")["kvsname"])
     elif what == "flood":
         asking = threading.Thread(target=lambda: [pmi.send("get", kvsname="x", key="PMI_process_mapping") for _ in range(int(rank))])
         asking.start()

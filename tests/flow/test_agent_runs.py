@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -186,8 +187,35 @@ def test_the_login_environment_is_taken_where_it_was_asked_for(lab, tmp_path):
 
 
 def test_a_run_with_a_lease_ends_itself_when_nobody_looks_after_it(lab):
-    lab.run("sleep 1000", lease=1)
+    lab.hang_up()
+    lab.connect()  # a new hello: from now on it counts
+    lab.run("sleep 1000", lease=8)
+    lab.send({"op": "ping", "n": 3})  # that an answer was heard is only known when somebody vouches for it
     assert lab.wait("ended")["data"]["why"] == "unattended"
+    lab.wait("empty")
+
+
+def test_a_run_with_a_lease_goes_on_while_the_broker_hears_of_it(lab):
+    lab.hang_up()
+    lab.connect()
+    lab.run("until [ -e done ]; do sleep 0.05; done", lease=8)
+    for number in range(1, 13):  # longer than the lease
+        lab.send({"op": "ping", "n": number})
+        lab.until(lambda number=number: any(header["op"] == "pong" and header["n"] == number for header, _ in lab.frames))
+        lab.send({"op": "attend", "n": number})
+        time.sleep(0.8)
+    (lab.folder.parent / "done").touch()
+    assert lab.wait("ended")["data"]["why"] == "exit"
+    lab.wait("empty")
+
+
+def test_an_order_to_start_that_is_older_than_the_lease_starts_nothing(lab):
+    time.sleep(0.5)
+    lab.prepare("touch started", lease=1)
+    lab.wait("held")
+    lab.order("start")
+    lab.wait("empty")
+    assert "started" not in lab.kinds() and not (lab.folder.parent / "started").exists()
 
 
 def test_an_output_that_nobody_reads_does_not_keep_a_run_from_its_end(lab):

@@ -51,6 +51,8 @@ def test_in_brings_everything_as_it_is(lab: Lab) -> None:
     furnish(lab.root)
     outcome = lab.sync("in")
     assert (outcome["error"], outcome["conflicts"], outcome["skipped"]) == ("", [], [])
+    made = [path for path in lab.state("nodes/n1").rglob("*") if lab.replica() not in path.parents and path.is_dir()]
+    assert {os.stat(path).st_mode & 0o777 for path in made} == {0o700}
     assert snapshot(lab.replica()) == snapshot(lab.root)
     assert outcome["roots"][0]["at"] == str(lab.replica())
     assert lab.watched[-1]["op"] == "done"
@@ -139,6 +141,41 @@ def test_several_nodes_bring_back_into_one_folder(lab: Lab) -> None:
     assert [row["beside"] for row in lab.sync("out", "n2")["conflicts"]] == ["both.sbroker-n2-7"]
     assert {path.name: path.read_text() for path in lab.root.iterdir()} == {
         "shared": "base", "only-n1": "n1", "only-n2": "n2", "both": "n1", "both.sbroker-n2-7": "n2", "alike": "the same"}
+
+
+def test_many_at_once(lab: Lab) -> None:
+    """Four nodes, and on one of them three syncs at a time: they wait for each other, and all is as if one had followed the other."""
+    for number in range(40):
+        write(lab.root / ("f%d" % number), "base %d" % number)
+
+    def at_once(work: list[tuple[str, str]]) -> None:
+        pids = []
+        for do, node in work:
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    outcome = lab.sync(do, node)
+                    code = 2 if outcome["error"] or outcome["conflicts"] else 0
+                finally:
+                    os._exit(code)
+            pids.append(pid)
+        assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * len(pids)
+
+    at_once([("in", "n%d" % (number % 4)) for number in range(12)])
+    for number in range(4):
+        replica = lab.replica("n%d" % number)
+        assert snapshot(replica) == snapshot(lab.root)
+        write(replica / ("only%d" % number), str(number))
+        write(replica / ("f%d" % number), "changed")
+        write(replica / "alike" / "result", "of all")
+        (replica / "f39").unlink()
+    at_once([("out", "n%d" % (number % 4)) for number in range(8)])
+    at_once([("in", "n%d" % number) for number in range(4)])
+    for number in range(4):
+        assert snapshot(lab.replica("n%d" % number)) == snapshot(lab.root)
+    names = sorted(path.name for path in lab.root.iterdir())
+    assert names == sorted(["f%d" % number for number in range(39)] + ["only%d" % number for number in range(4)] + ["alike"])
 
 
 def test_what_git_ignores_comes_back_and_goes_in_to_the_next_node(lab: Lab) -> None:
@@ -320,7 +357,7 @@ def test_cut_anywhere_and_run_again(tmp_path: Path, seed: int) -> None:
     plain = {path: entry for path, entry in mine.items() if ".sbroker-" not in path}
     assert plain == {path: entry for path, entry in its.items() if ".sbroker-" not in path}
     assert [name for folder in (lab.root, lab.replica()) for name in snapshot(folder) if name.endswith(".tmp")] == []
-    stores = [list((lab.state(side) / ".sbroker" / "store").iterdir()) for side in ("submit", "nodes/n1")]
+    stores = [list((lab.state(side) / ".sbroker" / "store").glob("*/*")) for side in ("submit", "nodes/n1")]
     assert sum(len(each) for each in stores) < 12
 
 
@@ -330,7 +367,7 @@ def test_cut_at_every_frame_of_a_small_sync(tmp_path: Path) -> None:
     write(lab.root / "a", "1")
     lab.sync("in")
     whole = sum(lab.moved.values())
-    for number, cut in enumerate(range(1, 2 * whole, 37)):
+    for number, cut in enumerate(range(1, 2 * whole, 97)):
         write(lab.root / "a", "in %d" % number)
         lab.sync("in", cut=cut)
         lab.sync("in")
@@ -340,3 +377,55 @@ def test_cut_at_every_frame_of_a_small_sync(tmp_path: Path) -> None:
         lab.sync("out")
         assert (lab.root / "a").read_text() == "out %d" % number
     assert sorted(path.name for path in lab.root.iterdir()) == ["a"]
+
+
+def both_changed(lab: Lab) -> set[bytes]:
+    """A bit of every kind of change on both sides. What must not be lost of it."""
+    here, there = lab.root, lab.replica()
+    write(here / "mine", "new here")
+    write(there / "its" / "deep", "new there")
+    write(here / "both", "here")
+    write(there / "both", "there")
+    (here / "gone-here").unlink()
+    (there / "gone-there").unlink()
+    write(there / "kept", "changed there")
+    (here / "kept").unlink()
+    (there / "dir" / "x").unlink()
+    (there / "dir").rmdir()
+    write(there / "dir", "a file by now")
+    (here / "to").unlink()
+    (here / "to").symlink_to("mine")
+    write(there / "mode", "m", 0o755)
+    for side, name in ((here, "closed-here"), (there, "closed-there")):
+        write(side / name / "x", "x")
+        (side / name).chmod(0o555)
+    write(there / "twin1", "twins")
+    write(there / "twin2", "twins")
+    return {b"new here", b"new there", b"here", b"there", b"changed there", b"a file by now", b"twins"}
+
+
+@pytest.mark.parametrize(("way", "side"), [("in", "node"), ("in", "submit"), ("out", "submit"), ("out", "node")])
+def test_killed_before_every_change_of_the_disk(tmp_path: Path, way: str, side: str) -> None:
+    """The worker dies one change of the disk later each time; the next ones set it right, and end where an undisturbed one ends."""
+    ends = set()
+    for when in range(1, 400, 5 if side == ("node" if way == "in" else "submit") else 11):
+        lab = Lab(tmp_path / str(when))
+        for name in ("both", "gone-here", "gone-there", "kept", "dir/x", "mode"):
+            write(lab.root / name, "m" if name == "mode" else "base")
+        (lab.root / "to").symlink_to("both")
+        lab.sync("in")
+        lab.sync("out")
+        precious = both_changed(lab)
+        killed = lab.sync(way, die=(side, when))["error"] != ""
+        assert precious <= contents(lab.root, lab.replica())
+        for again in (way, "out", "in", "out"):
+            assert lab.sync(again)["error"] == ""
+        assert precious <= contents(lab.root, lab.replica())
+        plain = [{path: entry[:2] + entry[3:] for path, entry in snapshot(root).items() if ".sbroker-" not in path} for root in (lab.root, lab.replica())]
+        assert plain[0] == plain[1]
+        ends.add(str(sorted(plain[0].items())))
+        if not killed:
+            break
+    else:
+        pytest.fail("it was killed every time")
+    assert len(ends) == 1

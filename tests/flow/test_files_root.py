@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fileslab import Lab
+from fileslab import Lab, snapshot
 
 from sbroker.agent.files import place
 
@@ -97,3 +98,42 @@ def test_a_state_folder_of_somebody_else_is_refused(top: Path) -> None:
     (top / "files" / "eve").symlink_to("/etc")
     with pytest.raises(OSError, match="is not a folder of uid"):
         place.prepare({"side": "submit", "do": "in", "state": str(top / "files" / "eve"), "roots": []}, user)
+
+
+@pytest.fixture
+def small(top: Path) -> Iterator[Path]:
+    """A file system of its own with 4 MB."""
+    path = top / "small"
+    path.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "sbroker-test", path], check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_a_full_disk_is_said_and_gone_on_from(top: Path, small: Path) -> None:
+    lab = Lab(top)
+    (lab.root / "big").write_bytes(os.urandom(6 << 20))
+    (lab.root / "little").write_text("x")
+    (top / "nodes").mkdir()
+    (top / "nodes" / "n1").symlink_to(small)
+    outcome = lab.sync("in")
+    assert (outcome["error"], outcome["again"]) == ("No space left on device on n1", True)
+    subprocess.run(["mount", "-o", "remount,size=40m", small], check=True)
+    assert lab.sync("in")["error"] == ""
+    assert snapshot(lab.replica()) == snapshot(lab.root)
+
+
+def test_replica_and_state_on_two_file_systems(top: Path, small: Path) -> None:
+    lab = Lab(top)
+    lab.root.rmdir()
+    lab.root = small / "work"
+    lab.root.mkdir()
+    for name in ("a", "b", "twin"):
+        (lab.root / name).write_text("the same")
+    lab.options["roots"] = [{"path": str(lab.root)}]
+    lab.sync("in")
+    for name in ("a", "c", "d"):
+        (lab.replica() / name).write_text("changed")
+    assert lab.sync("out")["conflicts"] == []
+    assert snapshot(lab.replica()) == snapshot(lab.root) and len(snapshot(lab.root)) == 5

@@ -40,6 +40,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     ],
 )
 def test_all_ranks_find_each_other(four, version, options, nodes, mapping):
+    four.drain()  # which CPUs are free decides who gets how many ranks
     said = four.ok("srun --mpi=pmi2 %s %s %d ring" % (options, CLIENT, version))
     expected = ["%d/%d on node%d of %s" % (rank, len(nodes), node, mapping) for rank, node in enumerate(nodes)]
     assert sorted(said.splitlines()) == sorted(expected)
@@ -81,6 +82,20 @@ def test_what_is_no_pmi_is_said_in_the_tasks_own_output(four):
     done = four.sh("srun --mpi=pmi2 -n1 bash -c 'echo hello >&$PMI_FD; read -r line <&$PMI_FD; echo \"[$line]\"'")
     assert (done.stdout, done.returncode) == ("[]\n", 0)
     assert done.stderr == "slurmstepd-node1: error: mpi/pmi2: 'hello' has no value\n"
+
+
+def test_a_space_has_a_name_that_no_other_run_has(four):
+    """MPICH's shared memory is called after it, and stays where a run was killed."""
+    (four.work / "again.sh").write_text("#!/bin/sh\n#SBATCH -N2 -n2 --requeue -o again.out --open-mode=append\nfor step in 1 2; do srun --mpi=pmi2 %s 1 name; done\n"
+        "[ -n \"$SLURM_RESTART_COUNT\" ] || { scontrol requeue $SLURM_JOB_ID; sleep 60; }\n" % CLIENT)  # fmt: skip
+    job = four.ok("sbatch --parsable again.sh").strip()
+    four.until("squeue -h -j %s -o %%r" % job, "BeginTime")
+    four.sh("scontrol update JobId=%s StartTime=now" % job)
+    four.drain()
+    names = (four.work / "again.out").read_text().split()
+    names = [name for name in names if name.startswith(job + ".")]
+    assert len(names) == 8 and sorted(map(names.count, set(names))) == [2, 2, 2, 2], names
+    assert {name.rpartition(".")[0] for name in names} == {job + ".0", job + ".1"}
 
 
 def test_who_asks_and_does_not_read_has_its_answers_later(four):

@@ -177,3 +177,12 @@ def test_the_client_uses_the_standard_library_only(name):
     # reach.py answers host lists, versions and usages with modules of its own package, when they are there
     own = ("slurm_compat.show.hostnames", "slurm_compat.releases", "slurm_compat.local") if name == "reach.py" else ()
     assert offences([path], lambda module: module.split(".")[0] not in allowed and not within(module, *own)) == []
+
+
+def test_the_agent_starts_without_what_it_rarely_needs():
+    """Its start is what a node costs at first contact; such modules are imported where they are used."""
+    slow = {"argparse", "asyncio", "contextlib", "glob", "inspect", "logging", "pathlib", "pkgutil", "platform", "py_compile", "random", "shutil", "ssl", "subprocess",
+            "tempfile", "threading", "tokenize", "traceback", "typing", "zipfile"}  # fmt: skip
+    code = "import sys; sys.path.insert(0, %r); import sbroker.agent.__main__ as m, slurm_compat.node; m.session_code(); print(*sys.modules)" % str(ROOT)
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert slow & set(done.stdout.split()) == set()

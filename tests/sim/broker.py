@@ -39,6 +39,7 @@ class Broker:
         self.wires: dict[str, Wire] = {}
         self.heard: dict[str, float] = {}
         self._wake: float | None = None
+        self._pings = 0
         self.decide(Configure(nodes=world.config_nodes, partitions=world.config_partitions))
         for name in world.nodes:
             self.heard[name] = self.clock.now
@@ -99,7 +100,11 @@ class Broker:
                 "code": int(code),
                 "what": rest[0] if rest else "",
                 "time_limit": job.time_limit,
+                "lease": (self.state.runs[effect.job].lease or 0),
+                "kill_wait": 1,
             }
+        if isinstance(effect, fx.Start):
+            self.world.maybe_freeze(effect.node)
         if isinstance(effect, fx.End):
             header["why"] = effect.why
         wire.send("agent", header)
@@ -136,11 +141,24 @@ class Broker:
     def _beat(self) -> None:
         if not self.alive:
             return
+        if self.world.lease:
+            self._pings += 1
+            for wire in self.wires.values():
+                wire.send("agent", {"op": "ping", "n": self._pings})
         for name in self.world.nodes:
             silent = 0.0 if name in self.wires else self.clock.now - self.heard[name]
             if silent >= self.world.settings["lost_after"]:
                 self.decide(Silent(node=name, seconds=silent))
         self.clock.later(1.0, self._beat)
+
+    def _vouch(self, wire: Wire, number: int) -> None:
+        """As sbroker.daemon.links does it."""
+        if not self.world.lease:
+            return
+        try:
+            self.disk.write(self.epoch, [], lambda: wire.send("agent", {"op": "attend", "n": number}) if self.alive else None)
+        except StaleEpoch:
+            self.stop()
 
     def receive(self, wire: Wire, header: dict[str, Any]) -> None:
         if not self.alive:
@@ -156,6 +174,9 @@ class Broker:
             live = tuple((job, run, kind) for job, run, kind in header["live"])
             self.world.incarnations[name] = header["incarnation"]
             self.decide(Hello(node=name, incarnation=header["incarnation"], boot_id=header["boot_id"], live=live))
+            self._vouch(wire, 0)
+        elif op == "pong":
+            self._vouch(wire, header["n"])
         elif op == "report":
             report = Report(
                 node=name,

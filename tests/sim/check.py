@@ -44,6 +44,7 @@ def new_run(world: World, state: State, run: Any, decided: Decision) -> None:
         if isinstance(change, Put) and change.table == "part" and change.value.job == run.job:
             parts[change.key[1], change.key[2]] = change.value
     for (number, node), part in parts.items():
+        world.fenced += part.state is PartState.FENCED
         if number < run.run:
             require(part.state not in HOLDING, "(1) a run was created while one before holds", run, part)
             require(not world.busy((run.job, number), node), "(1) a run was created while one before works", run, part)

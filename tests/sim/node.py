@@ -6,8 +6,10 @@ death; nothing else survives a reboot.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sbroker.agent import lease
 from sbroker.agent.link import Epoch, Journal, Link
 from tests.sim.clock import Clock
 from tests.sim.wire import Wire
@@ -54,6 +56,7 @@ class Supervisor:
         self.why = ""
         self.stopped = False  # by its own job: it does nothing
         self.began = 0.0
+        self.attended_at = node.agent.attendance.at if node.agent is not None else node.clock.now
 
     def report(self, kind: str, **data: Any) -> None:
         self.count += 1
@@ -69,9 +72,10 @@ class Supervisor:
 
     def start(self) -> None:
         """The broker's order to the head: its only way to the first task."""
-        if not self.alive or self.active or not self.dir.decide("started"):
+        if not self.alive or self.active or self.unattended() or not self.dir.decide("started"):
             return
         self.active = True
+        self.keep_lease()
         if self.node.world.maybe_kill(self):
             return
         self.report("started", pid=1)
@@ -88,12 +92,37 @@ class Supervisor:
                 self.node.clock.later(self.info["time_limit"], self.out_of_time)
 
     def start_as_member(self) -> None:
-        if self.alive and not self.active and self.dir.decide("started"):
+        if self.alive and not self.active and not self.unattended() and self.dir.decide("started"):
             self.active = True
+            self.keep_lease()
             self.node.world.executes(self.key, self.node.name)
+
+    def attended(self, at: float) -> None:
+        self.attended_at = max(self.attended_at, at)
+
+    def unattended(self) -> bool:
+        return bool(self.info["lease"]) and self.node.clock.now - self.attended_at > lease.soft(self.info)
+
+    def keep_lease(self) -> None:
+        """As sbroker.agent.ending does it. A machine that was frozen has it behind it when it goes on."""
+        if not self.info["lease"] or not self.alive or self.over:
+            return
+        if self.node.frozen:
+            self.node.thawed.append(self.keep_lease)
+            return
+        silent = self.node.clock.now - self.attended_at
+        if self.unattended():
+            self.end("unattended")
+            if silent > lease.hard(self.info):
+                self.finish("unattended", 0, 15)
+                return
+        self.node.clock.later((lease.hard if self.unattended() else lease.soft)(self.info) - silent + 0.01, self.keep_lease)
 
     def finish(self, why: str, code: int, signal: int = 0) -> None:
         """The run ends here; the head says how, and has the others end."""
+        if self.node.frozen:
+            self.node.thawed.append(lambda: self.finish(why, code, signal))
+            return
         if not self.alive or self.over or not self.active or self.stopped:
             return
         self.over = True
@@ -161,6 +190,7 @@ class Agent:
         self.epoch = Epoch(node.epoch)
         self.link: Link | None = None
         self.wire: Wire | None = None
+        self.attendance = lease.Attendance(node.clock.now)
         self.to_ack: dict[Key, int] = {}
         self.over: set[Key] = set()  # runs without a supervisor of which all was told
         self._flushing = False
@@ -187,6 +217,9 @@ class Agent:
             self.node.clock.soon(self.flush, 0.005)
 
     def flush(self) -> None:
+        if self.node.frozen:
+            self.node.thawed.append(self.flush)
+            return
         self._flushing = False
         if self.node.agent is not self:
             return
@@ -210,6 +243,9 @@ class Agent:
                 self.wire.send("broker", header)
 
     def receive(self, wire: Wire, header: dict[str, Any]) -> None:
+        if self.node.frozen:  # it lies in some buffer until the machine goes on
+            self.node.thawed.append(lambda: self.receive(wire, header))
+            return
         if self.node.agent is not self:
             return
         op = header["op"]
@@ -224,12 +260,22 @@ class Agent:
             self.node.epoch = self.epoch.accept(header["store"], header["epoch"]) or self.node.epoch
             self.wire, self.link = wire, Link(self.journal)
             identity = {"node": self.node.name, "incarnation": self.node.incarnation, "boot_id": self.node.boot}
+            self.attendance.greeting(self.node.clock.now)
             wire.send("broker", self.link.greet(identity, self.live(), {})[0])
             self.send_reports()
         elif wire is self.wire:
             if op == "ack":
                 self.journal.ack(header["seq"])
+            elif op == "ping":
+                self.attendance.answering(header["n"], self.node.clock.now)
+                wire.send("broker", {"op": "pong", "n": header["n"]})
+            elif op == "attend":
+                self.attendance.vouched(header["n"])
+                for supervisor in self.node.supervisors.values():
+                    supervisor.attended(self.attendance.at)
             else:
+                if op in ("prepare", "start"):
+                    self.attendance.ordered()
                 self.node.order(self, op, (header["job"], header["run"]), header)
 
     def live(self) -> list[list[Any]]:
@@ -248,6 +294,8 @@ class SimNode:
         self.journal, self.epoch = b"", b""
         self.runs: dict[Key, Directory] = {}
         self.supervisors: dict[Key, Supervisor] = {}
+        self.frozen = False  # the machine stands still and goes on later
+        self.thawed: list[Callable[[], None]] = []
         self.boots = 0
         self.boot = "boot-%s-0" % name
         self.agent: Agent | None = None
@@ -268,8 +316,25 @@ class SimNode:
             self.world.cut_wires(self.name)
             self.clock.soon(self.start_agent, 2.0)
 
+    def freeze(self, seconds: float) -> None:
+        """Everything stands still. What the network still brings is read when it goes on."""
+        if self.frozen or self.agent is None:
+            return
+        self.frozen = True
+        self.clock.later(seconds, self.thaw)
+
+    def thaw(self) -> None:
+        self.frozen, thawed = False, self.thawed
+        self.thawed = []
+        for supervisor in list(self.supervisors.values()):  # all of it goes on at the same moment; here this takes no time
+            if supervisor.active:
+                supervisor.keep_lease()
+        for call in thawed:
+            call()
+
     def reboot(self) -> None:
         """All processes die at once."""
+        self.frozen, self.thawed = False, []
         for supervisor in list(self.supervisors.values()):
             supervisor.alive = False
         self.supervisors.clear()
@@ -297,8 +362,12 @@ class SimNode:
         elif op == "start":
             if directory is None or directory.state == "REVOKED":
                 agent.report("refused", key, {"error": "the run is not held here"})
+            elif directory.state == "HELD" and agent.attendance.over(directory.info, self.clock.now):
+                self.revoke(agent, key)
             elif directory.state == "HELD":
-                (supervisor or self.fork(key)).start()
+                supervisor = supervisor or self.fork(key)
+                supervisor.attended(agent.attendance.at)
+                supervisor.start()
         elif op == "revoke" or (op == "end" and (directory is None or directory.state in ("HELD", "REVOKED"))):
             self.revoke(agent, key)
         elif op == "end" and supervisor is not None:
@@ -323,6 +392,9 @@ class SimNode:
         return supervisor
 
     def start_by_head(self, key: Key) -> None:
+        if self.frozen:
+            self.thawed.append(lambda: self.start_by_head(key))
+            return
         directory = self.runs.get(key)
         if directory is not None and directory.state == "HELD":
             (self.supervisors.get(key) or self.fork(key)).start_as_member()

@@ -39,6 +39,19 @@ def test_a_job_that_stops_its_supervisor_times_out() -> None:
         assert [job.state.value for job in jobs.values()] == ["TIMEOUT"] * 2, (seed, jobs)
 
 
+def test_runs_with_a_lease_are_fenced_by_it_and_never_run_twice() -> None:
+    """Nodes that are silent for longer than the lease, and machines that freeze with orders in their buffers."""
+    fenced = 0
+    for seed in range(60):
+        world = World(seed, lease=20)
+        try:
+            world.run()
+        except Exception as error:
+            raise AssertionError("seed %d" % seed) from error
+        fenced += world.fenced
+    assert fenced > 20
+
+
 def test_without_trouble_every_job_runs_once() -> None:
     for seed in range(10):
         world = World(seed, trouble=0)

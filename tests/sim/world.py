@@ -21,20 +21,23 @@ ROOT = Who(uid=0, user="root", operator=True)
 
 
 class World:
-    def __init__(self, seed: int, *, jobs: int = 14, trouble: float = 1.0, nodes: int = 3, dying: int = 0, stopping: tuple[str, ...] = ()) -> None:
-        """`dying`: so many more jobs, which kill their own supervisors; `stopping`: those that stop them, "stops" or "stops-again"."""
+    def __init__(self, seed: int, *, jobs: int = 14, trouble: float = 1.0, nodes: int = 3, dying: int = 0, stopping: tuple[str, ...] = (), lease: int = 0) -> None:
+        """`dying`: so many more jobs, which kill their own supervisors; `stopping`: those that stop them, "stops" or "stops-again".
+        `lease`: of all nodes; then outages are longer, and machines freeze."""
         self.seed, self.clock = seed, Clock(seed)
         self.disk = Disk(self.clock)
+        self.lease, self.outage = lease, 300.0 if lease else 60.0
         self.trouble = trouble  # 0: nothing goes wrong
         self.settings: dict[str, Any] = {"lost_after": 8, "min_job_age": 100_000, "stage_out_grace": 20}
         apart = self.clock.rng.randrange(nodes + 1)  # so many nodes do not share the submit host's files
+        size = {"site": "sim", "cpus": 4, "memory": 4000, "lease": lease}
         self.config_nodes = tuple(
-            Node(name="n%d" % index, site="sim", cpus=4, memory=4000, one_user=index == 0, shared_fs=index >= apart or ("/elsewhere",))
-            for index in range(nodes)
+            Node(name="n%d" % index, one_user=index == 0, shared_fs=index >= apart or ("/elsewhere",), **size) for index in range(nodes)
         )
         self.files = Files(self)
         names = tuple(node.name for node in self.config_nodes)
         self.config_partitions = (Partition(name="main", default=True, nodes=names, def_mem_per_cpu=500),)
+        self.fenced = 0  # parts that were fenced before a new run of their job came to be
         self.execs: dict[tuple[tuple[int, int], str], int] = {}
         self.working: set[tuple[tuple[int, int], str]] = set()
         self.finishes: dict[tuple[int, int], str] = {}
@@ -105,7 +108,7 @@ class World:
         rng = self.clock.rng
         fields: dict[str, Any] = {
             "name": rng.choice([name, name, "same"]),
-            "comment": "%.2f %d" % (rng.random() * rng.choice([3, 8, 30]), rng.choice([0, 0, 0, 3])),
+            "comment": "%.2f %d" % (rng.random() * rng.choice([3, 8, 400 if self.lease else 30]), rng.choice([0, 0, 0, 3])),
         }
         kind = rng.randrange(6)
         if kind == 0:
@@ -167,14 +170,12 @@ class World:
     def _plan_trouble(self) -> None:
         if not self.trouble:
             return
+        kinds = [self.cut_a_wire, self.lose_a_node, self.reboot_a_node, self.take_over, self.kill_a_supervisor, self.down_a_node]
+        if self.lease:  # what a dead supervisor left goes on for a while even on a machine that has just thawed: no lease covers that
+            kinds = [self.cut_a_wire, self.lose_a_node, self.lose_a_node, self.freeze_a_node, self.freeze_a_node, self.take_over]
         for _ in range(int(self.clock.rng.random() * 8 * self.trouble)):
             at = self.clock.rng.random() * 55
-            self.clock.later(
-                at,
-                self.clock.rng.choice(
-                    [self.cut_a_wire, self.lose_a_node, self.reboot_a_node, self.take_over, self.kill_a_supervisor, self.down_a_node]
-                ),
-            )
+            self.clock.later(at, self.clock.rng.choice(kinds))
 
     @property
     def calm(self) -> bool:
@@ -193,7 +194,7 @@ class World:
         return True
 
     def maybe_kill(self, supervisor: Any) -> bool:
-        if self.calm or not self.clock.chance(0.02 * self.trouble):
+        if self.calm or self.lease or not self.clock.chance(0.02 * self.trouble):
             return False
         supervisor.kill()
         return True
@@ -215,8 +216,23 @@ class World:
     def lose_a_node(self) -> None:
         """Nobody reaches it for a while, perhaps for longer than `lost_after`."""
         name = self.clock.rng.choice(sorted(self.nodes))
-        self.cut_off[name] = self.clock.now + self.clock.rng.random() * 60
+        self.cut_off[name] = self.clock.now + self.clock.rng.random() * self.outage
         self.cut_wires(name)
+
+    def maybe_freeze(self, name: str) -> None:
+        """With an order on its way."""
+        if self.lease and not self.calm and self.clock.chance(0.1 * self.trouble):
+            self.freeze(name)
+
+    def freeze_a_node(self) -> None:
+        self.freeze(self.clock.rng.choice(sorted(self.nodes)))
+
+    def freeze(self, name: str) -> None:
+        """The connection is cut when nothing was heard for a while; what was sent until then is read after the thaw."""
+        seconds = self.clock.rng.random() * self.outage
+        self.nodes[name].freeze(seconds)
+        self.cut_off[name] = max(self.cut_off.get(name, 0.0), self.clock.now + seconds)
+        self.clock.later(1.0 + self.clock.rng.random() * 3, lambda: self.cut_wires(name))
 
     def reboot_a_node(self) -> None:
         name = self.clock.rng.choice(sorted(self.nodes))
@@ -263,11 +279,13 @@ class World:
         check.require(self.execs[key, node] == 1, "(2) a run was executed twice", key, node)
         check.require(node not in self.files.apart or (key, node) in self.files.there, "a run started where its files are not", key, node)
         for (other, run), where in self.working:
+            if self.nodes[where].frozen:
+                continue
             check.require(other != key[0] or run == key[1], "(1) two runs of a job work at once", key, run, where)
         self.working.add((key, node))
 
     def busy(self, key: tuple[int, int], node: str) -> bool:
-        return (key, node) in self.working
+        return (key, node) in self.working and not self.nodes[node].frozen
 
     def takes_back(self, key: tuple[int, int], node: str) -> None:
         """The files come back now."""

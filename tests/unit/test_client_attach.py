@@ -7,9 +7,11 @@ import os
 import pty
 import select
 import signal
+import socket
 import struct
 import subprocess
 import termios
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -114,6 +116,28 @@ def test_unacknowledged_input_comes_again_after_a_break(path):
     with Server(path, first, second):
         assert client(path, "srun", input=sent).returncode == 0
     assert seen == [sent]
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_the_end_of_the_connection_after_the_last_op_is_no_break(path, stage):
+    """All has come, EXIT too, and the broker hangs up, while standard output does not take it yet: nobody is asked again."""
+    text, hung_up = os.urandom(100_000), threading.Event()
+
+    def script(conn):
+        conn.send(*[phase(1)] * stage, grant(0, 0, 100), out(text), out(b"the last\n"), exit_with(5))
+        conn.sock.shutdown(socket.SHUT_RDWR)
+        hung_up.set()
+
+    def again(conn):
+        conn.send(exit_with(0))
+        conn.drain()
+
+    with Server(path, script, again) as server, subprocess.Popen([str(BIN / "srun")], env=environ(path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert hung_up.wait(20)
+        select.select([], [], [], 0.5)  # time to do the wrong thing
+        assert process.stdout.read() == text + b"the last\n"
+        assert process.wait(20) == 5
+    assert len(server.calls) == 1
 
 
 def test_signals_are_told_once_they_are_caught(path):

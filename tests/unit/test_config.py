@@ -134,6 +134,11 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "accounts: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\npartitions: [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]",
             "config.yaml:1: with its aliases written out this is more than 100000 values, too many for a configuration",
         ),
+        (
+            "kill_wait: 60\nsites:\n  lab: {provider: ssh, hosts: a, lease: 170}",
+            "config.yaml:3: sites.lab.lease: 170 is too short: kill_wait and two minutes are the least (180), "
+            "so that no job ends for a short break of the connection",
+        ),
         ("? [a]\n: b", "config.yaml:1: a key must be a word"),
         ("imitate: 24.11", "config.yaml:1: imitate: '24.11' is not a release of Slurm that this sbroker can be; there are: 22.05"),
         ("store: mysql://u:p@h/x", "config.yaml:1: store: 'mysql' is not a store: write sqlite, or postgresql://USER@HOST/NAME"),

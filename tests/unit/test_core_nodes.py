@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sbroker.api import Target
 from sbroker.core.effects import End, Prepare, Revoke, Start
 from sbroker.core.events import Configure, Fence, Hello, Hold, Requeue, Silent, UpdateNode
@@ -170,6 +172,44 @@ def test_a_lost_supervisor_is_never_tried_under_the_same_run() -> None:
     cluster.report("node1", "empty", job, 0)
     cluster.tick(121)
     assert (cluster.job(job).state, cluster.job(job).run, cluster.job(job).restarts) == (JobState.RUNNING, 1, 1)
+
+
+def leased(*names: str) -> tuple[Node, ...]:
+    return tuple(replace(node, lease=200) if node.name in names else node for node in machines())
+
+
+def test_a_run_that_may_be_run_again_has_the_lease_of_its_nodes() -> None:
+    cluster = Cluster(leased("node2"))
+    runs = cluster.state.runs
+    wide, narrow = cluster.submit(nodes_min=2, nodes_max=2), cluster.submit(nodelist=("node1",))
+    single, session = cluster.submit(nodelist=("node2",), requeue=False), cluster.submit(nodelist=("node2",), kind="alloc")
+    assert [runs[job].lease for job in (wide, narrow, single, session)] == [200, None, None, None]
+
+
+def test_a_run_is_fenced_when_its_lease_is_surely_over() -> None:
+    cluster = Cluster(leased("node1", "node2"))
+    job, once = cluster.submit(nodelist=("node1",)), cluster.submit(nodelist=("node1",), requeue=False)
+    cluster.begin(job)
+    cluster.begin(once)
+    cluster.do(Silent(node="node1", seconds=259))  # not lost yet, by lost_after
+    assert cluster.job(job).state is JobState.RUNNING
+    cluster.now += 300
+    cluster.do(Silent(node="node1", seconds=300))
+    assert cluster.state.parts[job][0, "node1"].state is PartState.FENCED
+    assert (cluster.job(job).state, cluster.job(job).completing, cluster.job(job).reason) == (JobState.PENDING, False, Reason.BEGIN_TIME)
+    assert cluster.state.parts[once][0, "node1"].state is PartState.ACTIVE  # it goes on over there, for all we know
+    assert (cluster.job(once).state, cluster.job(once).completing) == (JobState.NODE_FAIL, True)
+
+
+def test_a_lost_node_alone_does_not_end_a_lease() -> None:
+    cluster = Cluster(leased("node1"), lost_after=100)
+    job = cluster.submit(nodelist=("node1",))
+    cluster.begin(job)
+    for seconds, state in ((100, PartState.ACTIVE), (259, PartState.ACTIVE), (260, PartState.FENCED)):
+        cluster.do(Silent(node="node1", seconds=seconds))
+        assert cluster.state.parts[job][0, "node1"].state is state
+    effects = cluster.hello("node1", (job, 0, "ACTIVE")).effects  # its agent was cut off while the supervisor ended the run
+    assert End(job=job, run=0, node="node1", why="node_fail") in effects
 
 
 def lose(cluster: Cluster, job: int) -> None:

@@ -1,14 +1,17 @@
 """Content that has arrived and is not in place yet, and content that is somewhere in the owner's replicas already.
 
-STATE/.sbroker/store/SHA256 holds the beginning of that content, or all of it: what a cut leaves is gone on with. Nothing there is believed before it
-was hashed. Content is moved, not linked, to where it belongs: a job that writes in place changes its own file and nothing else, and the disk
-holds it once. Whatever is still needed after that is found again in the replicas by their indexes, and copied (blocks are shared where the file
-system can). What nobody took is bounded, the oldest go first.
+STATE/.sbroker/store/WORKER/SHA256 holds the beginning of that content, or all of it. Each worker has a folder of its own, locked as long as it
+lives; what a cut leaves in one is taken over by the next worker and gone on with. Nothing there is believed before it was hashed. Content is
+moved, not linked, to where it belongs: a job that writes in place changes its own file and nothing else, and the disk holds it once. Whatever
+is still needed after that is found again in the replicas by their indexes, and copied (blocks are shared where the file system can). What
+nobody took is bounded, the oldest go first.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
+import time
 
 from .manifest import stamp
 from .tree import Tree, copied, hashed, write_all
@@ -17,14 +20,60 @@ BOUND = 8 << 30  # bytes of unused content that may stay in a store
 EMPTY = hashlib.sha256().hexdigest()
 
 
+def _locked(folder, how):
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, how)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
 class Store:
     """One owner's store below `home` (base.Home)."""
 
     def __init__(self, home):
-        self.folder = os.path.join(home.path, "store")
-        self.device = os.stat(self.folder).st_dev
+        self._all = os.path.join(home.path, "store")
         self.ready = {}  # sha256 → bytes: whole and right, in this process's opinion
         self._open = None  # (sha256, descriptor, hash so far, bytes)
+        everybody = _locked(self._all, fcntl.LOCK_EX)
+        try:
+            self.folder = os.path.join(self._all, "%d-%d" % (os.getpid(), time.time() * 1e9))
+            os.mkdir(self.folder, 0o700)
+            self._lock = _locked(self.folder, fcntl.LOCK_EX)
+            self.device = os.fstat(self._lock).st_dev
+            for name in os.listdir(self._all):
+                self._inherit(os.path.join(self._all, name))
+        finally:
+            os.close(everybody)
+
+    def _inherit(self, folder):
+        """Take over what a worker left that is no more."""
+        try:
+            lock = _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return  # it lives, or it is ours
+        try:
+            for name in os.listdir(folder):
+                if self._size(name) < os.stat(os.path.join(folder, name)).st_size:
+                    os.rename(os.path.join(folder, name), self.path(name))
+                else:
+                    os.unlink(os.path.join(folder, name))
+            os.rmdir(folder)
+        finally:
+            os.close(lock)
+
+    def close(self):
+        """What is left is for the next worker."""
+        self.pause()
+        everybody = _locked(self._all, fcntl.LOCK_EX)
+        try:
+            os.rmdir(self.folder)
+        except OSError:
+            pass  # something is left
+        os.close(self._lock)
+        os.close(everybody)
 
     def path(self, content):
         return os.path.join(self.folder, content)

@@ -17,6 +17,7 @@ def run(sock, options):
     outcome = _outcome()
     pipe = Pipe(sock, options.get("compress", True))
     told = session = None
+    umask = os.umask(0)  # every mode is given
     try:
         sock.setblocking(True)
         session = Session(pipe, options, outcome)
@@ -28,6 +29,8 @@ def run(sock, options):
         outcome.update(_failure(error, options))
         if session is not None and getattr(error, "errno", None) in _FULL:
             session.store.prune(0)  # what came has to come again, but there may be room for it then
+    if session is not None:
+        session.store.close()
     try:
         pipe.send(outcome)
         if told is None:
@@ -35,6 +38,7 @@ def run(sock, options):
     except (Broken, ValueError):
         pass
     sock.close()
+    os.umask(umask)
     return outcome
 
 

@@ -1,5 +1,6 @@
 """PMI at a node: a socket for each task, named to it by PMI_FD, and the space behind them."""
 
+import hashlib
 import socket
 
 from sbroker.agent.loop import Stream
@@ -19,8 +20,12 @@ class NodePmi:
     def __init__(self, step):
         self._step, self._loop = step, step.sup.loop
         describe, ranks = step.fields["describe"], step.fields["ranks"]
-        name = "%s.%s" % (step.sup.info["job"], step.step)
-        self.space = NodeSpace(name, describe["ntasks"], process_mapping(describe["layout"]["tasks"]), ranks, self._tell)
+        info = step.sup.info
+        self._job = "%s.%s" % (info["job"], step.step)
+        # MPICH names its shared memory after the space, and a killed program leaves it behind: another broker of this machine, whose jobs have
+        # the same numbers, and the job's next run must not find it
+        unique = hashlib.sha256(("%s %s %s" % (info["store"], self._job, info["run"])).encode()).hexdigest()[:12]
+        self.space = NodeSpace("%s.%s" % (self._job, unique), describe["ntasks"], process_mapping(describe["layout"]["tasks"]), ranks, self._tell)
         self._streams = set()
 
     def _tell(self, header, body):
@@ -54,7 +59,7 @@ class NodePmi:
         stream.resume()
         self._streams.add(stream)
         fd = theirs.detach()
-        env.update(PMI_FD=str(fd), PMI_RANK=str(rank), PMI_SIZE=str(self.space.size), PMI_JOBID=self.space.name)
+        env.update(PMI_FD=str(fd), PMI_RANK=str(rank), PMI_SIZE=str(self.space.size), PMI_JOBID=self._job)
         return fd
 
     def told(self, header, body):

@@ -14,7 +14,7 @@ PIECE = 1 << 20  # bytes of pairs in one frame
 
 
 class NodeSpace:
-    """The step's space as the ranks of one node see it. name: what they are told it is called ("7.0"); size: ranks of the step."""
+    """The step's space as the ranks of one node see it. name: what they are told it is called; size: ranks of the step."""
 
     def __init__(self, name, size, mapping, ranks, tell):
         self.name, self.size, self.mapping = name, size, mapping

@@ -44,20 +44,26 @@ def test_a_store_goes_on_after_a_cut_and_believes_nothing(home: Home) -> None:
     content = sha(data)
     assert store.have(content, len(data)) == 0
     store.piece(content, 0, data[:4000])
-    store.pause()
+    store.close()
     store = Store(home)  # another process
     assert store.have(content, len(data)) == 4000
     with pytest.raises(ValueError, match="a piece at 5000 follows 4000"):
         store.piece(content, 5000, b"x")
     store.piece(content, 4000, data[4000:])
     assert store.finish(content, len(data)) and Path(store.path(content)).read_bytes() == data
-    assert Store(home).have(content, len(data)) == len(data)
-    Path(store.path(content)).write_bytes(b"x" * len(data))
-    assert Store(home).have(content, len(data)) == 0 and not os.path.exists(store.path(content))
+    other = Store(home)  # of a worker that works at the same time
+    assert other.have(content, len(data)) == 0
+    other.close()
+    store.close()
     store = Store(home)
+    Path(store.path(content)).write_bytes(b"x" * len(data))
+    assert store.have(content, len(data)) == 0 and not os.path.exists(store.path(content))
     store.piece(content, 0, b"y" * len(data))
     assert not store.finish(content, len(data)) and store.ready == {}
     assert not store.whole(content, b"z") and store.whole(EMPTY, b"")
+    store.drop(EMPTY)
+    store.close()
+    assert os.listdir(os.path.join(home.path, "store")) == []
 
 
 def test_a_store_is_bounded_and_the_oldest_go_first(home: Home) -> None:
@@ -299,7 +305,7 @@ def test_no_set_id_bits_arrive() -> None:
 
 def conversation(speak: Any, hear: Any, compress: bool = True) -> Any:
     here, there = socket.socketpair()
-    here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
     thread = threading.Thread(target=lambda: (speak(Pipe(here, compress)), here.close()))
     thread.start()
     pipe = Pipe(there)

@@ -1,0 +1,47 @@
+"""Imports out of one file: the agent's program for nodes that have the broker's own release of Python.
+
+The file is `marshal` of {"start": code of this module, "code": {module: (whether a package, code)}, "data": {path: bytes}}, code being marshalled
+and compressed. Reading it is one `read`, and a module costs what its code does: a zip archive is searched and read by Python code,
+which would take half of the agent's start. `zipapp.pack` makes it, `landing` hands it over.
+"""
+
+import marshal
+import sys
+import zlib
+from importlib._bootstrap import ModuleSpec
+
+
+class Pack:
+    """Finder and loader of its modules, and of the files beside them."""
+
+    def __init__(self, path, content):
+        self.path, self._code, self._data = path, content["code"], content["data"]
+
+    def find_spec(self, name, path=None, target=None):
+        entry = self._code.get(name)
+        if entry is None:
+            return None
+        place = self.path + "/" + name.replace(".", "/")
+        spec = ModuleSpec(name, self, origin=place + ("/__init__.py" if entry[0] else ".py"), is_package=entry[0])
+        spec.has_location = True
+        if entry[0]:
+            spec.submodule_search_locations.append(place)
+        return spec
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        exec(marshal.loads(zlib.decompress(self._code[module.__name__][1])), module.__dict__)
+
+    def get_data(self, path):
+        """A file that came along. OSError if it did not."""
+        try:
+            return zlib.decompress(self._data[path[len(self.path) + 1 :]])
+        except KeyError:
+            raise FileNotFoundError(path)
+
+
+def install(path, content):
+    """Its modules can be imported from now on."""
+    sys.meta_path.insert(0, Pack(path, content))

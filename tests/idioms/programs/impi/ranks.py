@@ -1,0 +1,1 @@
+../mpich/ranks.py
