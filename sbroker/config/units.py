@@ -42,7 +42,7 @@ def hook(kind: type, value: Any) -> Any:
         return Seconds(seconds(text))
     if kind is Text:
         if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise ValueError("%s is not a word: write it in quotes" % value)
+            raise ValueError("%r is not a word: write it in quotes" % str(value))
         return Text(value)
     if kind is Hosts:
         from sbroker.hostlist import expand
