@@ -161,4 +161,5 @@ ROWS = rows(
     ("wckey", "", REQUIRED, "bas", "WCKEY", "wckey", HON, ""),
     ("whole", "", NONE, "s", "", "whole", HON, ""),
     ("wrap", "", REQUIRED, "b", "", "wrap", HON, ""),
+    ("x11", "", OPTIONAL, "as", "", "", REFUSED, "X11 forwarding not available (ssh -X to the job's node is, by sbroker ssh-config)"),
 )

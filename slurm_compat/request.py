@@ -21,6 +21,7 @@ from sbroker.model import Dependency, DepItem, Gres, JobSpec, SignalSpec
 from slurm_compat import hostlist
 from slurm_compat.checks import check_gpus, check_memory, check_tasks
 from slurm_compat.grammar import Invalid, array, dependency, gres, words
+from slurm_compat.messages import LEADS
 from slurm_compat.setters import SETTERS
 
 
@@ -117,6 +118,8 @@ class Asked:
         """What the client checks once all is known; after the script was read. Raises Invalid."""
         if self.other.get("quiet") and self.verbose:
             raise Invalid("don't specify both --verbose (-v) and --quiet (-Q)", 1)
+        if "x11" in self.other:
+            raise Invalid(LEADS[self.command] + "X11 forwarding not available", 1)
         self._hosts()
         check_memory(self)
         check_tasks(self)

@@ -14,6 +14,8 @@ from slurm_compat import usage
 from slurm_compat.grammar import Invalid, invalid, memory, numbers, signals, timelimit, when, words
 from slurm_compat.messages import LEADS
 
+NO_DISPLAY = "No DISPLAY variable set, cannot setup x11 forwarding."
+X11_NODES = (None, "all", "batch", "first", "last")
 Setter = Callable[[Any, "str | None"], str]
 _POSITIVE = ("cores-per-socket", "cpus-per-gpu", "cpus-per-task", "mincpus", "ntasks", "ntasks-per-core", "ntasks-per-gpu",
              "ntasks-per-node", "ntasks-per-socket", "ntasks-per-tres", "sockets-per-node", "threads-per-core")
@@ -284,6 +286,15 @@ def _refused(name: str, reason: str) -> Setter:
     return refuse
 
 
+def _x11(asked, value):
+    """Slurm's words where it is configured without; another value than these is none to it."""
+    if value in X11_NODES:
+        if not asked.call.env.get("DISPLAY"):
+            raise Invalid(NO_DISPLAY)
+        asked.other["x11"] = value or "all"
+    return value or "all"
+
+
 def _no_allocate(_asked, _value):
     raise Invalid("must specify a node list with -Z, --no-allocate.", 1)
 
@@ -403,6 +414,6 @@ SETTERS: dict[str, Setter] = {
     "msg-timeout": _own_count("msg_timeout", "--msg-timeout", numbers.positive), "no-allocate": _no_allocate,
     "relative": _own_count("relative", "--relative"), "resv-ports": _own_count("resv_ports", "--resv-port"), "send-libs": _send_libs,
     "threads": _own_count("threads", "--threads", numbers.positive),
-    "wait-all-nodes": _wait_all_nodes, "wckey": _text("wckey"), "wrap": _own("wrap"),
+    "wait-all-nodes": _wait_all_nodes, "wckey": _text("wckey"), "wrap": _own("wrap"), "x11": _x11,
     **{name: _positive(name) for name in _POSITIVE},
 }

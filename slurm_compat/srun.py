@@ -30,6 +30,7 @@ _FLAGS = (
     "pty",
     "multi_prog",
 )
+X11_LATE = "srun: error: Ignoring --x11 option for a job step within an existing job. Set x11 options at job allocation time.\n"
 _JOB_VARIABLES = ("SLURM_JOB_ID", "SLURM_JOBID")
 _CPU_BINDS = [
     "quiet",
@@ -61,6 +62,12 @@ def _refused_rows(call):
                 raise srunsize.error("--%s only permitted by root user" % name)
             if name == "no-allocate":
                 raise srunsize.error("must specify a node list with -Z, --no-allocate.")
+            if name == "x11":
+                if call.options[name] in (True, None, "all", "batch", "first", "last"):
+                    if not call.env.get("DISPLAY"):
+                        raise Refusal("srun: error: No DISPLAY variable set, cannot setup x11 forwarding.\n", 255)
+                    call.warnings.append(X11_LATE)
+                continue
             if name == "reboot":
                 continue  # of an allocation that is already there: without effect in Slurm, too
             raise srunsize.error("--%s: %s" % (name, row.note))

@@ -66,6 +66,10 @@ CASES = [
     Case("salloc nosuch", GRANTED + 'salloc: error: _fork_command: Unable to find command "nosuch"\n' + GIVEN_BACK, 1,
          exits=(OSError(errno.ENOENT, "No such file or directory"),), done=(("finish", 7, 1, 0),)),
     Case("salloc -Q true"),
+    Case("salloc --x11 true", "salloc: error: No DISPLAY variable set, cannot setup x11 forwarding.\n", 255),
+    Case("salloc --x11=last true", "salloc: error: Job submit/allocate failed: X11 forwarding not available\n", 1, env={"DISPLAY": ":10"}),
+    Case("srun --x11=first true", "srun: error: No DISPLAY variable set, cannot setup x11 forwarding.\n", 255),
+    Case("srun --x11 -N99 true", "srun: error: Unable to allocate resources: X11 forwarding not available\n", 1, env={"DISPLAY": "localhost:10.0"}),
     Case("salloc --no-shell -n1", GRANTED),
     Case("salloc -N99 true", "salloc: %s\nsalloc: Pending job allocation 7\nsalloc: job 7 queued and waiting for resources\n"
          "salloc: Job allocation 7 has been revoked.\nsalloc: Job aborted due to signal\n" % BUSY, 1, api=WAITS, signals=(signal.SIGINT,)),

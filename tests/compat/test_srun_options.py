@@ -52,6 +52,13 @@ def test_refused(argv, err, code):
     assert parse(*argv)["refuse"] == {"out": "", "err": err + "\n", "code": code}
 
 
+def test_x11_is_the_allocations():
+    assert parse("--x11", "true")["refuse"] == {"out": "", "err": "srun: error: No DISPLAY variable set, cannot setup x11 forwarding.\n", "code": 255}
+    late = "srun: error: Ignoring --x11 option for a job step within an existing job. Set x11 options at job allocation time.\n"
+    assert parse("--x11=first", "true", env={"DISPLAY": ":10"})["begin_text"] == late
+    assert parse("--x11=bogus", "true")["begin_text"] == ""
+
+
 def test_unknown_and_later_mpi():
     err = parse("--mpi=bogus", "true")["refuse"]["err"]
     assert err == (
