@@ -34,6 +34,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     gid: int = 0
     user: str = ""
     operator: bool = False  # root, or in `operators`
+    admin: bool = False  # may use what Slurm keeps for operators: they, and the owner of a personal broker, who submits and holds as a user
     job: int | None = None  # the call came from inside this run …
     run: int | None = None
     node: str = ""  # … on this node

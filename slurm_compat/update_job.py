@@ -82,7 +82,7 @@ async def _apply(session: Session, changes: Changes, ref: JobRef) -> str:
         return "Invalid user id"
     if changes.refusal:
         return changes.refusal
-    if changes.operator_only and not call.operator:
+    if changes.operator_only and not call.admin:
         return "Access/permission denied"
     if changes.spec.get("priority") and job.held:
         return "Job is in held state, pending scheduler release"

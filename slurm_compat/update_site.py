@@ -56,7 +56,7 @@ async def update_node(session: Session, given: list[Pair]) -> None:
         raise BadUpdate("No changes specified")
     if state in _NEED_REASON and not reason:
         raise BadUpdate("You must specify a reason when DOWNING or DRAINING a node. Request denied")
-    if not session.call.operator:
+    if not session.call.admin:
         await session.fail("slurm_update error: Invalid user id")
         return
     if state is not None and state not in _TAKEN:
@@ -179,7 +179,7 @@ def partition_fields(given: list[Pair]) -> tuple[str, dict[str, Any]]:
 async def create_partition(session: Session, given: list[Pair]) -> None:
     """Raises BadUpdate."""
     name, fields = partition_fields(given)
-    if not session.call.operator:
+    if not session.call.admin:
         await session.fail("Error creating the partition: Invalid user id")
         return
     try:
@@ -193,7 +193,7 @@ async def update_partition(session: Session, given: list[Pair]) -> None:
     name, fields = partition_fields(given)
     if not fields:
         raise BadUpdate("scontrol: error: No changes specified")
-    if not session.call.operator:
+    if not session.call.admin:
         await session.fail("slurm_update error: Invalid user id")
         return
     try:
@@ -215,7 +215,7 @@ async def update_step(session: Session, given: list[Pair]) -> None:
 
 
 async def update_reservation(session: Session, given: list[Pair]) -> None:
-    if not session.call.operator:
+    if not session.call.admin:
         raise BadUpdate("Error updating the reservation: Invalid user id")
     raise BadUpdate(f"Error updating the reservation: {words_of(Refused(Code.INVALID_RESERVATION), session)}")
 

@@ -207,6 +207,12 @@ def _known(draft: Draft, report: Report) -> tuple[Job, Run, Part] | None:
     return None if job is None or run is None or part is None else (job, run, part)
 
 
+def _of_head(draft: Draft, report: Report) -> tuple[Job, Run, Part] | None:
+    """The same of a report that only the run's head can make: how the run goes is for no other node to say."""
+    known = _known(draft, report)
+    return known if known is not None and known[1].head == report.node else None
+
+
 def _when(draft: Draft, report: Report, earliest: float | None) -> float:
     """A node's clock may be off: never before what came before, never after now."""
     return max(min(report.time, draft.now), earliest or 0.0)
@@ -257,6 +263,8 @@ def _started(draft: Draft, report: Report) -> None:
         draft.effect(End(job=report.job, run=report.run, node=report.node, why="node_fail"))
         return
     job, run, _ = known
+    if run.head != report.node:
+        return
     at = _when(draft, report, run.created)
     if run.state is RunState.HELD:
         run = draft.move_run(run, RunState.STARTED, started=at)
@@ -269,10 +277,10 @@ def _started(draft: Draft, report: Report) -> None:
 
 
 def _step_start(draft: Draft, report: Report) -> None:
-    run = draft.run_of(report.job, report.run)
-    if run is None:
+    known = _of_head(draft, report)
+    if known is None:
         return
-    data = report.data
+    run, data = known[1], report.data
     draft.put_step(
         Step(
             job=report.job,
@@ -297,7 +305,7 @@ def _step_start(draft: Draft, report: Report) -> None:
 def _step_end(draft: Draft, report: Report) -> None:
     number, data = int(report.data["step"]), report.data
     step = draft.step(report.job, report.run, number)
-    if step is None:
+    if step is None or _of_head(draft, report) is None:
         return
     code, signal = int(data.get("code") or 0), int(data.get("signal") or 0)
     word = data.get("state") or ("FAILED" if code or signal else "COMPLETED")
@@ -313,7 +321,7 @@ def _step_end(draft: Draft, report: Report) -> None:
 
 
 def _ending(draft: Draft, report: Report) -> None:
-    known = _known(draft, report)
+    known = _of_head(draft, report)
     if known is None:
         return
     job, run, _ = known
@@ -325,7 +333,7 @@ def _ending(draft: Draft, report: Report) -> None:
 
 
 def _ended(draft: Draft, report: Report) -> None:
-    known = _known(draft, report)
+    known = _of_head(draft, report)
     if known is None:
         return
     job, run, _ = known

@@ -44,7 +44,8 @@ class BrokerApi:
     def now(self) -> float:
         return self._daemon.clock.now()
 
-    def who(self) -> events.Who:
+    def who(self, admin: bool = False) -> events.Who:
+        """Who asks; `admin`: with the rights that an owner of the broker has over it."""
         call = self.caller
         try:
             group = grp.getgrgid(call.gid).gr_name
@@ -56,7 +57,7 @@ class BrokerApi:
                 groups = tuple(grp.getgrgid(gid).gr_name for gid in os.getgrouplist(call.user, call.gid))
             except KeyError:
                 groups = (group,)
-        return events.Who(uid=call.uid, user=call.user, gid=call.gid, group=group, groups=groups, operator=call.operator)
+        return events.Who(uid=call.uid, user=call.user, gid=call.gid, group=group, groups=groups, operator=call.admin if admin else call.operator)
 
     async def _do(self, event: events.Event) -> Any:
         return (await self._daemon.broker.do(event)).answer
@@ -123,25 +124,25 @@ class BrokerApi:
         await self._do(events.Requeue(target=target, who=self.who(), hold=hold))
 
     async def suspend(self, target: Target, suspend: bool) -> None:
-        await self._do(events.Suspend(target=target, who=self.who(), suspend=suspend))
+        await self._do(events.Suspend(target=target, who=self.who(admin=True), suspend=suspend))
 
     async def update_job(self, target: Target, changes: dict[str, Any]) -> None:
-        await self._do(events.UpdateJob(target=target, who=self.who(), changes=changes))
+        await self._do(events.UpdateJob(target=target, who=self.who(admin=True), changes=changes))
 
     async def update_node(self, node: str, *, state: str | None = None, reason: str | None = None, **fields: Any) -> None:
-        await self._do(events.UpdateNode(node=node, who=self.who(), state=state, reason=reason, fields=fields))
+        await self._do(events.UpdateNode(node=node, who=self.who(admin=True), state=state, reason=reason, fields=fields))
 
     async def update_partition(self, name: str, **fields: Any) -> None:
-        await self._do(events.UpdatePartition(name=name, who=self.who(), fields=fields))
+        await self._do(events.UpdatePartition(name=name, who=self.who(admin=True), fields=fields))
 
     async def create_partition(self, name: str, **fields: Any) -> None:
-        await self._do(events.CreatePartition(name=name, who=self.who(), fields=fields))
+        await self._do(events.CreatePartition(name=name, who=self.who(admin=True), fields=fields))
 
     async def delete_partition(self, name: str) -> None:
-        await self._do(events.DeletePartition(name=name, who=self.who()))
+        await self._do(events.DeletePartition(name=name, who=self.who(admin=True)))
 
     async def reconfigure(self) -> None:
-        if not self.caller.operator:
+        if not self.caller.admin:
             raise Refused(Code.ACCESS_DENIED)
         try:
             self._daemon.read_again()

@@ -17,8 +17,11 @@ MALFORMED = (wire.WireError, ValueError, struct.error, IndexError, asyncio.Inval
 MOST_INPUT = 16 << 20  # bytes of standard input that are kept of one call, whatever its user pipes into it
 
 
-def make_call(payload: bytes, uid: int, gid: int, operators: frozenset[str], job: int | None = None, run: int | None = None) -> Call:
-    """A `Call` from a CALL payload and the identity that the kernel (or the node's agent) vouches for. WireError if malformed."""
+def make_call(
+    payload: bytes, uid: int, gid: int, operators: frozenset[str], job: int | None = None, run: int | None = None, owner: int | None = None
+) -> Call:
+    """A `Call` from a CALL payload and the identity that the kernel (or the node's agent) vouches for. `owner`: the uid that a personal broker
+    belongs to. WireError if malformed."""
     raw = wire.parse_call(payload)
     meta = raw["meta"]
     try:
@@ -37,7 +40,7 @@ def make_call(payload: bytes, uid: int, gid: int, operators: frozenset[str], job
         env={os.fsdecode(key): os.fsdecode(value) for key, value in raw["env"].items()},
         cwd=os.fsdecode(raw["cwd"]), umask=int(meta.get("umask", "022"), 8), limits=limits, ttys=ttys,
         rows=int(meta.get("rows", 0)), cols=int(meta.get("cols", 0)), pid=int(meta.get("pid", 0)), sid=int(meta.get("sid", 0)),
-        host=meta.get("host", ""), uid=uid, gid=gid, user=user, operator=uid == 0 or user in operators, job=job, run=run, raw=payload,
+        host=meta.get("host", ""), uid=uid, gid=gid, user=user, operator=uid == 0 or user in operators, admin=uid in (0, owner) or user in operators, job=job, run=run, raw=payload,
         resume=(int(phase or 0), int(ops or 0)),
     )  # fmt: skip
 

@@ -78,7 +78,7 @@ class Daemon:
         self.broker.execute, self.broker.reset = self.execute, self._greet_again
         self.broker.stop = lambda error: self.stop_asked.set()  # another broker has the database
         await self.broker.do(_configure(self.config))
-        self.server = Server(self.front_end, lambda call: BrokerApi(self, call), frozenset(self.config.operators))
+        self.server = Server(self.front_end, lambda call: BrokerApi(self, call), frozenset(self.config.operators), None if self.shared else os.getuid())
         self._open_links()
         # The first answer should find the nodes of this machine: their agents take a moment to start, and may take no longer than this.
         waiting = [self.loop.create_task(self.ready_link(name, GREETING)) for name in self.links]

@@ -16,6 +16,7 @@ from msgspec import structs
 from sbroker import __version__
 from sbroker.agent import heard, resolving, wire
 from sbroker.core.events import Hello, Reports, Silent
+from sbroker.core.state import HOLDING
 from sbroker.daemon.channels import Channel, join
 from sbroker.errors import StoreError
 from sbroker.model import Job, Report
@@ -191,6 +192,8 @@ class Link:
             self.send({"op": "attend", "n": n})
 
     def _hello(self, header: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        if header.get("node", self.node) != self.node:
+            raise wire.WireError("the agent there calls itself %.60r" % (header["node"],))
         self.incarnation = header["incarnation"]
         self._writer, self.ready, self.error = writer, True, ""
         self.daemon.progress.node(self.node, "")
@@ -258,9 +261,12 @@ class Link:
 
     def _open(self, header: dict[str, Any], body: bytes) -> None:
         """A channel that the agent opens: only for a run that is placed on this node, and as its owner."""
-        job = self.daemon.broker.state.jobs.get(header["job"])
-        placed = job is not None and job.run == header["run"] and any(share.node == self.node for share in job.nodes)
-        if job is None or not placed or header.get("kind") not in ("call", "peer", "output"):
+        state = self.daemon.broker.state
+        job, run = state.jobs.get(header["job"]), state.runs.get(header["job"])
+        part = state.parts.get(header["job"], {}).get((header["run"], self.node))
+        placed = part is not None and part.state in HOLDING and run is not None and run.run == header["run"]
+        mine = header.get("kind") != "output" or (run is not None and run.head == self.node)  # the script's, which is the head's
+        if job is None or not placed or not mine or header.get("kind") not in ("call", "peer", "output"):
             self.send({"op": "chan_close", "chan": header["chan"], "why": "link"})
             return
         channel = self.channels[header["chan"]] = Channel(self, header["chan"], header["job"], header["run"])

@@ -26,8 +26,8 @@ log = logging.getLogger("sbroker.server")
 class Server:
     """Accepts calls on the broker's socket, and those that agents relay from inside jobs."""
 
-    def __init__(self, front_end: FrontEnd, make_api: Callable[[Call], Any], operators: frozenset[str]) -> None:
-        self.front_end, self.make_api, self.operators = front_end, make_api, operators
+    def __init__(self, front_end: FrontEnd, make_api: Callable[[Call], Any], operators: frozenset[str], owner: int | None = None) -> None:
+        self.front_end, self.make_api, self.operators, self.owner = front_end, make_api, operators, owner
         self._tasks: set[asyncio.Task[Any]] = set()
         self._server: asyncio.AbstractServer | None = None
         self.calls = 0
@@ -67,7 +67,7 @@ class Server:
                         connection.frame(op, payload)
                     elif op == wire.CALL:
                         timer.cancel()
-                        call = make_call(payload, uid, gid, self.operators)
+                        call = make_call(payload, uid, gid, self.operators, owner=self.owner)
                         task = self.start(call, connection, writer)
                 self._half[uid] = self._half.get(uid, 0) + frames.pending - half
                 half = frames.pending

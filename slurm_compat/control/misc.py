@@ -229,7 +229,7 @@ def setter(name: str):
     async def act(session: Session, word: str, args: list[str]) -> None:
         if name == "setdebug" and args[0].lower() not in _DEBUG and not args[0].isdigit():
             await session.fail(f"invalid debug level: {args[0]}")
-        elif not session.call.operator:
+        elif not session.call.admin:
             await session.fail(f"slurm_set_{_SETTERS[name]} error: Permission denied")
         else:
             await session.not_here(f"scontrol {name}")
@@ -253,7 +253,7 @@ async def create(session: Session, word: str, args: list[str]) -> None:
         except BadUpdate as error:
             session.code = error.code
             await session.err(error.text + "\n")
-    elif kind == "node" and not session.call.operator:
+    elif kind == "node" and not session.call.admin:
         await session.fail("Error creating the node(s): Invalid user id")
     else:
         await session.not_here(f"scontrol create {kind}")
@@ -269,7 +269,7 @@ async def delete(session: Session, word: str, args: list[str]) -> None:
         await session.fail(f"Invalid deletion entity: {args[0]}", always=True)
     elif kind == "reservation":
         await session.fail(f"delete_reservation {args[0]}: Requested reservation is invalid")
-    elif not session.call.operator:
+    elif not session.call.admin:
         await session.fail(f"delete_{kind} {args[0]}: Invalid user id")
     elif kind == "partition":
         try:

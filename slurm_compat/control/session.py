@@ -39,7 +39,7 @@ class Session:
 
     async def operators_only(self, words: str) -> bool:
         """True for root and operators; else says "`words` error: Invalid user id"."""
-        if self.call.operator:
+        if self.call.admin:
             return True
         await self.fail(f"{words} error: Invalid user id")
         return False

@@ -104,7 +104,7 @@ async def _requeue(session: Session, args: list[str], *, hold: bool) -> None:
 async def suspend(session: Session, word: str, args: list[str]) -> None:
     async def act(ref: JobRef) -> None:
         job = jobrefs.job_of(session.api.view, ref)
-        if session.call.operator and ref.tasks is None and job is not None and job.state is JobState.SUSPENDED:
+        if session.call.admin and ref.tasks is None and job is not None and job.state is JobState.SUSPENDED:
             return  # it is already; Slurm says nothing
         await session.api.suspend(ref.target(), True)
 
@@ -121,7 +121,7 @@ async def resume(session: Session, word: str, args: list[str]) -> None:
 
 
 async def top(session: Session, word: str, args: list[str]) -> None:
-    if session.call.operator:
+    if session.call.admin:
         await session.not_here("scontrol top")
         return
     for arg in args:

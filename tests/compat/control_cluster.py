@@ -248,6 +248,7 @@ def command(
         gid=uid,
         user="alice" if uid else "root",
         operator=operator,
+        admin=operator,
         host="LOGIN",
         ttys=ttys,
     )

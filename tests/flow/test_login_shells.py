@@ -180,3 +180,14 @@ def test_the_folder_of_names_is_everybodys_to_read(tmp_path):
         if not path.is_symlink():
             assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() or path.name == "srun" else 0o644), path
     assert commands.install(str(tmp_path), node) == str(place)
+
+
+def test_without_bash_the_commands_are_shs(tmp_path, monkeypatch):
+    from slurm_compat import node
+
+    monkeypatch.setattr(commands.site, "shell_path", lambda: "/bin/sh")
+    place = Path(commands.install(str(tmp_path / "it's here"), node)) if (tmp_path / "it's here").mkdir() is None else None
+    assert place is not None and (place / "squeue").read_text().startswith("#!/bin/sh\n")
+    env = {"PATH": "/nowhere", "SBROKER_SOCKET": str(tmp_path / "nobody"), "SBROKER_HOME": str(tmp_path)}
+    done = subprocess.run([str(place / "scontrol"), "show", "hostnames", "a[1-2]"], env=env, capture_output=True, text=True, check=False, timeout=100)
+    assert "squeue" not in done.stderr and done.stderr.startswith(("scontrol", "slurm_"))
