@@ -77,10 +77,10 @@ def main() -> None:
         shutil.rmtree(top / "copy")
         say("first in of %d files" % options.files, "in")
         say("in, nothing changed", "in")
-        (root / "d003" / "f333.py").write_text("changed")
+        (root / "d000" / "f0.py").write_text("changed")
         say("in, one file changed", "in")
         say("out, nothing changed", "out")
-        (node / "d004" / "result").write_text("result")
+        (node / "d000" / "result").write_text("result")
         say("out, one new file", "out")
         with open(root / "big", "wb") as stream:
             for _ in range(options.megabytes):

@@ -190,7 +190,7 @@ def standard_input(info, front, node):
 
 def _pattern(info, front, node):
     array = info.get("array") or {}
-    fields = {"job": info["job"], "name": info["name"], "user": info["user"]["name"], "node": node, "node_index": 0, "rank": 0,
+    fields = {"job": info["job"], "name": info["name"], "user": (info.get("owner") or info["user"])["name"], "node": node, "node_index": 0, "rank": 0,
               "step": "batch", "imitate": info.get("imitate", ""), "array_id": array.get("id"), "array_task": array.get("task")}
     return lambda pattern: os.path.join(info["spec"].get("work_dir", "/"), front.filename(pattern, fields))
 

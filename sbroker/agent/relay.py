@@ -259,7 +259,7 @@ class Relay:
             parts = body[:script], body[script : script + header.get("environ_size", 0)]
             self._names_of(header["info"]["nodes"], lambda: self.runs.prepare(header, *parts))
         elif op == "start":
-            self.runs.start(key, header.get("at"))
+            self.runs.start(key, header)
         elif op == "revoke":
             self.runs.revoke(key)
         elif op == "end":
@@ -313,6 +313,8 @@ class Relay:
     # --- channels: the broker numbers the ones it opens with even numbers, we ours with odd ones
 
     def _channel_up(self, record, number, header, body):
+        if self._broker is None and header.get("kind") == "sync":
+            return record.tell({"op": "chan_close", "chan": number, "why": "link"})  # steps do not wait for a broker that is away
         if self._broker is None:
             if header["op"] == "chan_open" or any(entry[0] is record and entry[1] == number for entry in self._unsent):
                 self._unsent.append((record, number, header, body))
@@ -322,7 +324,7 @@ class Relay:
             self._channels[self._next_channel] = (record, number)
             self._by_record[(record, number)] = self._next_channel
             # whatever it says: a call from inside a run is its owner's, and a supervisor calls none but those of its own run
-            kind = header.get("kind") if header.get("kind") in ("peer", "output") else "call"
+            kind = header.get("kind") if header.get("kind") in ("peer", "output", "sync") else "call"
             header = dict(header, job=record.key[0], run=record.key[1], kind=kind, uid=record.info["user"]["uid"])
         channel = self._by_record.get((record, number))
         if channel is None:

@@ -31,7 +31,7 @@ class Record:
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
         self.clearing = self.to_start = False
         self.ending = None  # "time_limit" when its supervisor shall see to that, "" when it shall end it anyway
-        self.at = {}  # of its `start`
+        self.order = {"op": "start"}
 
     @property
     def key(self):
@@ -159,8 +159,8 @@ class Runs:
             self.watch_over(record)  # the head's supervisor will call it; the head's own is forked when it is to start
         self.relay.report("held", key)
 
-    def start(self, key, at=None):
-        """`at`: where the run's files lie on its nodes, for its supervisors."""
+    def start(self, key, order=None):
+        """`order`: the broker's, with what it says of the run's files (at, staged)."""
         record = self.records.get(key)
         if record is None or record.state in (NEW, REVOKED):
             return self.relay.report("refused", key, {"error": "the run is not held here"})
@@ -169,11 +169,11 @@ class Runs:
         if self.relay.attendance.over(record.info, self.relay.loop.now()):
             self.revoke(key)  # an old order: the broker may have given this run up meanwhile
             return
-        record.to_start, record.at = True, at or {}
+        record.to_start, record.order = True, {"op": "start", "at": (order or {}).get("at"), "staged": (order or {}).get("staged")}
         if record.stream is None:
             self.watch_over(record)
         self._attended(record)
-        record.tell({"op": "start", "at": record.at})
+        record.tell(record.order)
 
     def attended(self):
         """Runs with a lease hear of it."""
@@ -452,7 +452,7 @@ class Runs:
         if self.relay.front is None:  # named by the broker, which has not come yet
             self._refork_soon(record)
         elif record.to_start:
-            self.start(record.key, record.at)
+            self.start(record.key, record.order)
         else:
             self.watch_over(record)
 

@@ -89,7 +89,9 @@ class Srun(Session):
             "imitate": info.get("imitate", "22.05"),
         }
         self.plan = stdio.Plan(self.sup.front, self.request, fields, lambda rank: (names[index[rank]], index[rank]))
-        self._open(list(self.plan.opens))
+        if not self.direct:
+            return self._open(list(self.plan.opens))  # who called from outside has had that done
+        self.sup.files.before(names, lambda: self._open(list(self.plan.opens)))
 
     def _hook(self, name, then):
         """Run srun's own --prolog or --epilog on the client's side, then go on; one that cannot be run is told of, no more."""
@@ -121,6 +123,8 @@ class Srun(Session):
 
     def _open(self, left):
         """Open the files of -i, -o and -e one after the other, then launch."""
+        if self.ended:
+            return
         if not left:
             return self._hook("prolog", self._send_program)
         handle, flags, path, name = left[0][:4]
@@ -333,7 +337,9 @@ class Srun(Session):
             self._act()
             self.exit(code)
 
-        self._hook("epilog", last)
+        if not self.direct:
+            return self._hook("epilog", last)
+        self.sup.files.after(self.step.layout["nodes"], lambda: self._hook("epilog", last))
 
     # --- from the client
 

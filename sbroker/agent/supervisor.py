@@ -46,6 +46,7 @@ from .loop import Stream, unix_socket
 from .peers import Peers
 from .places import Places
 from .site import Site
+from .stepfiles import StepFiles
 from .wire import CALL, LinkReader, WireError, link_frame
 
 _PATIENCE = 10.0  # seconds that an ended run waits for an agent that is connected but does not acknowledge
@@ -76,7 +77,7 @@ class Supervisor:
         self._listeners = {}  # op → [fn]
         self._over_listeners = []
         self.agent = self.batch = None
-        self.at, self.places = {}, Places()
+        self.at, self.places, self.files = {}, Places(), StepFiles(self)
         loop.on_orphan(self._orphan)
         self.listening = listening
         listening.listen(128)  # once more, as the user: what the kernel tells a caller of us is who listened last
@@ -178,6 +179,7 @@ class Supervisor:
     def _agent_gone(self, _error):
         self.agent = None
         self.calls.agent_gone()
+        self.files.agent_gone()
         if self.batch.spool is not None:
             self.batch.spool.agent_gone()
         if self.empty and self._word_left:
@@ -242,6 +244,7 @@ class Supervisor:
             if self.empty and not self._unacked:
                 self._leave()
         elif op == "start":
+            self.files.nodes = frozenset(header.get("staged") or ())
             if not self.start(header.get("at")):
                 self.loop.stop()  # revoked before: nothing will come of this run
         elif op == "drop":
@@ -250,6 +253,8 @@ class Supervisor:
             self.ending.attended(header["at"])
         elif op.startswith("chan_") and self.batch.spool is not None and header.get("chan") == self.batch.spool.number:
             self.batch.spool.frame(op, header, body)
+        elif op.startswith("chan_") and self.files.frame(op, header):
+            pass
         elif op.startswith("chan_"):
             self.plain = False
             self.calls.frame(op, header, body)

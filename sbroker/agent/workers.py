@@ -39,6 +39,7 @@ class Workers:
         number, options = header["chan"], header.get("options") or {}
         try:
             user = self._user(options["user"])
+            MODULES[header["kind"]]()  # once, here: else each process would read them anew
             if header["kind"] == "files" and not _NAME.match(options["owner"]):
                 raise ValueError("no folder can be named after the user %r" % options["owner"])
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -159,9 +160,23 @@ class Workers:
             os._exit(code)
 
 
-def _files(sock, options, folder):
+def _file_modules():
     from .files import place, worker
 
+    return place, worker
+
+
+def _output_modules():
+    from . import writer
+
+    return writer
+
+
+MODULES = {"files": _file_modules, "output": _output_modules}
+
+
+def _files(sock, options, folder):
+    place, worker = _file_modules()
     user = options.pop("user")
     options.update(state=os.path.join(folder, "files", options.pop("owner")), home=user.get("home") or "/")
     place.prepare(options, user)
@@ -170,10 +185,8 @@ def _files(sock, options, folder):
 
 
 def _output(sock, options, folder):
-    from . import writer
-
     users.become(options["user"])
-    writer.run(sock, options)
+    _output_modules().run(sock, options)
 
 
 KIND = {"files": _files, "output": _output}

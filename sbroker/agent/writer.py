@@ -77,7 +77,7 @@ class _Stream:
     def sync(self):
         if self.plain:
             os.fdatasync(self.fd)
-            if self.append:
+            if self.append and not self._known:  # else the mark stands before what is still to be compared
                 self.place = os.fstat(self.fd).st_size
 
     @property

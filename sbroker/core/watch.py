@@ -125,7 +125,9 @@ def silent(draft: Draft, event: Silent) -> None:
     give_up(draft, node.name, fence=True)
     for job, number in list(draft.state.node_parts.get(node.name, ())):
         run, part = draft.run_of(job, number), draft.part(job, number, node.name)
-        if run is not None and run.lease and part is not None and part.state in HOLDING and event.seconds >= lease_over(run.lease):
+        if run is None or not run.lease or part is None or event.seconds < lease_over(run.lease):
+            continue
+        if part.state in HOLDING and part.state is not PartState.LEAVING:  # nothing of it works; files that wait there are not the lease's
             _gone(draft, part, PartState.FENCED)
 
 

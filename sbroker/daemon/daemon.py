@@ -251,7 +251,7 @@ class Daemon:
         elif isinstance(effect, effects.Freeze):
             header["suspend"] = effect.suspend
         elif isinstance(effect, effects.Start):
-            header["at"] = self.launcher.places(effect.job, effect.run)
+            header.update(at=self.launcher.places(effect.job, effect.run), staged=self.launcher.staged(effect.job, effect.run))
         elif isinstance(effect, effects.Adjust):
             header["time_limit"] = effect.time_limit
         link.send(header)

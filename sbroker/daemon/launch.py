@@ -122,15 +122,27 @@ class Launcher:
         parts = self.daemon.broker.state.parts.get(job, {})
         return {node: part.at for (number, node), part in parts.items() if number == run and part.at}
 
+    def staged(self, job: int, run: int) -> list[str]:
+        """The nodes to which the run's files were brought."""
+        parts = self.daemon.broker.state.parts.get(job, {})
+        return [node for (number, node), part in parts.items() if number == run and part.stage == "ready"]
+
     def streamed(self, info: dict[str, Any], head: Node) -> bool:
         """Whether the batch script's output has to be brought to the submit host while it is written."""
         if info["kind"] != "batch" or head.shared_fs is True:
             return False
         shared = ("/dev", *(head.shared_fs or ()))
-        return not all(any(below(path, prefix) for prefix in shared) for path in self.outputs(info))
+        return not all(any(below(path, prefix) for prefix in shared) for path in self._outputs(info))
 
-    def outputs(self, info: dict[str, Any]) -> tuple[str, str]:
-        """Paths of the batch script's standard output and error on this host."""
+    def outputs(self, job: Job) -> tuple[str, str]:
+        """Paths of the batch script's standard output and error on this host, in the job's present run."""
+        spec = job.spec
+        said = {"stdout": spec.stdout, "stderr": spec.stderr, "work_dir": spec.work_dir}
+        array = None if job.array_task is None else {"id": job.array_id, "task": job.array_task}
+        user, config = {"name": job.user}, self.daemon.config
+        return self._outputs({"job": job.id, "name": spec.name, "user": user, "array": array, "spec": said, "imitate": config.imitate, "head": job.nodes[0].node})
+
+    def _outputs(self, info: dict[str, Any]) -> tuple[str, str]:
         return batch.outputs(info, importlib.import_module(self.daemon.front_end.node_module()), info["head"])
 
     def _default_memory(self, job: Job) -> dict[str, int]:

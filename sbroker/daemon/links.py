@@ -266,7 +266,7 @@ class Link:
         part = state.parts.get(header["job"], {}).get((header["run"], self.node))
         placed = part is not None and part.state in HOLDING and run is not None and run.run == header["run"]
         mine = header.get("kind") != "output" or (run is not None and run.head == self.node)  # the script's, which is the head's
-        if job is None or not placed or not mine or header.get("kind") not in ("call", "peer", "output"):
+        if job is None or not placed or not mine or header.get("kind") not in ("call", "peer", "output", "sync"):
             self.send({"op": "chan_close", "chan": header["chan"], "why": "link"})
             return
         channel = self.channels[header["chan"]] = Channel(self, header["chan"], header["job"], header["run"])
@@ -274,6 +274,8 @@ class Link:
             self._join(channel, job, header)
         elif header["kind"] == "output":
             self.daemon.staging.output(channel, job)
+        elif header["kind"] == "sync":
+            self.daemon.staging.between(channel, job, header.get("options") or {})
         else:
             self.daemon.call_from_job(channel, job, header["run"], body)
 

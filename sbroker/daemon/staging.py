@@ -19,6 +19,7 @@ from sbroker.agent.files.watch import Watch
 from sbroker.core import staging
 from sbroker.core.effects import StageIn, StageOut
 from sbroker.core.events import Staged, StagedOut
+from sbroker.core.state import active
 from sbroker.daemon.bridge import Bridge
 from sbroker.daemon.channels import Channel
 from sbroker.daemon.links import Link
@@ -51,6 +52,7 @@ class Staging:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._submit: Link | None = None
         self._bridges: set[Bridge] = set()
+        self._notes: dict[tuple[int, int], list[str]] = {}  # of exchanges while a run goes on: told when its output is complete
 
     # ---- the submit host's agent
 
@@ -137,7 +139,8 @@ class Staging:
             if not error or not outcome.get("again") or tries + 1 >= TRIES:
                 event = Staged(**fields, error=error, final=not outcome.get("again"), at=self._places(effect.job, outcome), note=note(outcome))
         else:
-            event = StagedOut(**fields, error=error, note=note(outcome))
+            notes = self._notes.pop((effect.job, effect.run), []) if not error else []
+            event = StagedOut(**fields, error=error, note=note(dict(outcome, notes=notes + list(outcome.get("notes") or ()))))
             if event.note and not error:
                 await self._say(effect.job, event.note)
         if event is not None:
@@ -227,16 +230,21 @@ class Staging:
         tree: dict[str, Any] = {"path": spec.work_dir, "what": "tree"}
         if spec.sbroker.get("stage"):
             tree["stage"] = parse_stage(spec.sbroker["stage"])
-        if spec.kind == "batch" and job.nodes:
-            run = self._daemon.broker.state.runs.get(job.id)
-            if run is not None:
-                tree["exclude"] = sorted(set(self._daemon.launcher.outputs(self._daemon.launcher.describe(job, run))))
+        written = self._written(job)
+        if written:
+            tree["exclude"] = written
         roots = [tree]
         site = self._daemon.config.sites.get(node.site)
         twin = site is not None and site_facts(node.site, site)["twin"]
         if spec.software and not twin and not self._shares(node, spec.software[1]):
             roots.append({"path": spec.software[1], "what": "env"})
         return roots
+
+    def _written(self, job: Job) -> list[str]:
+        """Files in the job's directory that batch jobs of its user write here now: nobody moves them while they grow."""
+        live = (other for other in self._daemon.broker.state.user_jobs(job.uid) if other.spec.kind == "batch" and other.nodes)
+        paths = {path for other in live if active(other) for path in self._daemon.launcher.outputs(other)}
+        return sorted(path for path in paths if staging.below(path, job.spec.work_dir))
 
     @staticmethod
     def _shares(node: Node, path: str) -> bool:
@@ -250,6 +258,27 @@ class Staging:
             other is not None and other.uid == job.uid and (staging.below(other.spec.work_dir, job.spec.work_dir) or staging.below(job.spec.work_dir, other.spec.work_dir))
             for other in others
         )
+
+    # ---- between the nodes of a run
+
+    def between(self, channel: Channel, job: Job, options: dict[str, Any]) -> None:
+        """A step begins or has ended: what nodes `from` have changed goes to nodes `to`, by way of here. The channel is closed then."""
+        known = set(self.of(job))
+        sources, targets = ([node for node in options.get(key) or () if node in known] for key in ("from", "to"))
+        self._daemon.keep(self._daemon.loop.create_task(self._between(channel, job, sources, targets)))
+
+    async def _between(self, channel: Channel, job: Job, sources: list[str], targets: list[str]) -> None:
+        state = self._daemon.broker.state
+        try:
+            for do, names in (("out", sources), ("in", targets)):
+                told = await asyncio.gather(*(self.exchange(do, job, state.nodes[name]) for name in names), return_exceptions=True)
+                for name, outcome in zip(names, told, strict=True):
+                    if isinstance(outcome, BaseException):
+                        log.warning("job %d: files of a step, %s: %s", job.id, name, outcome)
+                    elif outcome["error"] or findings(outcome):
+                        self._notes.setdefault((job.id, job.run), []).extend([*filter(None, [outcome["error"]]), *findings(outcome)])
+        finally:
+            channel.close("done")
 
     # ---- output of batch scripts
 
@@ -265,7 +294,7 @@ class Staging:
             if run is None:
                 raise ConnectionError("the run is over")
             submit = await self._submit_ready()
-            out, err = self._daemon.launcher.outputs(self._daemon.launcher.describe(job, run))
+            out, err = self._daemon.launcher.outputs(job)
             append = job.spec.open_mode == "append"
             files = [{"path": path, "append": append} for path in ([out] if out == err else [out, err])]
             options = {"user": self._daemon.launcher.user(job), "files": files, "umask": job.spec.umask}
@@ -306,7 +335,7 @@ class Staging:
             submit = await self._submit_ready()
         except ConnectionError:
             return  # the record has it too
-        path = launcher.outputs(launcher.describe(job, run))[1]
+        path = launcher.outputs(job)[1]
         options = {"user": launcher.user(job), "files": [{"path": path, "append": True}], "umask": job.spec.umask}
         channel = submit.channel("output", job.id, run.run, job.uid, options, b"")
         closed: asyncio.Future[None] = self._daemon.loop.create_future()

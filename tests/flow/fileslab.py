@@ -15,9 +15,9 @@ from sbroker.agent.files.watch import Watch
 
 
 class Process:
-    """A worker; `become`: uid and gid, or None."""
+    """A worker; `become`: uid and gid, or None; `die_at`: it is killed instead of changing the disk for the so many-th time."""
 
-    def __init__(self, sock: socket.socket, options: dict[str, Any], others: list[socket.socket], become: int | None = None) -> None:
+    def __init__(self, sock: socket.socket, options: dict[str, Any], others: list[socket.socket], become: int | None = None, die_at: int = 0) -> None:
         self._read, write = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -31,6 +31,8 @@ class Process:
                     os.setgroups([])
                     os.setgid(become)
                     os.setuid(become)
+                if die_at:
+                    mortal(die_at)
                 outcome = worker.run(sock, options)
                 os.write(write, json.dumps(outcome).encode())
                 code = 0
@@ -48,8 +50,24 @@ class Process:
             data += piece
         os.close(self._read)
         status = os.waitpid(self.pid, 0)[1]
-        assert status == 0, "the worker died: status %d" % status
-        return json.loads(data)
+        assert status in (0, signal.SIGKILL), "the worker died: status %d" % status
+        return json.loads(data) if status == 0 else {"error": "killed"}
+
+
+def mortal(count: int) -> None:
+    """From now on this process dies when it would change the disk for the `count`th time."""
+    left = [count]
+
+    def wrapped(real: Any) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **more)
+        return call
+
+    for name in ("rename", "link", "unlink", "mkdir", "rmdir", "symlink", "chmod", "utime", "fsync", "write"):
+        setattr(os, name, wrapped(getattr(os, name)))
 
 
 class Lab:
@@ -73,17 +91,20 @@ class Lab:
     def replica(self, node: str = "n1") -> Path:
         return Path(str(self.state("nodes/" + node)) + str(self.root))
 
-    def sync(self, do: str, node: str = "n1", cut: int | None = None, **more: Any) -> dict[str, Any]:
-        """Both workers from the first byte to the end; with `cut`, no more than so many bytes pass. The outcome of both sides, which must be alike without a cut."""
+    def sync(self, do: str, node: str = "n1", cut: int | None = None, die: tuple[str, int] | None = None, **more: Any) -> dict[str, Any]:
+        """Both workers from the first byte to the end; with `cut`, no more than so many bytes pass; with `die`, (side, when) is killed.
+        The outcome of both sides, which must be alike without either."""
         common = dict({"do": do, "job": "7", "node": node, "roots": [{"path": str(self.root)}], "home": str(self.top)}, **self.options, **more)
         (mine, theirs), (ours, its) = socket.socketpair(), socket.socketpair()
-        submit = Process(theirs, dict(common, side="submit", state=str(self.state("submit"))), [mine, ours, its], self.become)
-        at_node = Process(its, dict(common, side="node", state=str(self.state("nodes/" + node))), [mine, ours], self.become)
+        submit = Process(theirs, dict(common, side="submit", state=str(self.state("submit"))), [mine, ours, its], self.become,
+                         die[1] if die and die[0] == "submit" else 0)
+        at_node = Process(its, dict(common, side="node", state=str(self.state("nodes/" + node))), [mine, ours], self.become,
+                          die[1] if die and die[0] == "node" else 0)
         self._join(mine, ours, cut)
         first, second = submit.outcome(), at_node.outcome()
-        if cut is None:
+        if cut is None and die is None:
             assert first == second
-        return first if cut is None else second if second["error"] else first
+        return second if second["error"] else first
 
     def _join(self, submit: socket.socket, node: socket.socket, cut: int | None) -> None:
         """What the broker does."""

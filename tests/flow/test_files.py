@@ -51,6 +51,8 @@ def test_in_brings_everything_as_it_is(lab: Lab) -> None:
     furnish(lab.root)
     outcome = lab.sync("in")
     assert (outcome["error"], outcome["conflicts"], outcome["skipped"]) == ("", [], [])
+    made = [path for path in lab.state("nodes/n1").rglob("*") if lab.replica() not in path.parents and path.is_dir()]
+    assert {os.stat(path).st_mode & 0o777 for path in made} == {0o700}
     assert snapshot(lab.replica()) == snapshot(lab.root)
     assert outcome["roots"][0]["at"] == str(lab.replica())
     assert lab.watched[-1]["op"] == "done"
@@ -365,7 +367,7 @@ def test_cut_at_every_frame_of_a_small_sync(tmp_path: Path) -> None:
     write(lab.root / "a", "1")
     lab.sync("in")
     whole = sum(lab.moved.values())
-    for number, cut in enumerate(range(1, 2 * whole, 37)):
+    for number, cut in enumerate(range(1, 2 * whole, 97)):
         write(lab.root / "a", "in %d" % number)
         lab.sync("in", cut=cut)
         lab.sync("in")
@@ -375,3 +377,55 @@ def test_cut_at_every_frame_of_a_small_sync(tmp_path: Path) -> None:
         lab.sync("out")
         assert (lab.root / "a").read_text() == "out %d" % number
     assert sorted(path.name for path in lab.root.iterdir()) == ["a"]
+
+
+def both_changed(lab: Lab) -> set[bytes]:
+    """A bit of every kind of change on both sides. What must not be lost of it."""
+    here, there = lab.root, lab.replica()
+    write(here / "mine", "new here")
+    write(there / "its" / "deep", "new there")
+    write(here / "both", "here")
+    write(there / "both", "there")
+    (here / "gone-here").unlink()
+    (there / "gone-there").unlink()
+    write(there / "kept", "changed there")
+    (here / "kept").unlink()
+    (there / "dir" / "x").unlink()
+    (there / "dir").rmdir()
+    write(there / "dir", "a file by now")
+    (here / "to").unlink()
+    (here / "to").symlink_to("mine")
+    write(there / "mode", "m", 0o755)
+    for side, name in ((here, "closed-here"), (there, "closed-there")):
+        write(side / name / "x", "x")
+        (side / name).chmod(0o555)
+    write(there / "twin1", "twins")
+    write(there / "twin2", "twins")
+    return {b"new here", b"new there", b"here", b"there", b"changed there", b"a file by now", b"twins"}
+
+
+@pytest.mark.parametrize(("way", "side"), [("in", "node"), ("in", "submit"), ("out", "submit"), ("out", "node")])
+def test_killed_before_every_change_of_the_disk(tmp_path: Path, way: str, side: str) -> None:
+    """The worker dies one change of the disk later each time; the next ones set it right, and end where an undisturbed one ends."""
+    ends = set()
+    for when in range(1, 400, 5 if side == ("node" if way == "in" else "submit") else 11):
+        lab = Lab(tmp_path / str(when))
+        for name in ("both", "gone-here", "gone-there", "kept", "dir/x", "mode"):
+            write(lab.root / name, "m" if name == "mode" else "base")
+        (lab.root / "to").symlink_to("both")
+        lab.sync("in")
+        lab.sync("out")
+        precious = both_changed(lab)
+        killed = lab.sync(way, die=(side, when))["error"] != ""
+        assert precious <= contents(lab.root, lab.replica())
+        for again in (way, "out", "in", "out"):
+            assert lab.sync(again)["error"] == ""
+        assert precious <= contents(lab.root, lab.replica())
+        plain = [{path: entry[:2] + entry[3:] for path, entry in snapshot(root).items() if ".sbroker-" not in path} for root in (lab.root, lab.replica())]
+        assert plain[0] == plain[1]
+        ends.add(str(sorted(plain[0].items())))
+        if not killed:
+            break
+    else:
+        pytest.fail("it was killed every time")
+    assert len(ends) == 1

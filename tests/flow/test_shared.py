@@ -68,8 +68,8 @@ echo "output: $(stat -c '%U %a' "$T/home/sbtest1/mine.out") $(tr '\n' ' ' < "$T/
 echo "states: $(one "sacct -nXP -o state -j $job,$other" | tr '\n' ' ')"
 two 'mkdir p; chmod 700 p; cd p; echo secret > f; sbatch -p far -W -o out --wrap "cat f; id -un; pwd; echo made > g; ls -ld ." >/dev/null'
 echo "staged: $(two 'cat p/out | tr "\n" " "') $(stat -c '%U' "$T/home/sbtest2/p/out" "$T/home/sbtest2/p/g" | tr '\n' ' ')"
-look='cat $S/far1/files/sbtest2/*/*/*/*/*/f $S/far1/runs/*/* 2>/dev/null; ls $S/far1/files $S/_submit/files 2>/dev/null'
-echo "seen by the other: $(one "S=/var/spool/sbroker; $look" | wc -c)"
+spool=/var/spool/sbroker
+echo "seen by the other: $(one "cat $spool/far1/files/sbtest2/*/*/*/*/*/f $spool/far1/runs/*/*; ls $spool/far1/files $spool/_submit/files" 2>/dev/null | wc -c)"
 echo "as a chain: $(two 'cd p; sbatch -p far -W -o chain --wrap "echo 1 > n; sbatch -p far -W -o chain2 --wrap \"cat n\"" >/dev/null; cat chain2')"
 scancel "$other"
 two "while [ -n \"\$(squeue -h -j $other -o %i)\" ]; do sleep 0.1; done"

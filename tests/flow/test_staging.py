@@ -214,3 +214,18 @@ def test_sync_brings_both_sides_up_to_date(system: System, folder: Path) -> None
     near = system.ok("sbatch --parsable -W -p near -o /dev/null --wrap true").strip()
     assert "nothing to do" in system.ok("sbroker sync " + near)
     assert system.sh("sbroker sync 99999").stderr == "sbroker: error: There is no job 99999.\n"
+
+
+def test_tasks_of_an_array_write_into_one_folder(system: System, folder: Path) -> None:
+    """What one task's output grows by is nothing to bring to the others, and nothing to warn of."""
+    script(folder, "for i in $(seq 200); do echo $SLURM_ARRAY_TASK_ID; sleep 0.005; done; echo x > done$SLURM_ARRAY_TASK_ID\n")
+    system.ok("sbatch -W --array=1-12 -o out-%a job.sh")
+    for task in range(1, 13):
+        assert (folder / ("out-%d" % task)).read_text() == "%d\n" % task * 200
+        assert (folder / ("done%d" % task)).read_text() == "x\n"
+
+
+def test_a_script_and_its_steps_see_each_others_files(system: System, folder: Path) -> None:
+    script(folder, "echo made > made\nsrun -N2 -n2 sh -c 'cat made; hostname; echo $SLURM_PROCID > r$SLURM_PROCID' | sort\ncat r0 r1\nsrun -N1 -n1 -r1 sh -c 'cat r0 r1'\n")
+    system.ok("sbatch -W -N2 -n2 -o out job.sh")
+    assert (folder / "out").read_text().split() == ["far1", "far2", "made", "made", "0", "1", "0", "1"]

@@ -180,6 +180,19 @@ def test_the_grace_of_a_site_counts_before_the_clusters() -> None:
     assert cluster.job(job).reason is Reason.STAGE_OUT_FAIL
 
 
+def test_a_lease_that_is_over_says_nothing_of_files_that_wait() -> None:
+    cluster = apart(lease=200)
+    job = begun(cluster)
+    assert cluster.state.runs[job].lease == 200
+    cluster.report("node1", "ended", job, code=0)
+    cluster.report("node1", "empty", job)
+    cluster.do(Silent(node="node1", seconds=300))
+    assert cluster.state.parts[job][0, "node1"].state is PartState.LEAVING
+    cluster.hello("node1")
+    back(cluster, job, "node1")
+    assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.COMPLETED, False)
+
+
 def test_a_silent_node_with_files_is_waited_for_and_one_that_is_gone_is_not() -> None:
     cluster = apart()
     job = begun(cluster)

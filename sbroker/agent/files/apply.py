@@ -246,8 +246,9 @@ class Receiver:
             self.index.forget(action.path)
             action = action._replace(expect=None)
         if entry.kind == "d":
-            os.mkdir(name, 0o700, dir_fd=fd)
-            self._modes[action.path] = entry.mode
+            os.mkdir(name, entry.mode | 0o700, dir_fd=fd)  # as it is to be, since the worker has no umask; but what is in it must come first
+            if entry.mode & 0o700 != 0o700:
+                self._modes[action.path] = entry.mode
         elif entry.kind == "l":
             self._put_link(fd, name, raw(entry.content), action.expect)
         else:

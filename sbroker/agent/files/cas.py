@@ -1,17 +1,17 @@
 """Content that has arrived and is not in place yet, and content that is somewhere in the owner's replicas already.
 
-STATE/.sbroker/store/WORKER/SHA256 holds the beginning of that content, or all of it. Each worker has a folder of its own, locked as long
-as it lives; what a cut leaves in one is taken over by the next worker and gone on with. Nothing there is believed before it was hashed.
-Content is moved, not linked, to where it belongs: a job that writes in place changes its own file and nothing else, and the disk holds it
-once. Whatever is still needed after that is found again in the replicas by their indexes, and copied (blocks are shared where the file
-system can). What nobody took is bounded, the oldest go first.
+STATE/.sbroker/store/WORKER/SHA256 holds the beginning of that content, or all of it. Each worker has a folder of its own, locked as long as it
+lives; what a cut leaves in one is taken over by the next worker and gone on with. Nothing there is believed before it was hashed. Content is
+moved, not linked, to where it belongs: a job that writes in place changes its own file and nothing else, and the disk holds it once. Whatever
+is still needed after that is found again in the replicas by their indexes, and copied (blocks are shared where the file system can). What
+nobody took is bounded, the oldest go first.
 """
 
 import errno
 import fcntl
 import hashlib
 import os
-import tempfile
+import time
 
 from .manifest import stamp
 from .tree import Tree, copied, hashed, write_all
@@ -39,7 +39,8 @@ class Store:
         self._open = None  # (sha256, descriptor, hash so far, bytes)
         everybody = _locked(self._all, fcntl.LOCK_EX)
         try:
-            self.folder = tempfile.mkdtemp(dir=self._all)
+            self.folder = os.path.join(self._all, "%d-%d" % (os.getpid(), time.time() * 1e9))
+            os.mkdir(self.folder, 0o700)
             self._lock = _locked(self.folder, fcntl.LOCK_EX)
             self.device = os.fstat(self._lock).st_dev
             for name in os.listdir(self._all):

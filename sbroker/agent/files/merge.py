@@ -185,7 +185,9 @@ class Merge:
     def _meta(self, number, path, base, new, here):
         """Permissions and times each have their own three ways; where both changed them the receiver's stay."""
         mode, mtime = here.mode, here.mtime
-        if base is None or new.mode != base.mode:
+        if base is None and new.kind == "d" and here.mode == new.mode | 0o700:
+            mode = new.mode  # a folder that a sync made which did not get so far as to close it
+        elif base is None or new.mode != base.mode:
             mode = new.mode if base is not None and here.mode == base.mode else here.mode
         if new.kind == "f" and new.mtime != here.mtime and (base is None or new.mtime != base.mtime):
             mtime = new.mtime if (base is not None and here.mtime == base.mtime) or new.mtime > here.mtime else here.mtime

@@ -3,7 +3,6 @@
 import errno
 import os
 import stat
-import subprocess
 
 from .base import Home
 from .tree import native, text
@@ -84,9 +83,21 @@ def choose(options, home, root, out):
     at = wanted if _take(wanted, home, root) else None
     if at is None:
         at = os.fsencode(home.state) + wanted
-        os.makedirs(at, 0o700, exist_ok=True)
+        _make(at, 0o700)
     root.remember(at=text(at), ino=os.lstat(at).st_ino)
     return at
+
+
+def _make(path, mode):
+    """Make a folder and those above it, all with the same mode: os.makedirs leaves those above to the umask, and a worker has none."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    except FileNotFoundError:
+        _make(os.path.dirname(path), mode)
+        os.mkdir(path, mode)
 
 
 def _lstat(path):
@@ -101,7 +112,7 @@ def _take(path, home, root):
     found = _lstat(path)
     if found is None:
         try:
-            os.makedirs(path, 0o755)
+            _make(path, 0o755)
             return True
         except OSError:
             return False
@@ -138,6 +149,8 @@ def wipe(state):
 
 def _remove(paths, left):
     """rm copes with trees of any depth; what a job made without write permission is its owner's to open again."""
+    import subprocess
+
     for path in paths:
         for command in (["rm", "-rf", "--"], ["chmod", "-R", "u+rwX", "--"], ["rm", "-rf", "--"]):
             subprocess.run([*command, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

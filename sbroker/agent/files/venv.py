@@ -7,7 +7,6 @@ in pyvenv.cfg and in *.pth are rewritten. A conda environment cannot be moved: i
 import functools
 import os
 import re
-import subprocess
 
 from .transfer import Failed
 from .tree import native, text
@@ -102,6 +101,8 @@ def _wanted(known):
 
 def _version(python, path, node):
     """What an interpreter says of itself. Failed if it does not run."""
+    import subprocess
+
     try:
         done = subprocess.run([python, "-I", "-S", "-c", _PROBE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               timeout=_PATIENCE)

@@ -17,6 +17,7 @@ def run(sock, options):
     outcome = _outcome()
     pipe = Pipe(sock, options.get("compress", True))
     told = session = None
+    umask = os.umask(0)  # every mode is given
     try:
         sock.setblocking(True)
         session = Session(pipe, options, outcome)
@@ -37,6 +38,7 @@ def run(sock, options):
     except (Broken, ValueError):
         pass
     sock.close()
+    os.umask(umask)
     return outcome
 
 

@@ -305,7 +305,7 @@ def test_no_set_id_bits_arrive() -> None:
 
 def conversation(speak: Any, hear: Any, compress: bool = True) -> Any:
     here, there = socket.socketpair()
-    here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
     thread = threading.Thread(target=lambda: (speak(Pipe(here, compress)), here.close()))
     thread.start()
     pipe = Pipe(there)
