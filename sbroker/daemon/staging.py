@@ -106,6 +106,14 @@ class Staging:
         return (job, node) if waits else None
 
     async def _carry_out(self, effect: StageIn | StageOut) -> None:
+        if isinstance(effect, StageIn):
+            self._daemon.progress.job(effect.job, effect.node, "staging files")
+        try:
+            await self._until_done(effect)
+        finally:
+            self._daemon.progress.job(effect.job, effect.node, "")
+
+    async def _until_done(self, effect: StageIn | StageOut) -> None:
         tries = 0
         while (wanted := self._wanted(effect)) is not None:
             job, node = wanted
@@ -188,7 +196,16 @@ class Staging:
         }  # fmt: skip
         watches = (Watch(), Watch())
         ends = [each.channel("files", job.id, job.run, job.uid, dict(options, side=side), b"") for each, side in ((submit, "submit"), (link, "node"))]
-        why = await self._join(ends[0], ends[1], lambda side, data: watches[side].feed(data))
+        total = 0
+
+        def tap(side: int, data: bytes) -> None:
+            nonlocal total
+            total += sum(header["bytes"] for header in watches[side].feed(data) if header["op"] == "moving")
+            if do == "in" and total >> 20:
+                moved = sum(watch.moved for watch in watches)
+                daemon.progress.job(job.id, node, "staging %d of %d MB" % (min(moved, total) >> 20, total >> 20))
+
+        why = await self._join(ends[0], ends[1], tap)
         for end, where in zip(ends, ("this host", node), strict=True):
             if end.error:
                 return {"error": "%s: %s" % (where, end.error), "again": False}
