@@ -214,3 +214,16 @@ def test_sync_brings_both_sides_up_to_date(system: System, folder: Path) -> None
     near = system.ok("sbatch --parsable -W -p near -o /dev/null --wrap true").strip()
     assert "nothing to do" in system.ok("sbroker sync " + near)
     assert system.sh("sbroker sync 99999").stderr == "sbroker: error: There is no job 99999.\n"
+
+
+def test_what_a_running_job_changed_stays_there(system: System, folder: Path) -> None:
+    (folder / "f").write_text("old\n")
+    script(folder, "echo theirs > f; echo ready; until [ -e go ]; do sleep 0.05; done\n")
+    job = system.ok("sbatch --parsable -w far1 -o out job.sh").strip()
+    system.until("cat out", "ready")
+    (folder / "f").write_text("ours\n")
+    done = system.sh("srun --jobid=%s --overlap cat f" % job)
+    assert done.stdout == "theirs\n" and "the version there stays there" in done.stderr
+    assert {path.read_text() for path in folder.glob("f*")} == {"ours\n", "theirs\n"}
+    (replica(system, folder) / "go").touch()
+    system.drain()
