@@ -251,8 +251,11 @@ class Staging:
         return node.shared_fs is True or any(staging.below(path, prefix) for prefix in node.shared_fs or ())
 
     def _busy(self, job: Job, node: str) -> bool:
-        """Whether another job of this user works there in this very directory, or around it or below."""
+        """Whether a job of this user works there in this very directory, or around it or below: this one, or another."""
         state = self._daemon.broker.state
+        part = state.parts.get(job.id, {}).get((job.run, node))
+        if part is not None and part.state is PartState.ACTIVE:
+            return True  # `sbroker sync`, a step from elsewhere: what it removed is not to come again
         others = (state.jobs.get(number) for number, _ in state.node_parts.get(node, ()) if number != job.id)
         return any(
             other is not None and other.uid == job.uid and (staging.below(other.spec.work_dir, job.spec.work_dir) or staging.below(job.spec.work_dir, other.spec.work_dir))
