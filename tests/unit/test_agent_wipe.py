@@ -5,6 +5,7 @@ import os
 import pytest
 
 from sbroker.agent import errand, procs, resolving, tenant
+from sbroker.agent.files import base
 from sbroker.agent.loop import Loop
 
 
@@ -75,3 +76,17 @@ def test_an_errand_that_fails_says_why(work, wanted):
     loop.run()
     loop.close()
     assert said == [(None, wanted)]
+
+
+def test_replicas_go_wherever_they_lie(tmp_path):
+    """One below the agent's folder, one at the very path that it has on the submit host."""
+    state, same = tmp_path / "agent" / "files" / "alice", tmp_path / "project"
+    same.mkdir()
+    (same / "result").write_text("secret")
+    below = state / "home" / "alice"
+    below.mkdir(parents=True)
+    (below / "file").write_text("secret")
+    for path in (same, below):
+        base.Home(str(state)).root(os.fsencode(path)).remember(at=str(path), ino=path.stat().st_ino)
+    assert tenant.replicas(str(tmp_path / "agent")) == []
+    assert not same.exists() and not state.exists()
