@@ -22,6 +22,7 @@ from .runs import Runs
 from .site import LoginPath
 from .workers import KINDS, Workers
 
+_SILENT = 60.0  # seconds without a word after which a broker that is connected is taken for gone: it says something every 15
 _IDLE = 3.0  # seconds after a broker's hello in which the node has better things to do than to prepare itself for the second job
 _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
 
@@ -35,6 +36,7 @@ class Relay:
         self.settings = {}
         self._own_policy = self.policy = policy or users.Policy()
         self.front = importlib.import_module(front) if front else None
+        self._places = {}  # (front end, folder of a twin's names or None) → folder of the commands for jobs
         self.login_path = None  # of a node that is no twin, once the broker has said so
         self.boot_id = inventory.boot_id()
         self.incarnation = f"{_identity(os.path.join(folder, 'id'))}:{self.boot_id}"
@@ -46,6 +48,7 @@ class Relay:
         self._journal_fd = -1
         self._write_journal_anew()
         self._broker = self._link = None
+        self._heard = 0.0  # when the broker said something (loop time)
         self._touched = set()  # records whose supervisor waits for an acknowledgement
         self._flushing = self._preloading = False
         self._channels = {}  # broker's channel → (record, supervisor's channel)
@@ -133,6 +136,8 @@ class Relay:
             except wire.WireError:
                 stream.close()
                 return closed(None)
+            if self._broker is stream:
+                self._heard = self.loop.now()
             self._batch(stream, link, frames)
 
         def closed(_error):
@@ -184,7 +189,8 @@ class Relay:
         self.runs.dismiss()
         self.names.add(self.settings.get("hosts") or {})
         self.door.open(self.settings.get("ports") or "")
-        self._broker, self._link = stream, link
+        self._broker, self._link, self._heard = stream, link, self.loop.now()
+        self._listen(stream, self.settings.get("silent", _SILENT))
         self.attendance.greeting(self.loop.now())
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
         told = dict(inventory.take(time.time(), self.hostname), port=self.door.port)
@@ -213,14 +219,34 @@ class Relay:
     def here(self, info):
         """What only this node knows, for the description of a run."""
         twin = self.login_path is None
-        try:
-            place = commands.install(self.folder, self.front, info.get("bin") if twin else None) if not twin or info.get("bin") else ""
-        except (OSError, ValueError) as error:
-            print(f"no commands for jobs: {error}", file=sys.stderr)
-            place = ""
+        place = self._commands(info.get("bin") or "") if twin else self._commands(None)
         found = {"bin": place} if twin else {"bin": place, "path": self.login_path.value}
         cores = devices.neuron_cores()
         return dict(found, neuron_cores=cores) if cores else found
+
+    def _listen(self, stream, patience):
+        """Notice a broker that says nothing any more: the login that carries its words may outlive it, where the network is cut."""
+        if self._broker is not stream:
+            return
+        left = self._heard + patience - self.loop.now()
+        if left > 0:
+            self.loop.call_later(left, lambda: self._listen(stream, patience))
+        else:
+            self._lose_broker()
+            stream.close()
+
+    def _commands(self, bin):
+        """The folder of the commands: made of the twin's `bin` ("": it has none), or with None of our own client."""
+        if bin == "" or self.front is None:
+            return ""
+        key = (self.front, bin)
+        if not os.path.isdir(self._places.get(key, "")):
+            try:
+                self._places[key] = commands.install(self.folder, self.front, bin)
+            except (OSError, ValueError) as error:
+                print(f"no commands for jobs: {error}", file=sys.stderr)
+                return ""
+        return self._places[key]
 
     def _lose_broker(self):
         """The connection is gone: reports wait in the journal, calls are cut (their clients ask again)."""
