@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,9 +213,12 @@ class Staging:
         tree: dict[str, Any] = {"path": spec.work_dir, "what": "tree"}
         if spec.sbroker.get("stage"):
             tree["stage"] = parse_stage(spec.sbroker["stage"])
-        written = self._written(job)
-        if written:
-            tree["exclude"] = written
+        paths = self._daemon.paths
+        stays = private(self._daemon.launcher.user(job)["home"], (tree.get("stage") or {}).get("include", ()))
+        stays += [paths.state, paths.spool, paths.logs]
+        left = {path for path in stays if staging.below(path, spec.work_dir) and path != spec.work_dir} | self._written(job)
+        if left:
+            tree["exclude"] = sorted(left)
         roots = [tree]
         site = self._daemon.config.sites.get(node.site)
         twin = site is not None and site_facts(node.site, site)["twin"]
@@ -223,11 +226,11 @@ class Staging:
             roots.append({"path": spec.software[1], "what": "env"})
         return roots
 
-    def _written(self, job: Job) -> list[str]:
+    def _written(self, job: Job) -> set[str]:
         """Files in the job's directory that batch jobs of its user write here now: nobody moves them while they grow."""
         live = (other for other in self._daemon.broker.state.user_jobs(job.uid) if other.spec.kind == "batch" and other.nodes)
         paths = {path for other in live if active(other) for path in self._daemon.launcher.outputs(other)}
-        return sorted(path for path in paths if staging.below(path, job.spec.work_dir))
+        return {path for path in paths if staging.below(path, job.spec.work_dir)}
 
     @staticmethod
     def _shares(node: Node, path: str) -> bool:
@@ -328,6 +331,19 @@ class Staging:
             channel.send(wire.link_frame(header, body))
         await asyncio.wait([closed], timeout=PATIENCE)
         channel.close("done")
+
+
+# Of a home folder: keys, credentials and caches of the submit host. A job that needs one names it with stage=PATTERN.
+PRIVATE = (
+    ".ssh", ".gnupg", ".aws", ".azure", ".config", ".kube", ".docker", ".netrc", ".pgpass", ".git-credentials", ".password-store", ".vault-token",
+    ".npmrc", ".pypirc", ".local", ".cache", ".bash_history", ".python_history", ".mozilla", ".Xauthority", ".ICEauthority",
+)  # fmt: skip
+
+
+def private(home: str, named: Iterable[str] = ()) -> list[str]:
+    """Paths below a home folder that stay here, but for those that patterns (`named`) of the job name."""
+    wanted = {pattern.strip("/").partition("/")[0] for pattern in named}
+    return ["%s/%s" % (home.rstrip("/"), name) for name in PRIVATE if name not in wanted]
 
 
 def note(outcome: Outcome) -> str:

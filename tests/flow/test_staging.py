@@ -229,3 +229,11 @@ def test_a_script_and_its_steps_see_each_others_files(system: System, folder: Pa
     script(folder, "echo made > made\nsrun -N2 -n2 sh -c 'cat made; hostname; echo $SLURM_PROCID > r$SLURM_PROCID' | sort\ncat r0 r1\nsrun -N1 -n1 -r1 sh -c 'cat r0 r1'\n")
     system.ok("sbatch -W -N2 -n2 -o out job.sh")
     assert (folder / "out").read_text().split() == ["far1", "far2", "made", "made", "0", "1", "0", "1"]
+
+
+def test_the_brokers_own_folder_goes_nowhere(system: System, folder: Path) -> None:
+    """Submitted from a folder that holds the broker's home: database, secret and sockets stay here."""
+    above = system.home.parent
+    (above / "f").write_text("here\n")
+    done = system.ok("cd %s; sbatch -W -o out --wrap 'cat f; ls home'; cat out" % above)
+    assert "here\n" in done and "config.yaml" not in done and "sbroker.db" not in done and "spool" not in done, done
