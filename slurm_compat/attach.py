@@ -307,6 +307,7 @@ class Session:
 
     def wait(self):
         call, poll = self.call, select.poll()
+        self.take()  # what has come is not forgotten with a connection that is found to have ended
         poll.register(self.wake, select.POLLIN)
         if self.queued < QUEUE and not (self.ops and self.ops[-1][0] in (PHASE, EXIT, DIE)):  # nothing follows the last op but the end
             poll.register(call.sock.fileno(), select.POLLIN)

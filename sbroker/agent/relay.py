@@ -22,6 +22,7 @@ from .runs import Runs
 from .site import LoginPath
 from .workers import KINDS, Workers
 
+_SILENT = 60.0  # seconds without a word after which a broker that is connected is taken for gone: it says something every 15
 _IDLE = 3.0  # seconds after a broker's hello in which the node has better things to do than to prepare itself for the second job
 _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
 
@@ -46,6 +47,7 @@ class Relay:
         self._journal_fd = -1
         self._write_journal_anew()
         self._broker = self._link = None
+        self._heard = 0.0  # when the broker said something (loop time)
         self._touched = set()  # records whose supervisor waits for an acknowledgement
         self._flushing = self._preloading = False
         self._channels = {}  # broker's channel → (record, supervisor's channel)
@@ -133,6 +135,8 @@ class Relay:
             except wire.WireError:
                 stream.close()
                 return closed(None)
+            if self._broker is stream:
+                self._heard = self.loop.now()
             self._batch(stream, link, frames)
 
         def closed(_error):
@@ -184,7 +188,8 @@ class Relay:
         self.runs.dismiss()
         self.names.add(self.settings.get("hosts") or {})
         self.door.open(self.settings.get("ports") or "")
-        self._broker, self._link = stream, link
+        self._broker, self._link, self._heard = stream, link, self.loop.now()
+        self._listen(stream, self.settings.get("silent", _SILENT))
         self.attendance.greeting(self.loop.now())
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
         told = dict(inventory.take(time.time(), self.hostname), port=self.door.port)
@@ -221,6 +226,17 @@ class Relay:
         found = {"bin": place} if twin else {"bin": place, "path": self.login_path.value}
         cores = devices.neuron_cores()
         return dict(found, neuron_cores=cores) if cores else found
+
+    def _listen(self, stream, patience):
+        """Notice a broker that says nothing any more: the login that carries its words may outlive it, where the network is cut."""
+        if self._broker is not stream:
+            return
+        left = self._heard + patience - self.loop.now()
+        if left > 0:
+            self.loop.call_later(left, lambda: self._listen(stream, patience))
+        else:
+            self._lose_broker()
+            stream.close()
 
     def _lose_broker(self):
         """The connection is gone: reports wait in the journal, calls are cut (their clients ask again)."""

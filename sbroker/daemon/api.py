@@ -261,7 +261,10 @@ class BrokerApi:
             if not end.done():
                 channel.close("client")
                 raise ConnectionError("the user's side is gone")
-            return end.result()
+            code = end.result()
+            with contextlib.suppress(ConnectionError):
+                await client.flush()  # the job may end now, and with it the supervisor that could say all this again if we died
+            return code
         except asyncio.CancelledError:
             # this broker goes down: the client will come back by the next one, to the same session
             channel.close("link")

@@ -62,10 +62,11 @@ class _Signals:
 
 
 class Connection:
-    """Implements `sbroker.api.Client`. `send(bytes)` and `drain()` lead to the client; `feed` takes what it sends."""
+    """Implements `sbroker.api.Client`. `send(bytes)` and `drain()` lead to the client; `frame` takes what it sends. `flush()`: wait until
+    nothing of what was sent is in this process any more, where that can be told."""
 
-    def __init__(self, send: Callable[[bytes], None], drain: Callable[[], Any]) -> None:
-        self._send, self._drain = send, drain
+    def __init__(self, send: Callable[[bytes], None], drain: Callable[[], Any], flush: Callable[[], Any] | None = None) -> None:
+        self._send, self._drain, self.flush = send, drain, flush or drain
         self._next = 0
         self._replies: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self._exits: dict[int, asyncio.Future[int]] = {}

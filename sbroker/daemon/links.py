@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ log = logging.getLogger("sbroker.links")
 
 RETRY = (0.05, 0.2, 0.5, 1, 2, 5)  # seconds between attempts to open a link
 MENDING = 30.0  # seconds, where somebody has to mend something first: hosts lock out who knocks too often
-PING = 15.0
+PING = 15.0  # seconds between signs of life; after three without a word the link is broken
+GREETING = 20.0  # seconds for the agent's hello: a process that is stopped accepts, and never answers
 ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\$?\Z")  # what a node says goes into people's ssh configuration
 
 
@@ -109,7 +111,8 @@ class Link:
                 self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since, fault=fault))
             except StoreError as error:
                 log.warning("node %s: %s", self.node, error)
-            await asyncio.sleep(MENDING if fault else RETRY[min(attempt, len(RETRY) - 1)])
+            pause = MENDING if fault else RETRY[min(attempt, len(RETRY) - 1)]
+            await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # not all nodes of a site at once
             attempt += 1
 
     def _down(self, writer: asyncio.StreamWriter) -> None:
@@ -165,16 +168,20 @@ class Link:
             pinger.cancel()
 
     async def _ping(self, writer: asyncio.StreamWriter) -> None:
-        """A peer that accepts and never answers is as good as gone."""
-        n = 0
+        """An agent that accepts and never answers is as good as gone."""
+        n, greeted = 0, self.daemon.clock.boottime()
+        await asyncio.sleep(GREETING)
         while True:
-            await asyncio.sleep(PING)
-            if self.daemon.clock.boottime() - self._heard > 3 * PING:
-                log.warning("node %s: no answer for %d s", self.node, 3 * PING)
+            now = self.daemon.clock.boottime()
+            silent = now - self._heard if self.ready else now - greeted
+            if silent > 3 * PING or not self.ready:
+                self.error = "%s accepts the connection and has not answered for %d s" % (self.node, silent)
+                log.warning("node %s: no answer for %d s", self.node, silent)
                 writer.close()
                 return
             n += 1
             writer.write(wire.link_frame({"op": "ping", "n": n}))
+            await asyncio.sleep(PING)
 
     def _attend(self, n: Any) -> None:
         """Runs with a lease may go on: the agent is told that this answer of its was heard, once it is certain that we are still the broker."""

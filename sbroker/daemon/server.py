@@ -56,7 +56,12 @@ class Server:
         sock = writer.get_extra_info("socket")
         _, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         frames = wire.CallReader()
-        connection = Connection(writer.write, writer.drain)
+
+        async def flush() -> None:
+            writer.transport.set_write_buffer_limits(0)
+            await writer.drain()
+
+        connection = Connection(writer.write, writer.drain, flush)
         task: asyncio.Task[Any] | None = None
         half = 0
         timer = asyncio.get_running_loop().call_later(FIRST, writer.close)
