@@ -237,3 +237,16 @@ def test_the_brokers_own_folder_goes_nowhere(system: System, folder: Path) -> No
     (above / "f").write_text("here\n")
     done = system.ok("cd %s; sbatch -W -o out --wrap 'cat f; ls home'; cat out" % above)
     assert "here\n" in done and "config.yaml" not in done and "sbroker.db" not in done and "spool" not in done, done
+
+
+def test_what_a_running_job_changed_stays_there(system: System, folder: Path) -> None:
+    (folder / "f").write_text("old\n")
+    script(folder, "echo theirs > f; echo ready; until [ -e go ]; do sleep 0.05; done\n")
+    job = system.ok("sbatch --parsable -w far1 -o out job.sh").strip()
+    system.until("cat out", "ready")
+    (folder / "f").write_text("ours\n")
+    done = system.sh("srun --jobid=%s --overlap cat f" % job)
+    assert done.stdout == "theirs\n" and "the version there stays there" in done.stderr
+    assert {path.read_text() for path in folder.glob("f*")} == {"ours\n", "theirs\n"}
+    (replica(system, folder) / "go").touch()
+    system.drain()
