@@ -137,7 +137,7 @@ class Staging:
         event: Staged | StagedOut | None = None
         if isinstance(effect, StageIn):
             if not error or not outcome.get("again") or tries + 1 >= TRIES:
-                event = Staged(**fields, error=error, final=not outcome.get("again"), at=self._places(effect.job, outcome), note=note(outcome))
+                event = Staged(**fields, error=error, final=not outcome.get("again"), at=self._places(effect.job, effect.node, outcome), note=note(outcome))
         else:
             notes = self._notes.pop((effect.job, effect.run), []) if not error else []
             event = StagedOut(**fields, error=error, note=note(dict(outcome, notes=notes + list(outcome.get("notes") or ()))))
@@ -173,7 +173,7 @@ class Staging:
         a link broke meanwhile."""
         if do == "in" and not node.stage:
             return {"error": "its site does not let files be staged any more (stage: deny)", "again": False}
-        key = (do, node.name, job.uid, job.spec.work_dir, job.spec.sbroker.get("stage"), job.spec.software)
+        key = (do, node.name, job.uid, job.spec.work_dir, job.spec.sbroker.get("stage"), job.spec.software, job.spec.stdin if do == "in" else None)
         task = self._waiting.get(key)
         if task is None:
             task = self._waiting[key] = self._daemon.loop.create_task(self._in_turn(key, job, node))
@@ -182,7 +182,7 @@ class Staging:
     async def _in_turn(self, key: tuple[Any, ...], job: Job, node: Node) -> Outcome:
         async with self._locks.setdefault((node.name, job.uid), asyncio.Lock()), self._room:
             self._waiting.pop(key, None)  # who comes from now on may have changed files since
-            return await self._exchange(key[0], job, node.name, self._roots(job, node))
+            return await self._exchange(key[0], job, node.name, self._roots(job, node) + (self._input(job, node) if key[0] == "in" else []))
 
     async def _exchange(self, do: str, job: Job, node: str, roots: list[dict[str, Any]]) -> Outcome:
         daemon, link = self._daemon, self._daemon.links.get(node)
@@ -242,6 +242,14 @@ class Staging:
         if spec.software and not twin and not self._shares(node, spec.software[1]):
             roots.append({"path": spec.software[1], "what": "env"})
         return roots
+
+    def _input(self, job: Job, node: Node) -> list[dict[str, Any]]:
+        """The batch script's standard input, where it lies outside of the job's directory: its folder, with nothing else in it."""
+        path = self._daemon.launcher.standard_input(job) if job.spec.kind == "batch" and job.nodes else None
+        if path is None or staging.below(path, "/dev") or staging.below(path, job.spec.work_dir) or self._shares(node, path):
+            return []
+        folder, _, name = path.rpartition("/")
+        return [{"path": folder or "/", "what": "tree", "stage": {"mode": "none", "include": ["/" + name], "exclude": []}}]
 
     def _written(self, job: Job) -> set[str]:
         """Files in the job's directory that batch jobs of its user write here now: nobody moves them while they grow."""
@@ -317,13 +325,21 @@ class Staging:
         self._bridges.discard(bridge)
 
 
-    def _places(self, number: int, outcome: Outcome) -> dict[str, Any]:
+    def _places(self, number: int, node: str, outcome: Outcome) -> dict[str, Any]:
         """`Part.at` of a stage-in; empty where all lies under the same path as here."""
         roots = outcome.get("roots") or ()
         moved = [[root["path"], root["at"]] for root in roots if root["at"] != root["path"]]
-        found: dict[str, Any] = {"roots": moved} if moved else {}
-        job = self._daemon.broker.state.jobs.get(number)
+        found: dict[str, Any] = {}
+        state = self._daemon.broker.state
+        job = state.jobs.get(number)
         software = job.spec.software if job is not None else None
+        given = self._input(job, state.nodes[node]) if job is not None else []
+        for root in roots:
+            if given and root["path"] == given[0]["path"]:
+                found["stdin"] = root["at"] + given[0]["stage"]["include"][0]
+                moved = [pair for pair in moved if pair[0] != root["path"]]  # what else the job names there is not what this is about
+        if moved:
+            found["roots"] = moved
         if outcome.get("env"):
             found["env"] = outcome["env"]
         elif software is not None and any(root["path"] == software[1] == root["at"] for root in roots):  # where it was; but not in PATH

@@ -250,3 +250,15 @@ def test_what_a_running_job_changed_stays_there(system: System, folder: Path) ->
     assert {path.read_text() for path in folder.glob("f*")} == {"ours\n", "theirs\n"}
     (replica(system, folder) / "go").touch()
     system.drain()
+
+
+def test_standard_input_from_elsewhere_is_brought_along(system: System, folder: Path) -> None:
+    other = system.work.parent / "inputs"
+    other.mkdir()
+    for name in ("words-1%", "other"):
+        (other / name).write_text(name + "\n")
+    (folder / "here").touch()
+    system.ok("sbatch -W --array=1 -i %s/words-%%a%%%% -o out --wrap 'cat; ls -A'" % other)
+    assert (folder / "out").read_text() == "words-1%\nhere\n"
+    assert [path.name for path in (replica(system, other)).iterdir()] == ["words-1%"]
+    assert sorted(path.name for path in other.iterdir()) == ["other", "words-1%"]
