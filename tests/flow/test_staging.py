@@ -262,3 +262,25 @@ def test_standard_input_from_elsewhere_is_brought_along(system: System, folder: 
     assert (folder / "out").read_text() == "words-1%\nhere\n"
     assert [path.name for path in (replica(system, other)).iterdir()] == ["words-1%"]
     assert sorted(path.name for path in other.iterdir()) == ["other", "words-1%"]
+
+
+def test_files_that_cannot_come_back_are_tried_again_and_said(system: System, folder: Path) -> None:
+    """The submit directory is away when the job ends: the job completes until it is there again."""
+    (folder / "go").touch()
+    script(folder, "echo made > made; echo ready; while [ -e go ]; do sleep 0.05; done\n")
+    job = system.ok("sbatch --parsable -w far1 -o %s.out job.sh" % folder).strip()
+    there = replica(system, folder)
+    system.until("cat %s/made" % there, "made")
+    away = folder.with_name("away")
+    folder.rename(away)
+    system.work = away
+    (there / "go").unlink()
+    try:
+        system.until("squeue -h -o %%t -j %s" % job, "CG")
+        system.until("scontrol show job %s | grep -c Reason=far1:_" % job, "1")
+    finally:
+        away.rename(folder)
+        system.work = folder
+    system.drain()
+    assert (folder / "made").read_text() == "made\n"
+    assert system.ok("sacct -nXP -o state -j %s" % job).strip() == "COMPLETED"
