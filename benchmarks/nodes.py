@@ -111,14 +111,14 @@ class Bench:
 
     # ---- output
 
-    def rate(self, system: HostsSystem, tasks: int, mib: int) -> float:
-        """MB/s of all tasks together, as `srun | wc` sees it."""
+    def rate(self, system: HostsSystem, steps: int, tasks: int, mib: int) -> float:
+        """MB/s of all together, as `srun | wc` sees it: `steps` at once, each on nodes of its own with `tasks` tasks of `mib` MiB."""
+        line = "srun --exclusive -N%d -n%d bash -c 'yes %s | head -c %d' | wc -c &" % (tasks, tasks, "0123456789" * 7, mib << 20)
         begin = time.perf_counter()
-        said = system.ok("srun -N%d -n%d bash -c 'yes 0123456789012345678901234567890123456789012345678901234567890123456789 | head -c %d' | wc -c" % (
-            min(tasks, len(self.names)), tasks, mib << 20))  # fmt: skip
+        said = system.ok(line * steps + " wait").split()
         taken = time.perf_counter() - begin
-        assert int(said) == tasks * mib << 20, said
-        return (tasks * mib << 20) / 1e6 / taken
+        assert [int(word) for word in said] == [tasks * mib << 20] * steps, said
+        return (steps * tasks * mib << 20) / 1e6 / taken
 
 
 def rss(pid: int) -> float:
@@ -153,6 +153,7 @@ def warm(bench: Bench, options: argparse.Namespace) -> None:
     real = Path(options.real)
     env = {"PATH": "%s:/usr/bin:/bin" % real, "SLURM_CONF": str(real.parent / "etc" / "slurm.conf"), "HOME": "/tmp"}
     with bench.system(4) as system:
+        system.idle("h[1-4]")
         system.ok("srun -N4 true")
 
         def timed(argv: list[str], **options) -> float:
@@ -176,11 +177,12 @@ def warm(bench: Bench, options: argparse.Namespace) -> None:
 
 def output(bench: Bench, options: argparse.Namespace) -> None:
     with bench.system(8) as system:
+        system.idle("h[1-8]")
         system.ok("srun -N8 true")
         pid = int(json.loads(system.ok("sbroker status --json"))["pid"])
         before = rss(pid)
-        show("output of one task", statistics.median(bench.rate(system, 1, 64) for _ in range(options.runs)), None, "MB/s", "16")
-        show("output of 8 tasks on 8 nodes", statistics.median(bench.rate(system, 8, 32) for _ in range(options.runs)), None, "MB/s", "50")
+        for name, steps, tasks, asked in (("of one task", 1, 1, "16"), ("of 8 steps of one task each, in all", 8, 1, "50"), ("of one step of 8 tasks on 8 nodes", 1, 8, "-")):
+            show("output " + name, statistics.median(bench.rate(system, steps, tasks, 64) for _ in range(options.runs)), None, "MB/s", asked)
         print("broker memory: %.0f MiB before, %.0f MiB after" % (before, rss(pid)))
         slow = system.start("srun -N8 -n8 bash -c 'yes | head -c 100000000' | (head -c 1000 >/dev/null; sleep 8; cat >/dev/null)")
         most = 0.0

@@ -36,6 +36,7 @@ class Relay:
         self.settings = {}
         self._own_policy = self.policy = policy or users.Policy()
         self.front = importlib.import_module(front) if front else None
+        self._places = {}  # (front end, folder of a twin's names or None) → folder of the commands for jobs
         self.login_path = None  # of a node that is no twin, once the broker has said so
         self.boot_id = inventory.boot_id()
         self.incarnation = f"{_identity(os.path.join(folder, 'id'))}:{self.boot_id}"
@@ -218,11 +219,7 @@ class Relay:
     def here(self, info):
         """What only this node knows, for the description of a run."""
         twin = self.login_path is None
-        try:
-            place = commands.install(self.folder, self.front, info.get("bin") if twin else None) if not twin or info.get("bin") else ""
-        except (OSError, ValueError) as error:
-            print(f"no commands for jobs: {error}", file=sys.stderr)
-            place = ""
+        place = self._commands(info.get("bin") or "") if twin else self._commands(None)
         found = {"bin": place} if twin else {"bin": place, "path": self.login_path.value}
         cores = devices.neuron_cores()
         return dict(found, neuron_cores=cores) if cores else found
@@ -237,6 +234,19 @@ class Relay:
         else:
             self._lose_broker()
             stream.close()
+
+    def _commands(self, bin):
+        """The folder of the commands: made of the twin's `bin` ("": it has none), or with None of our own client."""
+        if bin == "" or self.front is None:
+            return ""
+        key = (self.front, bin)
+        if not os.path.isdir(self._places.get(key, "")):
+            try:
+                self._places[key] = commands.install(self.folder, self.front, bin)
+            except (OSError, ValueError) as error:
+                print(f"no commands for jobs: {error}", file=sys.stderr)
+                return ""
+        return self._places[key]
 
     def _lose_broker(self):
         """The connection is gone: reports wait in the journal, calls are cut (their clients ask again)."""

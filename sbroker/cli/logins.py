@@ -60,7 +60,6 @@ def _block(names: list[str], user: str, place: sshkeys.Path, job: str) -> str:
         "    UpdateHostKeys no",
         "    CheckHostIP no",
         "    PreferredAuthentications publickey",
-        "    ControlPath none",
         "",
     ])  # fmt: skip
 

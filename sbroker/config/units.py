@@ -28,7 +28,7 @@ class Hosts(tuple):
 
 
 class Text(str):
-    """The value of a variable: a word, or a whole number."""
+    """The value of a variable, as it is written."""
 
 
 def hook(kind: type, value: Any) -> Any:
@@ -41,8 +41,8 @@ def hook(kind: type, value: Any) -> Any:
     if kind is Seconds:
         return Seconds(seconds(text))
     if kind is Text:
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise ValueError("%s is not a word: write it in quotes" % value)
+        if not isinstance(value, str):
+            raise ValueError("%r is not a word: write it in quotes" % str(value))
         return Text(value)
     if kind is Hosts:
         from sbroker.hostlist import expand

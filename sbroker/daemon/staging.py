@@ -106,6 +106,14 @@ class Staging:
         return (job, node) if waits else None
 
     async def _carry_out(self, effect: StageIn | StageOut) -> None:
+        if isinstance(effect, StageIn):
+            self._daemon.progress.job(effect.job, effect.node, "staging files")
+        try:
+            await self._until_done(effect)
+        finally:
+            self._daemon.progress.job(effect.job, effect.node, "")
+
+    async def _until_done(self, effect: StageIn | StageOut) -> None:
         tries = 0
         while (wanted := self._wanted(effect)) is not None:
             job, node = wanted
@@ -188,7 +196,16 @@ class Staging:
         }  # fmt: skip
         watches = (Watch(), Watch())
         ends = [each.channel("files", job.id, job.run, job.uid, dict(options, side=side), b"") for each, side in ((submit, "submit"), (link, "node"))]
-        why = await self._join(ends[0], ends[1], lambda side, data: watches[side].feed(data))
+        total = 0
+
+        def tap(side: int, data: bytes) -> None:
+            nonlocal total
+            total += sum(header["bytes"] for header in watches[side].feed(data) if header["op"] == "moving")
+            if do == "in" and total >> 20:
+                moved = sum(watch.moved for watch in watches)
+                daemon.progress.job(job.id, node, "staging %d of %d MB" % (min(moved, total) >> 20, total >> 20))
+
+        why = await self._join(ends[0], ends[1], tap)
         for end, where in zip(ends, ("this host", node), strict=True):
             if end.error:
                 return {"error": "%s: %s" % (where, end.error), "again": False}
@@ -234,8 +251,11 @@ class Staging:
         return node.shared_fs is True or any(staging.below(path, prefix) for prefix in node.shared_fs or ())
 
     def _busy(self, job: Job, node: str) -> bool:
-        """Whether another job of this user works there in this very directory, or around it or below."""
+        """Whether a job of this user works there in this very directory, or around it or below: this one, or another."""
         state = self._daemon.broker.state
+        part = state.parts.get(job.id, {}).get((job.run, node))
+        if part is not None and part.state is PartState.ACTIVE:
+            return True  # `sbroker sync`, a step from elsewhere: what it removed is not to come again
         others = (state.jobs.get(number) for number, _ in state.node_parts.get(node, ()) if number != job.id)
         return any(
             other is not None and other.uid == job.uid and (staging.below(other.spec.work_dir, job.spec.work_dir) or staging.below(job.spec.work_dir, other.spec.work_dir))

@@ -310,6 +310,13 @@ class Cloud:
             time.sleep(0.005)
         return len(gone)
 
+    def remove(self, name: str) -> None:
+        """Power off, and forget that it ever was."""
+        self.kill(name)
+        with self._records() as records:
+            del records[name]
+        shutil.rmtree(self.state / (name + ".disk"), ignore_errors=True)
+
     def down(self) -> int:
         """All off, and nothing left of them; how many were on."""
         count = self.kill(*self.hosts())

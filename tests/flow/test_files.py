@@ -114,6 +114,21 @@ def test_conflicts_are_never_overwritten(lab: Lab) -> None:
         "a": "of the user", "new": "of the user, too", "b": "of the job", "d": "changed by the user"}
 
 
+def test_a_job_that_goes_on_has_one_version_beside(lab: Lab) -> None:
+    write(lab.root / "a", "base")
+    lab.sync("in")
+    write(lab.root / "a", "of the user")
+    for text in ("one", "one", "two", "three"):
+        write(lab.replica() / "a", text)
+        lab.sync("out", busy=True)
+        assert {path.name: path.read_text() for path in lab.root.iterdir()} == {"a": "of the user", "a.sbroker-n1-7": text}
+    write(lab.root / "a.sbroker-n1-7", "three, and the user's remarks")
+    write(lab.replica() / "a", "four")
+    lab.sync("out", busy=True)
+    assert (lab.root / "a.sbroker-n1-7").read_text() == "three, and the user's remarks"
+    assert (lab.root / "a.sbroker-n1-7.2").read_text() == "four"
+
+
 def test_where_a_job_runs_its_version_stays(lab: Lab) -> None:
     write(lab.root / "a", "base")
     lab.sync("in")

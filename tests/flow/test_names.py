@@ -28,7 +28,7 @@ def test_a_plain_user_gets_names_in_a_user_namespace(tmp_path: Path) -> None:
     other = {"user": 64007, "group": 64007, "extra_groups": []} if os.geteuid() == 0 else {}
     if other:
         os.chmod(tmp_path, 0o777)
-        for parent in list(tmp_path.parents)[:2]:
+        for parent in list(tmp_path.parents)[:3]:
             os.chmod(parent, 0o755)
     python = "/usr/bin/python3" if other else sys.executable
     if subprocess.run(["unshare", "-U", "true"], capture_output=True, check=False, cwd="/", **other).returncode:

@@ -47,6 +47,15 @@ one "while [ \$(wc -l < mine.out) -lt 4 ]; do sleep 0.1; done"
 echo "users: $(two 'squeue -h -o %u | sort | tr "\n" " "')"
 echo "denied: $(two "scancel $job 2>&1; scontrol hold $job 2>&1; scontrol write batch_script $job - 2>&1; srun --jobid=$job --overlap true 2>&1" | tr '\n' '|')"
 echo "closed: $(two "cat /var/spool/sbroker/node*/runs/$job.0/slurm_script /var/lib/sbroker/sbroker.db 2>/dev/null" | wc -c)"
+node=$(squeue -h -j "$other" -o %N)
+if [ -x /usr/sbin/sshd ]; then
+    echo "login: $(two "sbroker ssh $node 'id -un; echo \$SLURM_JOB_ID'" 2>&1 | tr '\n' ' ')"
+    two 'umask 077; sbroker ssh-config > cfg'
+    echo "by ssh: $(two "ssh -F cfg -o BatchMode=yes $node 'id -un; echo \$SLURM_JOB_ID'" 2>&1 | tr '\n' ' ')"
+    echo "another's login: $(one "sbroker ssh --jobid=$other $node true" 2>&1)"
+    echo "operator's login: $(sbroker ssh --jobid="$other" "$node" id -un 2>&1)"
+    echo "keys closed: $(one "cat $T/home/sbtest2/.local/state/sbroker/ssh/* /var/spool/sbroker/$node/runs/$other.0/login-*/* 2>/dev/null" | wc -c)"
+fi
 echo "root refused: $(sbatch --wrap true 2>&1)"
 broker=$(sbroker status --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')
 echo "broker runs as: $(stat -c %U /proc/$broker)"
@@ -101,6 +110,11 @@ def test_a_host_shared_by_users(said: dict[str, str]) -> None:
     denied = said["denied"].split("|")
     assert sum("Access/permission denied" in line for line in denied) >= 3, denied
     assert said["closed"] == "0"
+    if "login" in said:  # where there is an sshd
+        two, number = said["login"].split()
+        assert (two, said["by ssh"].split(), said["operator's login"]) == ("sbtest2", ["sbtest2", number], "sbtest2")
+        assert said["another's login"] == "sbroker: error: job %s is not there, or not yours" % number
+        assert said["keys closed"] == "0"
     assert "jobs of root are not run here" in said["root refused"]
     assert said["broker runs as"] == "sbroker"
     owner, mode, *output = said["output"].split()

@@ -40,6 +40,7 @@ class HostsSystem(System):
         super().__init__(folder, config % {"hosts": hosts})
         self.work.chmod(0o777)  # jobs run as the login's user there
         self.cloud, self._store = cloud, ""
+        self.names: list[str] = []  # for those who ask
         shutil.copy(key, self.home / "key")
         self.know()
 

@@ -145,3 +145,30 @@ def test_the_line_while_a_node_is_far(system: Any, on: Any) -> None:
     system.cloud.heal("n4")
     terminal.until("\r\x1b\\[Kn4\r\n")
     assert terminal.end() == 0
+
+
+def test_a_shell_in_ones_own_folder_without_a_shared_file_system(make_system: Any) -> None:
+    """salloc stays here, its steps find its folder there; the line says what is brought; what they change comes back."""
+    system = make_system("n[1-2]")
+    system.idle("n[1-2]")
+    (system.work / "some").mkdir()
+    (system.work / "some" / "large").write_bytes(os.urandom(6 << 20))
+    system.cloud.slow("n1", "8mbit")
+    terminal = Terminal(system.argv("cd some; exec srun -w n1 --pty bash --norc -i"), system.env, system.work)
+    try:
+        terminal.until(r"srun: node n1: staging \d of 6 MB \.\.\.")
+        terminal.type("pwd; wc -c < large; echo made there > new; exit\n")
+        terminal.until(re.escape(str(system.work / "some")) + "\r\n(.*\r)?6291456\r\n")
+        assert terminal.end() == 0
+        assert b"staging" not in bytes(terminal.shown).rpartition(b"\r\x1b[K")[2]
+    finally:
+        terminal.close()
+        system.cloud.slow("n1")
+    system.drain()
+    assert (system.work / "some" / "new").read_text() == "made there\n"
+    (system.work / "some" / "tell").write_text("hostname; basename $PWD; cat new\n")
+    done = system.sh("cd some && salloc -Q -N2 -w n[1-2] bash -c 'hostname; srun -l sh tell'")
+    here = system.ok("hostname").strip()
+    assert sorted(done.stdout.splitlines()) == sorted(
+        [here, "0: n1", "0: some", "0: made there", "1: n2", "1: some", "1: made there"]
+    ), done.stderr

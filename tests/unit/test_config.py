@@ -208,6 +208,15 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "sites:\n  x: {provider: ssh, hosts: 'gpu[1-'}",
             "config.yaml:2: sites.x.hosts: 'gpu[1-' is not a list of hosts such as node1 or node[1-8,11]",
         ),
+        ("sites:\n  x: {provider: local, env: {1A: x}}", "config.yaml:2: sites.x.env: '1A' cannot be the name of a variable"),
+        ("sites:\n  x: {provider: local, env: {SLURM_X: 1}}", "config.yaml:2: sites.x.env: SLURM_X belongs to the job: a site cannot set it"),
+        ("sites:\n  x: {provider: local, env: {A: [b]}}", 'config.yaml:2: sites.x.env: "[\'b\']" is not a word: write it in quotes'),
+        ("sites:\n  x: {provider: local, modules: gcc}", "config.yaml:2: sites.x.modules: 'gcc' is wrong: it must be a list"),
+        (
+            "sites:\n  x: {provider: local, modules: ['a; rm -rf /']}",
+            "config.yaml:2: sites.x.modules: 'a; rm -rf /' cannot be the name of a module: write for example gcc/12.2",
+        ),
+        ("sites:\n  x: {provider: local, twin: perhaps}", "config.yaml:2: sites.x.twin: 'perhaps' is wrong: it must be true or false"),
         ("sites:\n  x: {provider: local, memory: 12X}", "config.yaml:2: sites.x.memory: '12X' is not a size: write 16000M, 2G or 1T"),
         (
             "sites:\n  x:\n    provider: local\n    nodes: 'n[1-'",
@@ -349,3 +358,8 @@ def test_parse_gres():
         Gres(name="fpga"),
         Gres(name="nic", count=2),
     )
+
+
+def test_software_of_a_site():
+    found = parse("sites:\n  x: {provider: local, env: {A: 1.50, B: 007, C: true, D: a b}, modules: [gcc/12], setup: 'a'}").sites["x"]
+    assert (found.env, found.modules, found.setup, found.twin) == ({"A": "1.50", "B": "007", "C": "true", "D": "a b"}, ("gcc/12",), "a", True)

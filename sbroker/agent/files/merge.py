@@ -214,8 +214,9 @@ class Merge:
                     self.plan.kept.add(number)
                 return None
             if self.policy.out:
-                if there is None:
-                    self._do("put", other, new, None, number)
+                before = self.rows[number][1] if number is not None else None
+                if there is None or (new.kind != "d" and there.kind != "d" and same(there, before)):
+                    self._do("put", other, new, there, number)  # in the place of what the last sync put there
                 elif not same(there, new):
                     continue
                 self._tell(path, other, "changed on both sides: the version of %s is put beside it" % self.policy.node)

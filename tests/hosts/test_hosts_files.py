@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.flow.system import ROOT, System
 from tests.hosts.system import CONFIG
+
+# The array has the last job id that is in a file's name: its tasks have ids by when they start.
+LINES = ("sbatch hello.sh", "sbatch -n 4 fanout.sh", "sbatch rendezvous.sh", "ITEMS=2 sbatch --export=ALL,ITEMS checkpoint.sh", "sbatch array.sh", "bash chain.sh")
+LOCAL = """partitions: [{name: debug, default: true, sites: [here], max_time: infinite}]
+sites: {here: {provider: local, nodes: "node[1-2]", cpus: %d, memory: 4000M}}
+"""  # as many CPUs as the hosts have: a layout goes by them
 
 ROOTS = CONFIG.replace("user: ubuntu", "user: root")
 
@@ -89,3 +99,37 @@ def test_an_allocation_feels_as_if_the_file_system_were_shared(system):
     (Path(system.work) / "in").write_text("one\n")
     said = system.ok("salloc -Q -N2 bash -c 'srun cat in; echo two > in; srun -N2 sh -c \"cat in; echo \\$SLURM_PROCID > out\\$SLURM_PROCID\"; cat out0 out1'")
     assert said == "one\none\ntwo\ntwo\n0\n1\n"
+
+
+def results(folder: Path) -> dict[str, list[str]]:
+    """The files of a folder, by name, without what differs from run to run: lines sorted, names of nodes and folders left out."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            text = re.sub(r"\bn(ode)?[0-9]\b", "NODE", path.read_text().replace(str(folder), "HERE"))
+            found[str(path.relative_to(folder))] = sorted(re.sub(r"/\S*/files/\S*", "HERE", text).splitlines())
+    return found
+
+
+def test_examples_leave_the_same_files_as_on_this_machine(make_system, tmp_path):
+    """All that need nothing but Python: arrays, chains, steps over nodes, sockets between ranks, requeues."""
+    examples = ROOT / "examples"
+    (tmp_path / "local").mkdir()
+    local = System(tmp_path / "local", "cluster: hosts\nkill_wait: 2\nmin_job_age: 3600\n" + LOCAL % (os.cpu_count() or 1))
+    there = make_system("n[1-2]", CONFIG)
+    there.idle("n[1-2]")
+    found = []
+    try:
+        for system in (local, there):
+            work = Path(system.work)
+            for name in ("hello.sh", "array.sh", "chain.sh", "fanout.sh", "rendezvous.sh", "rendezvous.py", "checkpoint.sh"):
+                shutil.copy(examples / name, work)
+            for line in LINES:
+                system.ok(line)
+            system.drain(120)
+            found.append(results(work))
+    finally:
+        local.close()
+    assert found[1] == found[0]
+    assert found[1]["rendezvous-3.out"][0].endswith("on NODE: sum 6")
+    assert found[1]["chain-report.out"] == ["100"] or found[1]["chain-report.out"] == ["10 20 30 40"]
