@@ -216,7 +216,6 @@ def test_sync_brings_both_sides_up_to_date(system: System, folder: Path) -> None
     assert system.sh("sbroker sync 99999").stderr == "sbroker: error: There is no job 99999.\n"
 
 
-<<<<<<< HEAD
 def test_tasks_of_an_array_write_into_one_folder(system: System, folder: Path) -> None:
     """What one task's output grows by is nothing to bring to the others, and nothing to warn of."""
     script(folder, "for i in $(seq 200); do echo $SLURM_ARRAY_TASK_ID; sleep 0.005; done; echo x > done$SLURM_ARRAY_TASK_ID\n")
@@ -230,7 +229,8 @@ def test_a_script_and_its_steps_see_each_others_files(system: System, folder: Pa
     script(folder, "echo made > made\nsrun -N2 -n2 sh -c 'cat made; hostname; echo $SLURM_PROCID > r$SLURM_PROCID' | sort\ncat r0 r1\nsrun -N1 -n1 -r1 sh -c 'cat r0 r1'\n")
     system.ok("sbatch -W -N2 -n2 -o out job.sh")
     assert (folder / "out").read_text().split() == ["far1", "far2", "made", "made", "0", "1", "0", "1"]
-=======
+
+
 def test_what_a_running_job_changed_stays_there(system: System, folder: Path) -> None:
     (folder / "f").write_text("old\n")
     script(folder, "echo theirs > f; echo ready; until [ -e go ]; do sleep 0.05; done\n")
@@ -242,4 +242,3 @@ def test_what_a_running_job_changed_stays_there(system: System, folder: Path) ->
     assert {path.read_text() for path in folder.glob("f*")} == {"ours\n", "theirs\n"}
     (replica(system, folder) / "go").touch()
     system.drain()
->>>>>>> files
