@@ -284,7 +284,8 @@ class Relay:
             return  # of a later release
         key = (header["job"], header["run"])
         if op in ("prepare", "start"):
-            self.attendance.ordered()
+            record = self.runs.records.get(key) if op == "start" else None
+            self.attendance.ordered(record.held if record is not None else None)
         if op == "prepare":
             script = header.get("script_size", 0)
             parts = body[:script], body[script : script + header.get("environ_size", 0)]

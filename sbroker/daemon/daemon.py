@@ -94,6 +94,7 @@ class Daemon:
         self.server.close()
         for link in self.links.values():
             link.close()
+        self.staging.close()
         await self.loop.run_in_executor(None, self.broker.store.close)
         Path(self.paths.socket).unlink(missing_ok=True)
 

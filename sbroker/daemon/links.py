@@ -185,10 +185,11 @@ class Link:
             await asyncio.sleep(PING)
 
     def _attend(self, n: Any) -> None:
-        """Runs with a lease may go on: the agent is told that this answer of its was heard, once it is certain that we are still the broker."""
+        """Runs with a lease may go on, and start: the agent is told that this answer of its was heard, once it is certain that we are still
+        the broker."""
         state = self.daemon.broker.state
-        runs = (state.all_runs.get(key) for key in state.node_parts.get(self.node, ()))
-        if isinstance(n, int) and any(run is not None and run.lease for run in runs):
+        node, runs = state.nodes.get(self.node), (state.all_runs.get(key) for key in state.node_parts.get(self.node, ()))
+        if isinstance(n, int) and (node is not None and node.lease or any(run is not None and run.lease for run in runs)):
             self.daemon.keep(asyncio.get_running_loop().create_task(self._vouch(n, self._writer)))
 
     async def _vouch(self, n: int, writer: Any) -> None:
