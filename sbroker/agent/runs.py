@@ -30,6 +30,7 @@ class Record:
         self.peer = 0  # pid of the process behind `stream`, whoever forked it
         self.to_ack = 0  # supervisor's number of its newest report that waits for our fsync
         self.clearing = self.to_start = False
+        self.held = None  # when we first said that it is held
         self.ending = None  # "time_limit" when its supervisor shall see to that, "" when it shall end it anyway
         self.order = {"op": "start"}
 
@@ -157,6 +158,7 @@ class Runs:
         record.info = info
         if info["head"] != self.relay.node:
             self.watch_over(record)  # the head's supervisor will call it; the head's own is forked when it is to start
+        record.held = self.relay.loop.now()
         self.relay.report("held", key)
 
     def start(self, key, order=None):

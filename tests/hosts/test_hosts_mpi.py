@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from tests.hosts.system import ROOT, HostsSystem
 
 PYTHON = "/usr/bin/python3"  # of this machine and of the hosts
 CLIENT = ROOT / "tests" / "flow" / "pmi_client.py"
-PROGRAMS = ROOT / "tests" / "idioms" / "programs"
+RANKS = ROOT / "tests" / "idioms" / "programs" / "mpich" / "ranks.py"
 VERSIONS = {"mpich": "MPICH", "openmpi": "Open MPI"}
 
 
@@ -32,11 +33,13 @@ def environment(name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def three(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostsSystem]:
-    """A broker over m1 … m3, which have the tests' programs and what `make idioms` has installed."""
-    shown = [str(ROOT / "tests")] + [str((ROOT / ".idioms" / name).resolve()) for name in VERSIONS if (ROOT / ".idioms" / name).exists()]
+    """A broker over m1 … m3, which have what `make idioms` has installed; the programs come with the submit directory."""
+    shown = [str((ROOT / ".idioms" / name).resolve()) for name in VERSIONS if (ROOT / ".idioms" / name).exists()]
     for number in (1, 2, 3):
         hub.extra("m%d" % number, bind=shown)
     made = HostsSystem(tmp_path_factory.mktemp("mpi"), hub.cloud, hub.key, "m[1-3]")
+    for program in (CLIENT, RANKS):
+        shutil.copy(program, made.work)
     try:
         made.idle("m[1-3]")
         yield made
@@ -46,22 +49,21 @@ def three(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostsS
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_all_ranks_find_each_other(three, version):
-    said = three.ok("srun -D /tmp --mpi=pmi2 -N3 -n5 %s %s %d ring" % (PYTHON, CLIENT, version))
+    said = three.ok("srun --mpi=pmi2 -N3 -n5 %s %s %d ring" % (PYTHON, CLIENT.name, version))
     lines = sorted(said.splitlines())
-    print(lines)
     assert [line.split()[0] for line in lines] == ["%d/5" % rank for rank in range(5)]
     assert {line.split()[2] for line in lines} == {"m1", "m2", "m3"}
 
 
 def test_an_abort_of_one_rank_ends_the_step(three):
-    done = three.sh("srun -D /tmp --mpi=pmi2 -N3 -n3 %s %s 1 abort 2 5" % (PYTHON, CLIENT))
+    done = three.sh("srun --mpi=pmi2 -N3 -n3 %s %s 1 abort 2 5" % (PYTHON, CLIENT.name))
     assert done.returncode == 137
     assert "srun: Job step aborted" in done.stderr and "srun: error: m3: task 2: Killed" in done.stderr
 
 
 def test_a_network_that_fails_and_heals_costs_time(three):
     """Fences fall into the time in which one host is cut off."""
-    (three.work / "cut.sh").write_text("#!/bin/sh\nexec srun -D /tmp --mpi=pmi2 -N3 -n3 %s %s 1 ring 4\n" % (PYTHON, CLIENT))
+    (three.work / "cut.sh").write_text("#!/bin/sh\nexec srun --mpi=pmi2 -N3 -n3 %s %s 1 ring 4\n" % (PYTHON, CLIENT.name))
     step = three.start("sh cut.sh")
     three.until("squeue -h -s -o %N | grep -c 'm.1-3'", "1")
     three.cloud.cut("m2")
@@ -73,15 +75,15 @@ def test_a_network_that_fails_and_heals_costs_time(three):
 
 def test_mpich_by_srun(three):
     python = environment("mpich") / "bin" / "python3"
-    said = three.ok("srun -D /tmp --mpi=pmi2 -N3 -n3 %s %s/mpich/ranks.py" % (python, PROGRAMS))
+    said = three.ok("srun --mpi=pmi2 -N3 -n3 %s ranks.py" % python)
     assert sorted(said.splitlines()) == ["%d/3 m%d sum 6 near 1" % (rank, rank + 1) for rank in range(3)]
 
 
 @pytest.mark.parametrize("name, launch", [("mpich", "mpiexec"), ("openmpi", "mpirun")])
 def test_launchers_start_their_daemons_by_srun(three, name, launch):
     folder = environment(name)
-    script = f"#!/bin/bash\nexport PATH={folder}/bin:$PATH\n{launch} python3 {PROGRAMS}/{name}/ranks.py\necho code $?\n"
+    script = f"#!/bin/bash\nexport PATH={folder}/bin:$PATH\n{launch} python3 ranks.py\necho code $?\n"
     (three.work / "job.sh").write_text(script)
-    done = three.sh("sbatch --wait -D /tmp -o /tmp/mpi-%s.out -N3 -n3 job.sh" % name)
-    said = three.on("m1", "cat /tmp/mpi-%s.out" % name)
+    done = three.sh("sbatch --wait -o %s.out -N3 -n3 job.sh" % name)
+    said = (three.work / (name + ".out")).read_text()
     assert sorted(said.splitlines()) == ["%d/3 m%d sum 6 near 1" % (rank, rank + 1) for rank in range(3)] + ["code 0"], (said, done)

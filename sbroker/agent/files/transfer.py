@@ -21,6 +21,7 @@ from .tree import PIECE
 
 SMALL = 64 << 10  # bytes: what goes into a pack
 _PACK = 2000  # … how many of them
+_ROWS = 2 << 30  # bytes of one list: some ten million files
 _ZEROS = bytes(PIECE)
 _SAMPLE = 0.85  # compression pays below this part of the size
 
@@ -103,12 +104,16 @@ class Pipe:
         self.send({"op": "rows", "name": name, "end": True}, waiting)
 
     def receive_rows(self, name):
-        opener, rows, rest = zlib.decompressobj(), [], b""
+        opener, rows, rest, size = zlib.decompressobj(), [], b"", 0
         while True:
             header, body = self.receive("rows")
             if header.get("name") != name:
                 raise ValueError("rows of %r instead of %r" % (header.get("name"), name))
-            pieces = (rest + opener.decompress(body)).split(b"\n")
+            data = opener.decompress(body, _ROWS - size)
+            size += len(data)
+            if opener.unconsumed_tail:
+                raise ValueError("rows of more than %d bytes" % _ROWS)
+            pieces = (rest + data).split(b"\n")
             rest = pieces.pop()
             for piece in pieces:
                 rows.extend(json.loads("[" + piece.decode("ascii") + "]"))

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sbroker.agent import wire
-from sbroker.agent.files import place, tree
+from sbroker.agent.files import place, transfer, tree
 from sbroker.agent.files.apply import Receiver, checked
 from sbroker.agent.files.base import NOTHING, Cancelled, Home, around, name_of, packed, unpacked
 from sbroker.agent.files.cas import EMPTY, Store
@@ -319,6 +319,12 @@ def test_rows_arrive_in_any_number() -> None:
     for count in (0, 1, 499, 500, 501, 40000):
         rows = [["%d\n\udcff" % number, None, ["f", 1, 2, 3, sha(b"%d" % number)]] for number in range(count)]
         assert conversation(lambda pipe, rows=rows: pipe.send_rows("x", rows), lambda pipe: pipe.receive_rows("x")) == rows
+
+
+def test_rows_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "_ROWS", 10000)
+    with pytest.raises(ValueError, match="rows of more than 10000 bytes"):
+        conversation(lambda pipe: pipe.send_rows("x", ["a" * 10000]), lambda pipe: pipe.receive_rows("x"))
 
 
 @pytest.mark.parametrize("compress", [True, False])
