@@ -313,7 +313,8 @@ class Call:
                 if handle in self.fds:  # asked again after a broken connection
                     posix.close(self.fds[handle])
                 self.fds[handle] = fd
-                self.reply(number, 0)
+                found = posix.fstat(fd)
+                self.reply(number, 0, b"%o %d %d" % (found.st_mode, found.st_atime_ns, found.st_mtime_ns))
         except OSError as error:
             self.reply(number, error.errno)
         except ValueError:  # a NUL in the path

@@ -319,6 +319,9 @@ def _parse(info, call_fields):
 
 
 def _programs(call, request):
+    kind = call.text("compress")
+    if kind is not None and kind not in ("", "lz4", "none") and call.options.get("compress") is not True:
+        call.warnings.append("srun: error: Compression type '%s' unknown, disabling compression support.\n" % kind)
     bcast = call.options.get("bcast")
     request["bcast"] = None if bcast is None else "" if bcast is True else bcast
     request["name"] = call.text("job-name") if call.typed("job-name") else os.path.basename(call.command[0])

@@ -250,6 +250,8 @@ def distribution(call, request):
         else:
             hosts = list(request["nodelist"])
         ntasks = call.positive("ntasks")
+        if hostfile and not ntasks and not request["standalone"]:
+            ntasks = numbers.leading(call.text("nodes") or "") or len(call.info["nodes"])  # one for each node
         if ntasks and len(hosts) < ntasks:
             raise Refusal("srun: error: Too few NodeNames in Slurm Hostfile\nsrun: error: Failure getting NodeNames from hostfile\n")
         request["hosts"] = hosts[:ntasks] if ntasks else hosts

@@ -6,6 +6,7 @@ A node writes as it comes, into the file itself, as Slurm does, and answers `bca
 
 import os
 import stat
+from errno import EACCES, ENODEV
 
 from .stepsession import Session
 
@@ -18,28 +19,35 @@ HANDLE = 7  # of the client's open file; below those of stdio.py
 class Broadcast:
     """One file on its way. `session` asks the client and passes on `input` of HANDLE; `done(errno, said)` at the end, `said` what failed.
 
-    path: fn(node) → absolute path there."""
+    sources: where it may be at the client's, in order; of a `program` the first that may be executed. `source` is the one that was
+    taken, None if there is none. path: fn(node) → absolute path there."""
 
-    def __init__(self, session, source, path, nodes, force, preserve, done):
-        self.session, self.source, self.path, self.nodes = session, source, path, nodes
+    def __init__(self, session, sources, path, nodes, force, preserve, done, program=False):
+        self.session, self.path, self.nodes, self.program = session, path, nodes, program
+        self.source, self._sources = None, list(sources)
         self.force, self.preserve, self.done = force, preserve, done
         self._received = 0
         self._left = set(nodes)
         self._errno, self._said = 0, []
         self._mode, self._times = 0o644, None
-        session.open(HANDLE, os.O_RDONLY, source, self._opened)
+        session.open(HANDLE, os.O_RDONLY, self._sources[0], self._opened)
 
-    def _opened(self, errno, _data):
-        if not errno:
-            try:  # the submit host's files are ours in this release: mode and times come from the file itself
-                found = os.stat(os.path.join(self.session.call["cwd"], self.source))
-            except OSError as error:
-                errno = error.errno
+    def _opened(self, errno, data):
+        source = self._sources.pop(0)
+        mode, accessed, modified = data.split() if data and not errno else (b"0", b"0", b"0")
+        mode = int(mode, 8)
+        if not errno and self.program and not (stat.S_ISREG(mode) and mode & 0o111):
+            errno = EACCES
+        if errno and self._sources:
+            return self.session.open(HANDLE, os.O_RDONLY, self._sources[0], self._opened)
         if errno:
-            return self.done(errno, "sbcast: error: Can't open `%s`: %s\n" % (self.source, os.strerror(errno)))
-        self._mode = stat.S_IMODE(found.st_mode) & 0o777
+            return self.done(errno, "sbcast: error: Can't open `%s`: %s\n" % (source, os.strerror(errno)))
+        if stat.S_ISDIR(mode):
+            return self.done(ENODEV, "sbcast: error: Can't mmap file `%s`, No such device.\n" % source)
+        self.source = source
+        self._mode = stat.S_IMODE(mode) & 0o777
         if self.preserve:
-            self._times = [found.st_atime_ns, found.st_mtime_ns]
+            self._times = [int(accessed), int(modified)]
         self.session.grant(HANDLE, 0, _WINDOW)
 
     def input(self, offset, data):
@@ -89,11 +97,11 @@ class Sbcast(Session):
             return self.exit(wish["refuse"]["code"])
         path = os.path.join(self.call["cwd"], wish["dest"])
         nodes = [share["node"] for share in sup.info["nodes"]]
-        self.broadcast = Broadcast(self, wish["source"], lambda node: path, nodes, wish["force"], wish["preserve"], self._done)
+        self.broadcast = Broadcast(self, [wish["source"]], lambda node: path, nodes, wish["force"], wish["preserve"], self._done)
 
     def _done(self, errno, said):
         self.say(said, 2)
-        self.exit(255 if "Can't open" in said else errno)
+        self.exit(255 if errno and self.broadcast.source is None else errno)
 
     def input(self, handle, offset, data):
         if handle == HANDLE and self.broadcast is not None:

@@ -9,6 +9,7 @@ import time
 from . import lease, procs
 
 _MEMORY_FIRST, _MEMORY_EVERY = 1.0, 2.0  # seconds between looks at the memory in use
+_OTHERS = 2.0  # seconds beyond KillWait that the ends of tasks on other nodes are waited for
 _STOP_AFTER = 0.01  # seconds between SIGTSTP, which a program may catch, and SIGSTOP, which none can
 _ASK = (signal.SIGCONT, signal.SIGTERM)  # how a process is asked to end, also one that was stopped
 _SWEEP = (0.02, 1.0)  # seconds between two rounds of SIGKILL: first, at most
@@ -20,6 +21,7 @@ class Ending:
     def __init__(self, sup):
         self.sup = sup
         self.why = ""  # the end was ordered because
+        self._patient = True  # with other nodes
         self.failed = []  # nodes that are down, where that is why
         self.result = None  # data of the `ended` report
         self.kill_wait = sup.info.get("kill_wait", 30)
@@ -265,11 +267,28 @@ class Ending:
         if (self.why or self.result is not None) and not procs.has_children():
             self._done()
 
+    def _others_end(self):
+        """Whether tasks of steps on other nodes have yet to tell of their ends: their srun, which may be anywhere, hears it from here.
+        Nobody is waited for much longer than KillWait."""
+        steps = getattr(self.sup, "steps", None)
+        if steps is None or not steps.steps or not self._patient:
+            return False
+        if "others" not in self._timers:
+            self._later("others", self.kill_wait + _OTHERS, self._no_longer)
+        return True
+
+    def _no_longer(self):
+        self._patient = False
+        self.child_ended()
+
     def _done(self):
         sup = self.sup
         if sup.empty or self._elsewhere:
             return  # "empty" from here must not overtake the head's "ended": the broker's order to end says that it is there
         if sup.is_head and self.result is None:
+            sup.declare_over()
+            if self._others_end():
+                return
             self.result = {"code": 0, "signal": 0, "why": self.why, "error": "", "derived": sup.derived, "usage": {}}
             sup.peers_link.tell_all({"op": "over"})
             sup.report("ended", self.result)

@@ -5,7 +5,7 @@ import signal
 import time
 
 from . import bcast as bcasts
-from . import sattach, stdio, stephooks, stepnode, wire
+from . import sattach, stdio, wire
 from .places import Places
 from .steps import Busy
 from .stepsession import Session, limits_of
@@ -98,15 +98,13 @@ class Srun(Session):
         path = self.request.get(name)
         if path is None:
             return then()
-        error = stephooks.runnable(os.path.join(self.call["cwd"], path))
-        if error is not None:
-            self.talk.say("prolog_denied", path=path, error=error.strerror)
-            self._act()
-            return then()
         answers = []
 
         def answered(errno, data):
             answers.append(data)
+            if errno:
+                self.talk.say("prolog_denied", path=path, error=os.strerror(errno))
+                self._act()
             if errno or len(answers) == 2:
                 self.settled(number)
                 then()
@@ -115,7 +113,8 @@ class Srun(Session):
             b"%s=%s\0" % (key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
             for key, value in self.call["env"].items()
         )
-        number = self.ask(wire.SPAWN, wire.fields(path.encode("utf-8", "surrogateescape") + b"\0", env), answered, several=True)
+        program = path if "/" in path else "./" + path  # not by PATH
+        number = self.ask(wire.SPAWN, wire.fields(program.encode("utf-8", "surrogateescape") + b"\0", env), answered, several=True)
 
     def _too_late(self):
         self.sup.steps.forget(self._entry)
@@ -153,7 +152,8 @@ class Srun(Session):
         argv, bcast = self.request["argv"], self.request.get("bcast")
         if bcast is None or self.request.get("programs"):
             return self._launch(lambda node: argv)
-        program = stepnode.resolve(argv[0], self.call["env"], self.call["cwd"])
+        folders = [] if "/" in argv[0] else self.call["env"].get("PATH", "").split(":")
+        programs = [os.path.join(found or ".", argv[0]) for found in folders] or [argv[0]]
         folder = os.path.join(self.request["cwd"], bcast)
         name = "slurm_bcast_%s.%s_" % (self.sup.info["job"], self.step.number) if bcast in ("", ".") or bcast.endswith("/") else None
 
@@ -165,11 +165,15 @@ class Srun(Session):
                 return
             if not errno:
                 return self._launch(lambda node: [path(node)] + argv[1:])
-            self.say(said.replace("sbcast: ", "srun: "), 2)
+            if self.broadcast.source is None:
+                self.say("srun: fatal: Can not execute %s\n" % argv[0], 2)
+            else:
+                source = os.path.join(self.call["cwd"], self.broadcast.source)
+                self.say(said.replace("sbcast: ", "srun: ") + "srun: fatal: Failed to broadcast '%s'. Step launch aborted.\n" % source, 2)
             self.sup.steps.abandon(self.step)
             self.exit(1)
 
-        self.broadcast = bcasts.Broadcast(self, program, path, self.step.layout["nodes"], True, False, done)
+        self.broadcast = bcasts.Broadcast(self, programs, path, self.step.layout["nodes"], True, False, done, program=True)
 
     def _launch(self, argv):
         if self.ended:

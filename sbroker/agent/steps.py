@@ -370,6 +370,7 @@ class Steps:
         for listener in list(step.listeners):
             listener.finished()
         self._retry()
+        self.sup.ending.child_ended()
 
     def _end(self, step):
         worst = step.worst

@@ -27,7 +27,7 @@ async def run(call: Call, client: Client, api: Api) -> int:
             await client.out(f"sbcast: error: Can't open `{wish['source']}`: {os.strerror(error.errno or 0)}\n", 2)
             return 255
         await client.out(f"sbcast: error: Slurm job {numbers.leading(wish['job'])} lookup error: Invalid job id specified\n", 2)
-        return 1
+        return 255
     try:
         return await api.session(call, client, job.id, {})
     except Refused as refused:

@@ -49,8 +49,8 @@ def test_what_names_no_step(words, said):
 
 
 @pytest.mark.parametrize(("words", "err", "code"), [
-    (["--jobid=9", "there", "/tmp/x"], "sbcast: error: Slurm job 9 lookup error: Invalid job id specified\n", 1),
-    (["--jobid=x", "there", "/tmp/x"], "sbcast: error: Slurm job 0 lookup error: Invalid job id specified\n", 1),
+    (["--jobid=9", "there", "/tmp/x"], "sbcast: error: Slurm job 9 lookup error: Invalid job id specified\n", 255),
+    (["--jobid=x", "there", "/tmp/x"], "sbcast: error: Slurm job 0 lookup error: Invalid job id specified\n", 255),
     (["--jobid=9", "nosuch", "/tmp/x"], "sbcast: error: Can't open `nosuch`: No such file or directory\n", 255),
 ])  # fmt: skip
 def test_sbcast_looks_at_the_file_first(words, err, code):

@@ -146,11 +146,15 @@ def test_files_are_asked_for():
     env = {"SLURM_HOSTFILE": "hosts"}
     files = {"hosts": (0, b"node2\nnode1\nnode2\n")}
     assert parse("true", env=env) == {"read": ["hosts"]}
-    assert parse("true", env=env, files=files)["hosts"] == ["node2", "node1", "node2"]
+    assert parse("-n3", "true", env=env, files=files)["hosts"] == ["node2", "node1", "node2"]
+    assert parse("true", env=env, files=files)["hosts"] == ["node2", "node1"]  # a task for each node, without -n
+    too_few = "srun: error: Too few NodeNames in Slurm Hostfile\nsrun: error: Failure getting NodeNames from hostfile\n"
+    assert parse("true", env=env, files={"hosts": (0, b"node2\n")})["refuse"]["err"] == too_few
     assert parse("-n2", "-m", "arbitrary", "true", env=env, files=files)["hosts"] == ["node2", "node1"]
-    assert parse("-n5", "true", env=env, files=files)["refuse"]["err"] == (
-        "srun: error: Too few NodeNames in Slurm Hostfile\nsrun: error: Failure getting NodeNames from hostfile\n"
-    )
+    assert parse("-n5", "true", env=env, files=files)["refuse"]["err"] == too_few
+    unknown = "srun: error: Compression type 'odd' unknown, disabling compression support.\n"
+    assert parse("--bcast=/x", "--compress=odd", "true")["begin_text"] == unknown
+    assert parse("--bcast=/x", "--compress=lz4", "true")["begin_text"] == ""
 
 
 def test_devices():

@@ -172,3 +172,30 @@ def test_a_shell_in_ones_own_folder_without_a_shared_file_system(make_system: An
     assert sorted(done.stdout.splitlines()) == sorted(
         [here, "0: n1", "0: some", "0: made there", "1: n2", "1: some", "1: made there"]
     ), done.stderr
+
+
+def test_a_program_that_is_only_here_is_broadcast(make_system: Any) -> None:
+    """Mode and times are this host's file's, the program is looked for in this host's PATH, and hooks of srun run here."""
+    system = make_system("n[1-2]")
+    system.idle("n[1-2]")
+    tools = system.home / "tools"
+    tools.mkdir()
+    (tools / "onlyhere").write_text("#!/bin/sh\necho tool on $(hostname)\n")
+    (tools / "onlyhere").chmod(0o755)
+    (tools / "hook").write_text("#!/bin/sh\ntouch %s/hooked\n" % system.work)
+    (tools / "hook").chmod(0o755)
+    path = "PATH=%s:$PATH " % tools
+    assert system.ok(path + "srun -N2 --bcast=/tmp/tool onlyhere | sort") == "tool on n1\ntool on n2\n"
+    assert system.ok(path + "srun -N1 --prolog=%s/hook true; ls hooked" % tools) == "hooked\n"
+    done = system.sh(path + "srun -N2 --bcast=/tmp/other nosuchtool")
+    assert (done.stderr, done.returncode) == ("srun: fatal: Can not execute nosuchtool\n", 1)
+    done = system.sh(path + "srun -N1 -w n1 --bcast=/nosuch/dir/x onlyhere")
+    assert done.stderr.splitlines() == [
+        "srun: error: REQUEST_FILE_BCAST(n1): No such file or directory",
+        "srun: fatal: Failed to broadcast '%s/onlyhere'. Step launch aborted." % tools,
+    ]
+    job = system.sh("salloc -Q --no-shell -N2; squeue -h -o %i").stdout.strip()
+    system.ok("touch -d 2001-02-03 %s/onlyhere; sbcast -p --jobid=%s %s/onlyhere /tmp/sent" % (tools, job, tools))
+    assert system.on("n2", "stat -c '%a %y' /tmp/sent").startswith("755 2001-02-03")
+    assert system.sh("sbcast --jobid=%s %s /tmp/sent2" % (job, tools)).stderr == "sbcast: error: Can't mmap file `%s`, No such device.\n" % tools
+    system.ok("scancel " + job)

@@ -107,7 +107,10 @@ def test_opens_writes_and_closes_files(path, tmp_path):
     def script(conn):
         conn.send(open_file(1, 9, flags, b"out.txt", 0o640), out(b"abc", 9), out(b"def", 9), close(9))
         conn.send(open_file(2, 10, flags, b"no/such", 0o640))
-        assert conn.reply() == (1, 0, b"")
+        number, errno, found = conn.reply()
+        made = (tmp_path / "out.txt").stat()
+        assert (number, errno, found.split()[0]) == (1, 0, b"%o" % made.st_mode)
+        assert len(found.split()) == 3  # the times too
         assert conn.reply() == (2, 2, b"")
         conn.send(exit_with(0))
         conn.drain()

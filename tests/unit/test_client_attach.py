@@ -74,7 +74,7 @@ def test_a_file_given_by_open_streams_too(path, tmp_path):
     def script(conn):
         conn.send(open_file(1, 5, os.O_RDONLY, os.fsencode(tmp_path / "payload")), grant(5, 0, 1 << 20))
         data, ended = b"", False
-        assert conn.reply() == (1, 0, b"")
+        assert conn.reply()[:2] == (1, 0)
         while not ended:
             payload = conn.expect(wire.INPUT)[1]
             assert payload[:4] == u32(5)
