@@ -24,6 +24,7 @@ class Options:
     broker_uid = None  # who may connect as broker, besides root (default: our own uid)
     min_uid = users.MIN_UID  # least uid that a broker which is not root may name
     allow_root_jobs = False
+    program = ""  # name of the program that this is, where the broker knows it by one
     ready = -1  # descriptor that gets a + once the agent can be reached
 
     def __init__(self, argv):
@@ -82,7 +83,7 @@ def serve(options):
     limits.raise_own()
     loop = Loop()
     policy = users.Policy(options.min_uid, options.allow_root_jobs)
-    Relay(loop, folder, options.node, hostname, names, options.front, options.broker_uid, policy)
+    Relay(loop, folder, options.node, hostname, names, options.front, options.broker_uid, policy, options.program)
     session_code()  # loaded once here, shared by all supervisors
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(signum, loop.stop)

@@ -175,7 +175,7 @@ def _serve(folder, program, asked, tell):
     sys.argv[0] = program  # what the process is called in lists
     from sbroker.agent.__main__ import main as agent
 
-    sys.exit(agent(["serve", "--dir", folder, "--node", asked["node"], "--ready", str(tell)] + asked.get("serve", [])))
+    sys.exit(agent(["serve", "--dir", folder, "--node", asked["node"], "--ready", str(tell), "--program", asked["hash"]] + asked.get("serve", [])))
 
 
 def _last_words(folder):

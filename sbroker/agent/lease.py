@@ -47,9 +47,12 @@ class Attendance:
         if len(self._said) > _KEPT + 1:
             del self._said[min(key for key in self._said if key)]
 
-    def ordered(self):
-        """An order to prepare or start a run: it was put on record, and left, after our hello."""
-        return self.vouched(0)
+    def ordered(self, held=None):
+        """An order to prepare or start a run: it was put on record, and left, after our hello; one to start it, after we said that it is
+        held here (at the time `held`)."""
+        self.vouched(0)
+        if held is not None:
+            self.at = max(self.at, held)
 
     def vouched(self, number):
         """The broker has heard this answer and was the broker afterwards."""

@@ -10,13 +10,15 @@ _BEFORE, _AFTER = r"(?:(?<![^:=,])|(?<=^))", r"(?=$|[/:,])"
 
 
 class Places:
-    """`at`: what the broker says of one node: roots [[path here, path there], …], env."""
+    """`at`: what the broker says of one node: roots [[path here, path there], …], env, and stdin where that
+    was brought apart."""
 
     def __init__(self, at=None):
         roots = [(here, there) for here, there in (at or {}).get("roots") or () if here != there]
         self._there = _Change(roots)
         self._here = _Change([(there, here) for here, there in roots])
         self._software = dict((at or {}).get("env") or {})
+        self._stdin = (at or {}).get("stdin")
 
     def there(self, path):
         """A path of the submit host as this node has it."""
@@ -58,12 +60,14 @@ class Places:
 
     def info(self, info):
         """A run's description whose folders are those of this node."""
-        if not self._there.pairs:
+        if not self._there.pairs and self._stdin is None:
             return info
         spec = dict(info["spec"])
         for key in ("work_dir", "submit_dir", "stdin"):
             if spec.get(key):
                 spec[key] = self.there(spec[key])
+        if self._stdin is not None:
+            spec["stdin"] = self._stdin.replace("%", "%%")  # no pattern any more
         spec["script_args"] = self.words_there(spec.get("script_args") or ())
         return dict(info, spec=spec)
 

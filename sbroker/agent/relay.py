@@ -12,7 +12,7 @@ import time
 
 import sbroker
 
-from . import commands, devices, heard, inventory, lease, users, wire
+from . import commands, devices, fingerprint, heard, inventory, lease, users, wire
 from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
@@ -31,9 +31,10 @@ class Relay:
     """One node's agent in `folder`. `front`: name of the NodeFront module, or "" to wait for the broker's word.
     `broker_uid`: who may connect besides root (None: our own user). `policy`: users.Policy of this agent's own options."""
 
-    def __init__(self, loop, folder, node, hostname, names, front="", broker_uid=None, policy=None):
+    def __init__(self, loop, folder, node, hostname, names, front="", broker_uid=None, policy=None, program=""):
         self.loop, self.folder, self.node, self.hostname, self.names = loop, folder, node, hostname, names
         self.settings = {}
+        self._program = program or fingerprint.of_agent(front)
         self._own_policy = self.policy = policy or users.Policy()
         self.front = importlib.import_module(front) if front else None
         self._places = {}  # (front end, folder of a twin's names or None) → folder of the commands for jobs
@@ -193,7 +194,7 @@ class Relay:
         self._listen(stream, self.settings.get("silent", _SILENT))
         self.attendance.greeting(self.loop.now())
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
-        told = dict(inventory.take(time.time(), self.hostname), port=self.door.port)
+        told = dict(inventory.take(time.time(), self.hostname), port=self.door.port, program=self._program)
         self._send([link.greet(identity, self.runs.live(), told)])
         self._send(link.outgoing())
         unsent, self._unsent = self._unsent, []
@@ -277,9 +278,14 @@ class Relay:
             return self._channel_opened(header, body)
         if op in ("chan_data", "chan_credit", "chan_close"):
             return self._channel_down(op, header, body)
+        if op == "upgrade":
+            return self.loop.stop()  # the next one is started by the broker's next login; supervisors go on, and the journal is on disk
+        if "job" not in header:
+            return  # of a later release
         key = (header["job"], header["run"])
         if op in ("prepare", "start"):
-            self.attendance.ordered()
+            record = self.runs.records.get(key) if op == "start" else None
+            self.attendance.ordered(record.held if record is not None else None)
         if op == "prepare":
             script = header.get("script_size", 0)
             parts = body[:script], body[script : script + header.get("environ_size", 0)]

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 
+from . import errand
 from .loop import Stream
 
 _PATIENCE = 3.0  # seconds
@@ -58,8 +59,10 @@ def addresses(loop, names, then, on_end=None):
     os.close(high)
     parts: list = []
     alive = [pid]
+    errand.pids.add(pid)  # else it would pass for what a dead supervisor left, and be killed
 
     def ended(_status):
+        errand.pids.discard(pid)
         alive.clear()
         if on_end is not None:
             on_end()

@@ -71,9 +71,14 @@ def launch(plan):
     # all that can be done before the fork is: the child copies every page that it touches
     path, argv = _bytes(plan.path or plan.argv[0]), [_bytes(word) for word in plan.argv]
     env = {_bytes(key): _bytes(value) for key, value in plan.env.items()}
-    pid = os.fork()
-    if pid == 0:
-        _child(plan, path, argv, env)
+    # A run may be ended at this very moment: the child, which shall die of what we ignore, hears it when it does not ignore it any more.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTED)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _child(plan, path, argv, env)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return Process(pid, plan.step, plan.memory)
 
 

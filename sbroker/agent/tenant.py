@@ -125,7 +125,8 @@ def replicas(folder):
     for owner in owners:
         state = os.path.join(files, owner)
         if worker is not None:
-            worker.alone({"side": "node", "do": "wipe", "state": state, "home": os.path.expanduser("~"), "job": 0, "node": "", "roots": []})
+            done = worker.alone({"side": "node", "do": "wipe", "state": state, "home": os.path.expanduser("~"), "job": 0, "node": "it", "roots": []})
+            left += [done["error"]] if done["error"] else []
         left += remove(state)
     return left
 

@@ -90,7 +90,8 @@ def down(timeout: float, *, cancel: bool = False, keep: bool = False) -> str:
                 pid = _end(str(agent), timeout)
             except ask.NoBroker:
                 continue  # a socket that an agent left when it was killed
-            said.append("The agent of %s (pid %d) has ended." % (agent.parent.name, pid))
+            name = agent.parent.name
+            said.append("The agent %s (pid %d) has ended." % ("for files" if name == paths.SUBMIT_AGENT else "of " + name, pid))
         supervisors = len(list(Path(where.spool).glob("*/runs/*/started")))
         if supervisors:
             said.append("%d parts of running jobs go on; the next broker finds them." % supervisors)

@@ -159,7 +159,8 @@ def gone(draft: Draft, part: Part) -> Part:
 
 
 def expire(draft: Draft, job: Job) -> None:
-    """The grace is over: the node is given up with what is there."""
+    """The grace is over: the nodes are given up with what is there."""
+    draft.change(job, stage_until=None)  # another node's run may still have to end
     for part in draft.parts(job.id, job.run):
         if part.state is PartState.LEAVING:
             draft.move_part(part, PartState.EMPTY, stage="lost")

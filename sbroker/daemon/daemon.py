@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import structs
 
 from sbroker import transports
-from sbroker.agent import wire
+from sbroker.agent import fingerprint, wire
 from sbroker.api import Call, FrontEnd
 from sbroker.clock import SystemClock
 from sbroker.core import effects, events
@@ -94,6 +94,7 @@ class Daemon:
         self.server.close()
         for link in self.links.values():
             link.close()
+        self.staging.close()
         await self.loop.run_in_executor(None, self.broker.store.close)
         Path(self.paths.socket).unlink(missing_ok=True)
 
@@ -146,6 +147,10 @@ class Daemon:
         if endpoint.transport == "local":
             return await local.open(endpoint, start=self._start_agent)
         return await transports.open(endpoint, program=self.program, tell=lambda doing: self.progress.node(endpoint.node, doing))
+
+    def agent_program(self, endpoint: Endpoint) -> str:
+        """What an agent that is started there now calls itself (`program` in its inventory); "" where that is not known yet."""
+        return fingerprint.of_agent(self.front_end.node_module()) if endpoint.transport == "local" else self.program.hash
 
     def _greet_again(self) -> None:
         for link in self.links.values():

@@ -136,14 +136,27 @@ class Launcher:
 
     def outputs(self, job: Job) -> tuple[str, str]:
         """Paths of the batch script's standard output and error on this host, in the job's present run."""
+        return self._outputs(self._named(job))
+
+    def standard_input(self, job: Job) -> str | None:
+        """Path of the batch script's standard input, None for none."""
+        found = batch.standard_input(self._named(job), self._front(), job.nodes[0].node)
+        return None if found is None else str(found)
+
+    def _named(self, job: Job) -> dict[str, Any]:
+        """As much of a run's description as the names of its files go by."""
         spec = job.spec
-        said = {"stdout": spec.stdout, "stderr": spec.stderr, "work_dir": spec.work_dir}
+        said = {"stdin": spec.stdin, "stdout": spec.stdout, "stderr": spec.stderr, "work_dir": spec.work_dir}
         array = None if job.array_task is None else {"id": job.array_id, "task": job.array_task}
-        user, config = {"name": job.user}, self.daemon.config
-        return self._outputs({"job": job.id, "name": spec.name, "user": user, "array": array, "spec": said, "imitate": config.imitate, "head": job.nodes[0].node})
+        user, imitate = {"name": job.user}, self.daemon.config.imitate
+        return {"job": job.id, "name": spec.name, "user": user, "array": array, "spec": said, "imitate": imitate, "head": job.nodes[0].node}
 
     def _outputs(self, info: dict[str, Any]) -> tuple[str, str]:
-        return batch.outputs(info, importlib.import_module(self.daemon.front_end.node_module()), info["head"])
+        return batch.outputs(info, self._front(), info["head"])
+
+    def _front(self) -> Any:
+        """The front end's functions for nodes, by the name that it gives: this is what agents are told, too."""
+        return importlib.import_module(self.daemon.front_end.node_module())
 
     def _default_memory(self, job: Job) -> dict[str, int]:
         """What the partition gives a job that asks for no memory: batch scripts are told of it."""

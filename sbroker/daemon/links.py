@@ -48,6 +48,7 @@ class Link:
         self.ready = False
         self._task = asyncio.get_running_loop().create_task(self._keep())
         self.error = ""
+        self._upgraded = ("", "")  # the program that was there, and the one that should be: told once
         self.port = 0  # where the agent takes calls of other nodes' supervisors; 0: nowhere
         self.addresses: list[str] = []  # of the node, as it says
         self._heard = 0.0
@@ -184,10 +185,11 @@ class Link:
             await asyncio.sleep(PING)
 
     def _attend(self, n: Any) -> None:
-        """Runs with a lease may go on: the agent is told that this answer of its was heard, once it is certain that we are still the broker."""
+        """Runs with a lease may go on, and start: the agent is told that this answer of its was heard, once it is certain that we are still
+        the broker."""
         state = self.daemon.broker.state
-        runs = (state.all_runs.get(key) for key in state.node_parts.get(self.node, ()))
-        if isinstance(n, int) and any(run is not None and run.lease for run in runs):
+        node, runs = state.nodes.get(self.node), (state.all_runs.get(key) for key in state.node_parts.get(self.node, ()))
+        if isinstance(n, int) and (node is not None and node.lease or any(run is not None and run.lease for run in runs)):
             self.daemon.keep(asyncio.get_running_loop().create_task(self._vouch(n, self._writer)))
 
     async def _vouch(self, n: int, writer: Any) -> None:
@@ -209,6 +211,7 @@ class Link:
         self.user = user["name"] if isinstance(user, dict) and user.get("uid") and ACCOUNT.match(str(user.get("name"))) else ""
         self.port = told["port"] if isinstance(told.get("port"), int) and 0 < told["port"] < 1 << 16 else 0
         self.addresses = [address for address in list(told.get("addresses", ()))[:16] if isinstance(address, str) and resolving.numeric(address)]
+        self._upgrade(str(told.get("program") or ""))
         live = tuple((job, run, state) for job, run, state in header.get("live", ()))
         self.daemon.broker.apply(
             Hello(node=self.node, incarnation=self.incarnation, boot_id=header.get("boot_id", ""), live=live, inventory=header.get("inventory", {}))
@@ -218,6 +221,15 @@ class Link:
         seen = self.daemon.broker.state.seen.get((self.node, self.incarnation), 0)
         if seen:
             self.send({"op": "ack", "seq": seen})
+
+    def _upgrade(self, there: str) -> None:
+        """The agent there is of another release, or of sources that have changed: it ends, and the next login starts one of ours. What runs
+        there is its supervisors', which stay what they are."""
+        ours = self.daemon.agent_program(self.endpoint)
+        if ours and there and there != ours and self._upgraded != (there, ours):
+            self._upgraded = (there, ours)
+            log.info("node %s: the agent is %s, not %s: it is replaced", self.node, there, ours)
+            self.send({"op": "upgrade"})
 
     def _taken(self, header: dict[str, Any]) -> Report:
         """A report as it is applied. What could not be (the agent checks, but its journal may be older than the check) becomes a notice:

@@ -7,17 +7,19 @@ import logging
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sbroker.agent import wire
+from sbroker.agent import fingerprint, wire
 from sbroker.api import Call, FrontEnd
 from sbroker.daemon.calls import MALFORMED, Connection, make_call
 from sbroker.errors import BrokenOff, SbrokerError
 from sbroker.paths import socket_address
 
 FIRST = 30.0  # seconds within which who connects has said what it wants
+CHANGED = "sbroker was changed while its broker runs, and the two do not fit: restart it (`sbroker down`, then any command; or restart sbrokerd)"
 MOST_HALF = 128 << 20  # bytes of frames that one user has begun and not ended, all connections together
 
 log = logging.getLogger("sbroker.server")
@@ -31,7 +33,14 @@ class Server:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._server: asyncio.AbstractServer | None = None
         self.calls = 0
+        files = [getattr(sys.modules[type(thing).__module__.partition(".")[0]], "__file__", None) for thing in (self, front_end)]
+        self._folders = [os.path.dirname(file) for file in files if file]
+        self._fingerprint = fingerprint.of(self._folders)
         self._half: dict[int, int] = {}  # uid → bytes of unfinished frames
+
+    def changed(self) -> bool:
+        """Whether other sources are installed now than this process was started from: parts that it loads late do not fit it then."""
+        return fingerprint.of(self._folders) != self._fingerprint
 
     async def listen(self, path: Path, mode: int) -> None:
         """Bind under another name and rename: whoever finds the socket finds it answering. `mode` is 0600 or 0666."""
@@ -113,7 +122,7 @@ class Server:
             await self._fail(call, connection, str(error))
         except Exception:
             log.exception("%s %.500s of %s failed", call.name, " ".join(call.argv), call.user)
-            await self._fail(call, connection, "an error inside the broker; its log says more (this is a bug, please report it)")
+            await self._fail(call, connection, CHANGED if self.changed() else "an error inside the broker; its log says more (this is a bug, please report it)")
         finally:
             api.close()
             if writer is not None:

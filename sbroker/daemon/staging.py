@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,8 @@ AT_ONCE = 16  # exchanges; each holds at most a window of bytes a direction here
 PATIENCE = 30.0  # seconds for the submit host's agent to be there
 RETRY = (1.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries of what may work later
 TRIES = 3  # of a stage-in before its job is held
+# folders that each machine has for itself, on clusters with a shared file system, too: nobody means all that lies in there
+OF_THE_MACHINE = frozenset(("/", "/dev/shm", "/etc", "/home", "/opt", "/run", "/srv", "/tmp", "/usr", "/var", "/var/tmp"))
 Outcome = dict[str, Any]
 
 
@@ -137,7 +139,7 @@ class Staging:
         event: Staged | StagedOut | None = None
         if isinstance(effect, StageIn):
             if not error or not outcome.get("again") or tries + 1 >= TRIES:
-                event = Staged(**fields, error=error, final=not outcome.get("again"), at=self._places(effect.job, outcome), note=note(outcome))
+                event = Staged(**fields, error=error, final=not outcome.get("again"), at=self._places(effect.job, effect.node, outcome), note=note(outcome))
         else:
             notes = self._notes.pop((effect.job, effect.run), []) if not error else []
             event = StagedOut(**fields, error=error, note=note(dict(outcome, notes=notes + list(outcome.get("notes") or ()))))
@@ -173,7 +175,7 @@ class Staging:
         a link broke meanwhile."""
         if do == "in" and not node.stage:
             return {"error": "its site does not let files be staged any more (stage: deny)", "again": False}
-        key = (do, node.name, job.uid, job.spec.work_dir, job.spec.sbroker.get("stage"), job.spec.software)
+        key = (do, node.name, job.uid, job.spec.work_dir, job.spec.sbroker.get("stage"), job.spec.software, job.spec.stdin if do == "in" else None)
         task = self._waiting.get(key)
         if task is None:
             task = self._waiting[key] = self._daemon.loop.create_task(self._in_turn(key, job, node))
@@ -182,7 +184,7 @@ class Staging:
     async def _in_turn(self, key: tuple[Any, ...], job: Job, node: Node) -> Outcome:
         async with self._locks.setdefault((node.name, job.uid), asyncio.Lock()), self._room:
             self._waiting.pop(key, None)  # who comes from now on may have changed files since
-            return await self._exchange(key[0], job, node.name, self._roots(job, node))
+            return await self._exchange(key[0], job, node.name, self._roots(job, node) + (self._input(job, node) if key[0] == "in" else []))
 
     async def _exchange(self, do: str, job: Job, node: str, roots: list[dict[str, Any]]) -> Outcome:
         daemon, link = self._daemon, self._daemon.links.get(node)
@@ -230,9 +232,14 @@ class Staging:
         tree: dict[str, Any] = {"path": spec.work_dir, "what": "tree"}
         if spec.sbroker.get("stage"):
             tree["stage"] = parse_stage(spec.sbroker["stage"])
-        written = self._written(job)
-        if written:
-            tree["exclude"] = written
+        elif spec.work_dir in OF_THE_MACHINE:
+            tree["stage"] = parse_stage("none")
+        paths = self._daemon.paths
+        stays = private(self._daemon.launcher.user(job)["home"], (tree.get("stage") or {}).get("include", ()))
+        stays += [paths.state, paths.spool, paths.logs]
+        left = {path for path in stays if staging.below(path, spec.work_dir) and path != spec.work_dir} | self._written(job)
+        if left:
+            tree["exclude"] = sorted(left)
         roots = [tree]
         site = self._daemon.config.sites.get(node.site)
         twin = site is not None and site_facts(node.site, site)["twin"]
@@ -240,11 +247,19 @@ class Staging:
             roots.append({"path": spec.software[1], "what": "env"})
         return roots
 
-    def _written(self, job: Job) -> list[str]:
+    def _input(self, job: Job, node: Node) -> list[dict[str, Any]]:
+        """The batch script's standard input, where it lies outside of the job's directory: its folder, with nothing else in it."""
+        path = self._daemon.launcher.standard_input(job) if job.spec.kind == "batch" and job.nodes else None
+        if path is None or staging.below(path, "/dev") or staging.below(path, job.spec.work_dir) or self._shares(node, path):
+            return []
+        folder, _, name = path.rpartition("/")
+        return [{"path": folder or "/", "what": "tree", "stage": {"mode": "none", "include": ["/" + name], "exclude": []}}]
+
+    def _written(self, job: Job) -> set[str]:
         """Files in the job's directory that batch jobs of its user write here now: nobody moves them while they grow."""
         live = (other for other in self._daemon.broker.state.user_jobs(job.uid) if other.spec.kind == "batch" and other.nodes)
         paths = {path for other in live if active(other) for path in self._daemon.launcher.outputs(other)}
-        return sorted(path for path in paths if staging.below(path, job.spec.work_dir))
+        return {path for path in paths if staging.below(path, job.spec.work_dir)}
 
     @staticmethod
     def _shares(node: Node, path: str) -> bool:
@@ -314,13 +329,21 @@ class Staging:
         self._bridges.discard(bridge)
 
 
-    def _places(self, number: int, outcome: Outcome) -> dict[str, Any]:
+    def _places(self, number: int, node: str, outcome: Outcome) -> dict[str, Any]:
         """`Part.at` of a stage-in; empty where all lies under the same path as here."""
         roots = outcome.get("roots") or ()
         moved = [[root["path"], root["at"]] for root in roots if root["at"] != root["path"]]
-        found: dict[str, Any] = {"roots": moved} if moved else {}
-        job = self._daemon.broker.state.jobs.get(number)
+        found: dict[str, Any] = {}
+        state = self._daemon.broker.state
+        job = state.jobs.get(number)
         software = job.spec.software if job is not None else None
+        given = self._input(job, state.nodes[node]) if job is not None else []
+        for root in roots:
+            if given and root["path"] == given[0]["path"]:
+                found["stdin"] = root["at"] + given[0]["stage"]["include"][0]
+                moved = [pair for pair in moved if pair[0] != root["path"]]  # what else the job names there is not what this is about
+        if moved:
+            found["roots"] = moved
         if outcome.get("env"):
             found["env"] = outcome["env"]
         elif software is not None and any(root["path"] == software[1] == root["at"] for root in roots):  # where it was; but not in PATH
@@ -348,6 +371,19 @@ class Staging:
             channel.send(wire.link_frame(header, body))
         await asyncio.wait([closed], timeout=PATIENCE)
         channel.close("done")
+
+
+# Of a home folder: keys, credentials and caches of the submit host. A job that needs one names it with stage=PATTERN.
+PRIVATE = (
+    ".ssh", ".gnupg", ".aws", ".azure", ".config", ".kube", ".docker", ".netrc", ".pgpass", ".git-credentials", ".password-store", ".vault-token",
+    ".npmrc", ".pypirc", ".local", ".cache", ".bash_history", ".python_history", ".mozilla", ".Xauthority", ".ICEauthority",
+)  # fmt: skip
+
+
+def private(home: str, named: Iterable[str] = ()) -> list[str]:
+    """Paths below a home folder that stay here, but for those that patterns (`named`) of the job name."""
+    wanted = {pattern.strip("/").partition("/")[0] for pattern in named}
+    return ["%s/%s" % (home.rstrip("/"), name) for name in PRIVATE if name not in wanted]
 
 
 def note(outcome: Outcome) -> str:

@@ -72,7 +72,7 @@ class Provider(base.Provider):
                 gres=local.parse_gres(settings.gres or ""),
                 features=settings.features,
                 weight=settings.weight,
-                lease=settings.lease or 0,
+                lease=int(settings.lease or 0),
             )
 
     def offers(self, ask: base.Ask) -> Iterable[base.Offer]:

@@ -209,10 +209,17 @@ def test_a_run_with_a_lease_goes_on_while_the_broker_hears_of_it(lab):
     lab.wait("empty")
 
 
+def test_a_run_with_a_lease_starts_on_a_connection_that_was_quiet_for_long(lab):
+    time.sleep(6)  # longer than this run might be unattended
+    lab.run("exit 3", lease=8)
+    assert lab.wait("ended")["data"]["code"] == 3
+    lab.wait("empty")
+
+
 def test_an_order_to_start_that_is_older_than_the_lease_starts_nothing(lab):
-    time.sleep(0.5)
     lab.prepare("touch started", lease=1)
     lab.wait("held")
+    time.sleep(0.5)  # in which it lay in some buffer
     lab.order("start")
     lab.wait("empty")
     assert "started" not in lab.kinds() and not (lab.folder.parent / "started").exists()

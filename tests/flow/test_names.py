@@ -29,7 +29,7 @@ def test_a_plain_user_gets_names_in_a_user_namespace(tmp_path: Path) -> None:
     if other:
         os.chmod(tmp_path, 0o777)
         for parent in list(tmp_path.parents)[:3]:
-            os.chmod(parent, 0o755)
+            os.chmod(parent, parent.stat().st_mode & 0o7777 | 0o055)  # the last may be /tmp
     python = "/usr/bin/python3" if other else sys.executable
     if subprocess.run(["unshare", "-U", "true"], capture_output=True, check=False, cwd="/", **other).returncode:
         pytest.skip("the kernel lets plain users make no user namespaces here")

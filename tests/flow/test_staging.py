@@ -193,6 +193,20 @@ def test_what_is_no_pattern_is_refused_at_submission(system: System, folder: Pat
     assert said.returncode == 1 and "is no pattern below the submit directory" in said.stderr
 
 
+def test_a_folder_that_each_machine_has_for_itself_is_not_brought(system: System, folder: Path) -> None:
+    """A job from /tmp works, and nobody moves what else lies there; what the job makes comes back."""
+    mark = "sbroker-test-%s" % folder.parent.parent.name
+    here = Path("/tmp") / mark
+    here.write_text("of others\n")
+    made = Path("/tmp") / (mark + "-made")
+    try:
+        assert system.ok("srun -D /tmp sh -c 'cat %s 2>/dev/null; echo made > %s'" % (mark, made.name)) == ""
+        assert made.read_text() == "made\n"
+    finally:
+        here.unlink()
+        made.unlink(missing_ok=True)
+
+
 def test_sync_brings_both_sides_up_to_date(system: System, folder: Path) -> None:
     (folder / "f").write_text("old\n")
     (folder / "old").write_text("old\n")
@@ -231,6 +245,14 @@ def test_a_script_and_its_steps_see_each_others_files(system: System, folder: Pa
     assert (folder / "out").read_text().split() == ["far1", "far2", "made", "made", "0", "1", "0", "1"]
 
 
+def test_the_brokers_own_folder_goes_nowhere(system: System, folder: Path) -> None:
+    """Submitted from a folder that holds the broker's home: database, secret and sockets stay here."""
+    above = system.home.parent
+    (above / "f").write_text("here\n")
+    done = system.ok("cd %s; sbatch -W -o out --wrap 'cat f; ls home'; cat out" % above)
+    assert "here\n" in done and "config.yaml" not in done and "sbroker.db" not in done and "spool" not in done, done
+
+
 def test_what_a_running_job_changed_stays_there(system: System, folder: Path) -> None:
     (folder / "f").write_text("old\n")
     script(folder, "echo theirs > f; echo ready; until [ -e go ]; do sleep 0.05; done\n")
@@ -242,3 +264,37 @@ def test_what_a_running_job_changed_stays_there(system: System, folder: Path) ->
     assert {path.read_text() for path in folder.glob("f*")} == {"ours\n", "theirs\n"}
     (replica(system, folder) / "go").touch()
     system.drain()
+
+
+def test_standard_input_from_elsewhere_is_brought_along(system: System, folder: Path) -> None:
+    other = system.work.parent / "inputs"
+    other.mkdir()
+    for name in ("words-1%", "other"):
+        (other / name).write_text(name + "\n")
+    (folder / "here").touch()
+    system.ok("sbatch -W --array=1 -i %s/words-%%a%%%% -o out --wrap 'cat; ls -A'" % other)
+    assert (folder / "out").read_text() == "words-1%\nhere\n"
+    assert [path.name for path in (replica(system, other)).iterdir()] == ["words-1%"]
+    assert sorted(path.name for path in other.iterdir()) == ["other", "words-1%"]
+
+
+def test_files_that_cannot_come_back_are_tried_again_and_said(system: System, folder: Path) -> None:
+    """The submit directory is away when the job ends: the job completes until it is there again."""
+    (folder / "go").touch()
+    script(folder, "echo made > made; echo ready; while [ -e go ]; do sleep 0.05; done\n")
+    job = system.ok("sbatch --parsable -w far1 -o %s.out job.sh" % folder).strip()
+    there = replica(system, folder)
+    system.until("cat %s/made" % there, "made")
+    away = folder.with_name("away")
+    folder.rename(away)
+    system.work = away
+    (there / "go").unlink()
+    try:
+        system.until("squeue -h -o %%t -j %s" % job, "CG")
+        system.until("scontrol show job %s | grep -c Reason=far1:_" % job, "1")
+    finally:
+        away.rename(folder)
+        system.work = folder
+    system.drain()
+    assert (folder / "made").read_text() == "made\n"
+    assert system.ok("sacct -nXP -o state -j %s" % job).strip() == "COMPLETED"

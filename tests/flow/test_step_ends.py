@@ -167,6 +167,7 @@ def test_scancel_of_a_step(one):
 
 def test_end_of_the_job(one):
     process = started(one, "-n2", "sh", "-c", "echo up; exec sleep 60")
+    assert process.stdout.readline() == b"up\n"
     one.head.order("end", why="cancel", uid=0)
     err, code = end(process)
     assert err == ABORTED + CANCELLED + "srun: error: node1: tasks 0-1: Terminated\n"

@@ -29,7 +29,7 @@ def system(hub, request):
         made.idle(request.param + "[1-2]")
         yield made
     finally:
-        hub.cloud.kill(*names)
+        hub.cloud.boot(*[name for name in names if not hub.cloud.hosts()[name]["alive"]])
         made.close()
         for name in names:
             hub.cloud.remove(name)
@@ -76,10 +76,11 @@ def test_a_host_that_stays_away_ends_its_job(system):
     job = system.ok("sbatch --parsable --no-requeue -J away job.sh").strip()
     started(system, "away")
     system.cloud.kill(system.names[1])
-    system.until("squeue -h -t all -o %%T -j %s" % job, "NODE_FAIL", 90)
+    system.until("sacct -nXP -o state -j " + job, "NODE_FAIL", 90)
     system.reason(system.names[1], "Not responding")
     system.cloud.boot(system.names[1])
     system.idle(",".join(system.names))
+    system.drain()
 
 
 def test_a_host_that_was_cut_off_goes_on(system):

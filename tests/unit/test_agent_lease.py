@@ -44,10 +44,12 @@ def test_an_order_vouches_for_the_hello_of_its_connection():
     attendance.greeting(1000.0)
     attendance.ordered()
     assert attendance.at == 1000.0
+    attendance.ordered(1010.0)  # to start what we said that we hold
+    assert attendance.at == 1010.0
     attendance.answering(1, 1015.0)
     attendance.greeting(2000.0)  # another connection counts its pings anew
     attendance.vouched(1)
-    assert attendance.at == 1000.0
+    assert attendance.at == 1010.0
 
 
 def test_answers_are_not_kept_for_ever():

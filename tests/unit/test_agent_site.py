@@ -28,7 +28,7 @@ def test_the_configured_path(tmp_path, files, path):
 
 def test_what_the_profile_makes_of_it(tmp_path):
     for folder in (tmp_path, *list(tmp_path.parents)[:3]):
-        folder.chmod(0o755)  # nobody reads it
+        folder.chmod(folder.stat().st_mode & 0o7777 | 0o055)  # nobody reads it; the last may be /tmp, which stays as it is
     root = etc(tmp_path, environment="PATH=/a\n", profile='PATH="$PATH:/from/profile"; echo noise; export PATH\n')
     loop = Loop()
     found = site.LoginPath(loop, root)

@@ -2,7 +2,11 @@
 
 import os
 
-from sbroker.agent import tenant
+import pytest
+
+from sbroker.agent import errand, procs, resolving, tenant
+from sbroker.agent.files import base
+from sbroker.agent.loop import Loop
 
 
 def test_what_is_older_or_somebody_elses_stays(tmp_path):
@@ -45,3 +49,44 @@ def test_a_folder_deeper_than_any_path_goes(tmp_path):
     finally:
         os.chdir(here)
     assert tenant.remove(str(top)) == [] and not top.exists()
+
+
+def test_what_the_agent_itself_started_is_no_leftover():
+    """Children that resolve names or run an errand are not killed with what a dead supervisor left."""
+    seen = []
+    for start in (lambda loop: resolving.addresses(loop, ["no-such-name.invalid"], lambda found: loop.stop()),
+                  lambda loop: errand.run(loop, lambda: 7, lambda result, error: (seen.append((result, error)), loop.stop()))):
+        loop = Loop()
+        start(loop)
+        children = set(procs.children(os.getpid()))
+        assert children and children <= errand.pids
+        loop.run()
+        while errand.pids:
+            loop.turn()
+        loop.close()
+    assert seen == [(7, "")]
+
+
+@pytest.mark.parametrize(("work", "wanted"), [
+    (lambda: os.listdir("/nonexistent"), "/nonexistent: No such file or directory"), (lambda: os._exit(3), "the process for it was killed"),
+])  # fmt: skip
+def test_an_errand_that_fails_says_why(work, wanted):
+    loop, said = Loop(), []
+    errand.run(loop, work, lambda result, error: (said.append((result, error)), loop.stop()))
+    loop.run()
+    loop.close()
+    assert said == [(None, wanted)]
+
+
+def test_replicas_go_wherever_they_lie(tmp_path):
+    """One below the agent's folder, one at the very path that it has on the submit host."""
+    state, same = tmp_path / "agent" / "files" / "alice", tmp_path / "project"
+    same.mkdir()
+    (same / "result").write_text("secret")
+    below = state / "home" / "alice"
+    below.mkdir(parents=True)
+    (below / "file").write_text("secret")
+    for path in (same, below):
+        base.Home(str(state)).root(os.fsencode(path)).remember(at=str(path), ino=path.stat().st_ino)
+    assert tenant.replicas(str(tmp_path / "agent")) == []
+    assert not same.exists() and not state.exists()

@@ -12,6 +12,7 @@ from sbroker.config import check, units
 from sbroker.errors import ConfigError
 from sbroker.model import Gres
 from sbroker.providers import hardware, local
+from sbroker.store import codec
 
 EQUIVALENT = Path(__file__).parents[1] / "data" / "equivalent-config.yaml"
 
@@ -69,6 +70,15 @@ def test_without_a_file_it_is_this_machine():
 @pytest.mark.parametrize("text", ["", "# nothing but this\n", "cluster: sky\n", "sites:\npartitions:\n"])
 def test_a_file_that_says_little_has_the_same_nodes(text):
     assert parse(text).nodes() == config.default_config().nodes()
+
+
+def test_what_a_site_gives_its_nodes_can_be_stored():
+    """The values of settings (sizes, times) are numbers of their own types, which a record does not hold."""
+    found = parse("sites: {lab: {provider: ssh, hosts: 'a[1-2]', lease: 600, stage_out_grace: 60, shared_fs: [/home], features: [x], weight: 2}}\n")
+    for node in found.nodes():
+        assert codec.parse("node", codec.dump(node)) == node
+    assert [node.lease for node in found.nodes()] == [600, 600]
+    assert msgspec.json.encode(found.settings())
 
 
 def test_a_count_of_nodes_and_defaults_of_virtual_ones():

@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,7 +107,7 @@ def test_garbage_from_a_job_closes_its_channel_and_not_the_link(data):
     """An exception in a channel's data would break the link of the node, and with it the calls of all other jobs there."""
 
     class Channel:
-        why = None
+        why, link = None, SimpleNamespace(node="n1")
 
         def send(self, data):
             return None
@@ -186,8 +187,9 @@ def test_a_broker_that_goes_down_leaves_a_session_to_the_next_one():
             return link
 
         session = api.BrokerApi.__new__(api.BrokerApi)
-        session._daemon = type("Daemon", (), {"ready_link": staticmethod(ready)})()
-        session._mine = lambda job: type("Job", (), {"run": 0})()
+        session._daemon = SimpleNamespace(ready_link=ready, sources=SimpleNamespace(part=lambda call: None), staging=SimpleNamespace(of=lambda job: ()))
+        session._mine = lambda job: SimpleNamespace(run=0, id=7)
+        session._owned = 7
         runs = {7: type("Run", (), {"head": "n1", "state": RunState.STARTED})()}
         call = type("Call", (), {"resume": (0, 0), "uid": 0, "raw": b""})()
         with pytest.MonkeyPatch.context() as patch:

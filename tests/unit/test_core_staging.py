@@ -231,3 +231,18 @@ def test_explain_tells_of_files_on_their_way() -> None:
     cluster.report("node1", "started", job, pid=1)
     cluster.end(job)
     assert "Its files are being brought back from node1: it is not over before." in explain(cluster.state, cluster.job(job), cluster.now)
+
+
+def test_a_grace_that_is_over_is_over_though_another_node_still_works() -> None:
+    cluster = apart()
+    job = begun(cluster, nodes_min=2, nodes_max=2, ntasks=2)
+    cluster.report("node1", "ended", job, code=0, signal=0, why="exit")
+    cluster.report("node1", "empty", job)
+    back(cluster, job, "node1", "/home is full")
+    cluster.tick(600)
+    record = cluster.job(job)
+    assert (record.completing, record.stage_until, job in cluster.state.due_of) == (True, None, False)
+    cluster.report("node2", "empty", job)
+    back(cluster, job, "node2")
+    record = cluster.job(job)
+    assert (record.state, record.completing, record.reason, record.reason_text) == (JobState.FAILED, False, Reason.STAGE_OUT_FAIL, "node1: /home is full")
