@@ -308,6 +308,7 @@ class Node(Value, kw_only=True):
     boot_time: float | None = None
     agent_time: float | None = None  # when its agent started
     last_heard: float | None = None
+    failed_launches: int = 0  # one after the other, by the node's own fault
     fault: bool = False  # DOWN because it cannot be reached before somebody mends what `reason` says
     load: float | None = None  # one-minute load average
     free_mem: int | None = None

@@ -87,6 +87,7 @@ _FIELDS = {
     "pid": _int,
     "why": _text,
     "error": _text,
+    "fault": _text,
     "derived": _counts,
     "text": _text,
 }

@@ -1,5 +1,6 @@
 """The agent's runs: preparing them, forking their supervisors, finding them again, and cleaning up after one that died."""
 
+import errno
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ _LOOK = 1.0  # seconds between looks at a supervisor that was told to end
 _PATIENCE = 5.0  # seconds beyond KillWait for one that is stopped again and again
 _AGAIN = 1.0  # seconds before what a full disk or a full process table forbade is tried again
 _SPARES = 16
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 class Record:
@@ -142,7 +144,7 @@ class Runs:
         if self._known(key):
             return  # while it was being admitted
         if not refusal and not self.relay.reserve.refill():
-            refusal = f"the disk of {self.folder} is full"
+            return self.relay.report("refused", key, {"error": f"the disk of {self.folder} is full", "fault": "node"})
         if refusal:
             return self.relay.report("refused", key, {"error": refusal})
         directory = RunDir(self.folder, key[0], key[1], self._key())
@@ -151,7 +153,7 @@ class Runs:
             directory.prepare(info, script, environ, owner)
         except OSError as error:
             self._remove(directory)
-            return self.relay.report("refused", key, {"error": f"{error.filename or directory.path}: {error.strerror}"})
+            return self.relay.report("refused", key, {"error": f"{error.filename or directory.path}: {error.strerror}", "fault": _whose(error)})
         if late:
             rundir.sync_folder(self.folder)
         record = self.records[key] = Record(directory, HELD)
@@ -281,7 +283,7 @@ class Runs:
         try:
             listening = listen_unix(record.dir.file("srun.sock"), 0o777 if os.geteuid() == 0 else 0o600)  # the folder is its owner's alone
         except OSError as error:
-            return self._give_up(record, f"{record.dir.file('srun.sock')}: {error.strerror}")
+            return self._give_up(record, f"{record.dir.file('srun.sock')}: {error.strerror}", _whose(error))
         try:
             if not self._reuse(record, listening):
                 self._fork(record, listening)
@@ -292,7 +294,7 @@ class Runs:
         finally:
             listening.close()
 
-    def _give_up(self, record, error):
+    def _give_up(self, record, error, fault=""):
         """A held run that cannot be started here, before anything of it was."""
         if record.state != HELD:
             return
@@ -303,7 +305,7 @@ class Runs:
         if before in (ACTIVE, ENDED):
             return
         record.state = REVOKED
-        self.relay.report("refused", record.key, {"error": error})
+        self.relay.report("refused", record.key, {"error": error, "fault": fault})
 
     def _fork(self, record, listening):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -479,6 +481,11 @@ class Runs:
             self.relay.report("lost", record.key)
         self.relay.report("empty", record.key)
         record.state = ENDED
+
+
+def _whose(error):
+    """"node" for what is the machine's fault, "" for what somebody who may write in the run's folder could have caused, too."""
+    return "node" if error.errno in _MACHINE else ""
 
 
 def _close_all_but(keep):

@@ -142,7 +142,7 @@ def update_node(draft: Draft, event: UpdateNode) -> None:
     elif state == "resume" and not node.drain and node.state is NodeState.IDLE:
         raise Refused(Code.INVALID_NODE_STATE, event.node)
     elif state in ("resume", "undrain", "idle"):
-        fields["drain"] = False
+        fields.update(drain=False, failed_launches=0)
         if node.state is NodeState.DOWN and state != "undrain":
             fields["state"] = NodeState.IDLE if node.reason != watch.NO_ANSWER and not node.fault else NodeState.DOWN
         if fields.get("state", node.state) is not NodeState.DOWN:

@@ -14,6 +14,8 @@ from sbroker.core.state import HOLDING
 from sbroker.model import Exit, Gres, Job, Node, Part, Report, Run, Step
 from sbroker.states import JobState, NodeState, PartState, Reason, RunState
 
+MOST_FAILED_LAUNCHES = 3  # one after the other
+MOST_REASON = 200  # characters
 NO_ANSWER = "Not responding"
 _REBOOTED = "Node unexpectedly rebooted"
 RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
@@ -249,14 +251,33 @@ def _refused(draft: Draft, report: Report) -> None:
         return
     job, run, part = known
     draft.move_part(part, PartState.EMPTY)
-    if job.run == run.run and job.state in RUNNING:
+    error, nodes = str(report.data.get("error") or "refused"), report.data.get("fault") == "node"
+    if nodes:
+        _failed_launch(draft, part.node, error)
+    if job.run == run.run and job.state in RUNNING and nodes and finish.may_requeue(job):
+        # nothing of it has run, and it is none of the job's doing: somewhere else, or here once more, until the node is drained for it
         finish.order_end(draft, run, "launch")
-        text = "launch failed requeued held: %s: %s" % (part.node, report.data.get("error") or "refused")
+        finish.requeue(draft, job, delay=None, text="the launch failed on %s: %s" % (part.node, error))
+    elif job.run == run.run and job.state in RUNNING:
+        finish.order_end(draft, run, "launch")
+        text = "launch failed requeued held: %s: %s" % (part.node, error)
         if finish.may_requeue(job):
             finish.requeue(draft, job, delay=None, hold="admin", reason=Reason.LAUNCH_FAILED_HELD, text=text)
         else:
             finish.conclude(draft, job, JobState.FAILED, reason=Reason.FAIL_LAUNCH, exit=Exit(code=1))
     finish.settle(draft, run.job, run.run)
+
+
+def _failed_launch(draft: Draft, name: str, error: str) -> None:
+    """A node that fails launch after launch would eat one job after the other: it is drained, as Slurm drains one whose prolog fails."""
+    node = draft.node(name)
+    if node is None:
+        return
+    node = replace(node, failed_launches=node.failed_launches + 1)
+    if node.failed_launches >= MOST_FAILED_LAUNCHES and not node.drain:
+        text = "%d launches failed: %s" % (node.failed_launches, error)
+        node = replace(node, drain=True, reason=text[:MOST_REASON], reason_time=draft.now, reason_uid=0)
+    draft.put_node(node)
 
 
 def _started(draft: Draft, report: Report) -> None:
@@ -271,6 +292,10 @@ def _started(draft: Draft, report: Report) -> None:
     if run.state is RunState.HELD:
         run = draft.move_run(run, RunState.STARTED, started=at)
         dependency.started(draft, job)
+        for share in job.nodes:
+            node = draft.node(share.node)
+            if node is not None and node.failed_launches:
+                draft.put_node(replace(node, failed_launches=0))
     elif run.state is RunState.ENDING:
         run = draft.put_run(replace(run, started=at))
     for part in draft.parts(run.job, run.run):

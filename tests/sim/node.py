@@ -295,6 +295,7 @@ class SimNode:
         self.runs: dict[Key, Directory] = {}
         self.supervisors: dict[Key, Supervisor] = {}
         self.frozen = False  # the machine stands still and goes on later
+        self.full_until = 0.0  # refuses runs until then
         self.thawed: list[Callable[[], None]] = []
         self.boots = 0
         self.boot = "boot-%s-0" % name
@@ -349,7 +350,10 @@ class SimNode:
     def order(self, agent: Agent, op: str, key: Key, header: dict[str, Any]) -> None:
         directory, supervisor = self.runs.get(key), self.supervisors.get(key)
         if op == "prepare":
-            if directory is None:
+            if directory is None and self.clock.now < self.full_until:
+                self.world.files.refused.add(key)
+                agent.report("refused", key, {"error": "the disk is full", "fault": "node"})
+            elif directory is None:
                 self.runs[key] = directory = Directory(header["info"])
                 if self.world.maybe_crash_agent(self):
                     return

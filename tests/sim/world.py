@@ -170,7 +170,7 @@ class World:
     def _plan_trouble(self) -> None:
         if not self.trouble:
             return
-        kinds = [self.cut_a_wire, self.lose_a_node, self.reboot_a_node, self.take_over, self.kill_a_supervisor, self.down_a_node]
+        kinds = [self.cut_a_wire, self.lose_a_node, self.reboot_a_node, self.take_over, self.kill_a_supervisor, self.down_a_node, self.fill_a_disk]
         if self.lease:  # what a dead supervisor left goes on for a while even on a machine that has just thawed: no lease covers that
             kinds = [self.cut_a_wire, self.lose_a_node, self.lose_a_node, self.freeze_a_node, self.freeze_a_node, self.take_over]
         for _ in range(int(self.clock.rng.random() * 8 * self.trouble)):
@@ -246,6 +246,13 @@ class World:
         name, state = self.clock.rng.choice(sorted(self.nodes)), self.clock.rng.choice(["down", "drain"])
         if self.broker is not None and self.broker.alive:
             self.broker.ask(UpdateNode(node=name, who=ROOT, state=state, reason="maintenance"))
+        for number in range(12):
+            self.clock.later(10.0 + 7 * number, lambda: self.up_a_node(name))
+
+    def fill_a_disk(self) -> None:
+        """A node refuses every run for a while: none of the jobs' doing. An operator puts it back."""
+        name = self.clock.rng.choice(sorted(self.nodes))
+        self.nodes[name].full_until = self.clock.now + self.clock.rng.random() * 15
         for number in range(12):
             self.clock.later(10.0 + 7 * number, lambda: self.up_a_node(name))
 

@@ -279,6 +279,34 @@ def test_a_launch_that_is_refused_holds_the_job() -> None:
     assert cluster.job(job).restarts == 0
 
 
+def test_a_node_that_fails_launch_after_launch_is_drained_and_its_jobs_run_elsewhere() -> None:
+    """What is the node's fault costs no job anything: it is neither held nor counted among the requeues that it may have."""
+    cluster = Cluster(max_requeue=0)
+    job = cluster.submit()
+    for run in range(3):
+        assert [share.node for share in cluster.job(job).nodes] == ["node1"]
+        assert not cluster.state.nodes["node1"].drain
+        cluster.report("node1", "refused", job, run, error="/var/lib: No space left on device", fault="node")
+    node = cluster.state.nodes["node1"]
+    assert (node.drain, node.reason) == (True, "3 launches failed: /var/lib: No space left on device")
+    record = cluster.job(job)
+    assert (record.state, [share.node for share in record.nodes]) == (JobState.RUNNING, ["node2"])
+    assert (record.held, record.requeues, record.restarts) == ("", 0, 0)
+    cluster.begin(job)
+    cluster.do(UpdateNode(node="node1", who=ROOT, state="resume"))
+    assert (cluster.state.nodes["node1"].drain, cluster.state.nodes["node1"].failed_launches) == (False, 0)
+
+
+def test_failed_launches_count_only_one_after_the_other() -> None:
+    cluster = Cluster()
+    for _ in range(4):
+        job = cluster.submit(nodelist=("node1",), exclusive=True)
+        cluster.report("node1", "refused", job, 0, error="disk", fault="node")
+        cluster.begin(job)
+        cluster.finish(job)
+        assert not cluster.state.nodes["node1"].drain
+
+
 def test_an_operator_takes_a_node_down_and_up() -> None:
     cluster = Cluster()
     job = cluster.submit()
