@@ -279,7 +279,7 @@ def test_standard_input_from_elsewhere_is_brought_along(system: System, folder: 
 
 
 def test_files_that_cannot_come_back_are_tried_again_and_said(system: System, folder: Path) -> None:
-    """The submit directory is away when the job ends: the job completes until it is there again."""
+    """A file is where the submit directory was when the job ends: the job completes until it is there again."""
     (folder / "go").touch()
     script(folder, "echo made > made; echo ready; while [ -e go ]; do sleep 0.05; done\n")
     job = system.ok("sbatch --parsable -w far1 -o %s.out job.sh" % folder).strip()
@@ -287,12 +287,14 @@ def test_files_that_cannot_come_back_are_tried_again_and_said(system: System, fo
     system.until("cat %s/made" % there, "made")
     away = folder.with_name("away")
     folder.rename(away)
+    folder.touch()
     system.work = away
     (there / "go").unlink()
     try:
         system.until("squeue -h -o %%t -j %s" % job, "CG")
         system.until("scontrol show job %s | grep -c Reason=far1:_" % job, "1")
     finally:
+        folder.unlink()
         away.rename(folder)
         system.work = folder
     system.drain()
