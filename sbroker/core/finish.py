@@ -148,6 +148,7 @@ def settle(draft: Draft, job_id: int, number: int) -> None:
             fenced = any(part.state is PartState.FENCED and part.node == run.head for part in draft.parts(job_id, number))
             end = RunState.LOST if fenced or run.state is RunState.STARTED else RunState.ENDED
         run = draft.move_run(run, end, ended=draft.now)
+        close_steps(draft, run, draft.now)
     if job.run != number:
         return
     if job.state in (JobState.RUNNING, JobState.SUSPENDED):

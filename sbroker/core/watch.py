@@ -406,6 +406,7 @@ def _lost(draft: Draft, report: Report) -> None:
     job, run, part = known
     if part.node == run.head and run.state in (RunState.HELD, RunState.STARTED, RunState.ENDING):
         run = draft.move_run(run, RunState.LOST, why=run.why or "node_fail", ended=draft.now)
+        finish.close_steps(draft, run, draft.now)
     if job.run == run.run and job.state in RUNNING:
         at = _when(draft, report, run.created)
         over = finish.overdue(draft, job, run)

@@ -39,6 +39,8 @@ AT_ONCE = 16  # exchanges; each holds at most a window of bytes a direction here
 PATIENCE = 30.0  # seconds for the submit host's agent to be there
 RETRY = (1.0, 5.0, 15.0, 30.0, 60.0)  # seconds between tries of what may work later
 TRIES = 3  # of a stage-in before its job is held
+# folders that each machine has for itself, on clusters with a shared file system, too: nobody means all that lies in there
+OF_THE_MACHINE = frozenset(("/", "/dev/shm", "/etc", "/home", "/opt", "/run", "/srv", "/tmp", "/usr", "/var", "/var/tmp"))
 Outcome = dict[str, Any]
 
 
@@ -230,6 +232,8 @@ class Staging:
         tree: dict[str, Any] = {"path": spec.work_dir, "what": "tree"}
         if spec.sbroker.get("stage"):
             tree["stage"] = parse_stage(spec.sbroker["stage"])
+        elif spec.work_dir in OF_THE_MACHINE:
+            tree["stage"] = parse_stage("none")
         paths = self._daemon.paths
         stays = private(self._daemon.launcher.user(job)["home"], (tree.get("stage") or {}).get("include", ()))
         stays += [paths.state, paths.spool, paths.logs]

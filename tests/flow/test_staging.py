@@ -193,6 +193,20 @@ def test_what_is_no_pattern_is_refused_at_submission(system: System, folder: Pat
     assert said.returncode == 1 and "is no pattern below the submit directory" in said.stderr
 
 
+def test_a_folder_that_each_machine_has_for_itself_is_not_brought(system: System, folder: Path) -> None:
+    """A job from /tmp works, and nobody moves what else lies there; what the job makes comes back."""
+    mark = "sbroker-test-%s" % folder.parent.parent.name
+    here = Path("/tmp") / mark
+    here.write_text("of others\n")
+    made = Path("/tmp") / (mark + "-made")
+    try:
+        assert system.ok("srun -D /tmp sh -c 'cat %s 2>/dev/null; echo made > %s'" % (mark, made.name)) == ""
+        assert made.read_text() == "made\n"
+    finally:
+        here.unlink()
+        made.unlink(missing_ok=True)
+
+
 def test_sync_brings_both_sides_up_to_date(system: System, folder: Path) -> None:
     (folder / "f").write_text("old\n")
     (folder / "old").write_text("old\n")

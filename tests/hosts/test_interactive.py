@@ -195,7 +195,7 @@ def test_a_program_that_is_only_here_is_broadcast(make_system: Any) -> None:
         "srun: fatal: Failed to broadcast '%s/onlyhere'. Step launch aborted." % tools,
     ]
     job = system.sh("salloc -Q --no-shell -N2; squeue -h -o %i").stdout.strip()
-    system.ok("touch -d 2001-02-03 %s/onlyhere; sbcast -p --jobid=%s %s/onlyhere /tmp/sent" % (tools, job, tools))
-    assert system.on("n2", "stat -c '%a %y' /tmp/sent").startswith("755 2001-02-03")
+    system.ok("touch -d 2001-02-03 %s/onlyhere; sbcast -p --jobid=%s %s/onlyhere /tmp/dated" % (tools, job, tools))
+    assert system.on("n2", "stat -c '%a %y' /tmp/dated").startswith("755 2001-02-03")
     assert system.sh("sbcast --jobid=%s %s /tmp/sent2" % (job, tools)).stderr == "sbcast: error: Can't mmap file `%s`, No such device.\n" % tools
     system.ok("scancel " + job)

@@ -183,3 +183,22 @@ def test_the_owner_of_a_personal_broker_is_its_operator(alice):
     system.idle("n2")
 
 
+
+
+@pytest.mark.parametrize("become", ["user: root", "user: ubuntu, become: sudo", "user: ubuntu"])
+def test_files_are_brought_to_who_submitted_and_to_nobody_else(alice, become):
+    name = alice.hub.extra("own" + str(len(become)), bind=[])
+    system = alice.system(name, CONFIG.replace("user: ubuntu", become))
+    (system.work / "in").write_text("secret\n")
+    (system.work / "in").chmod(0o600)
+    os.chown(system.work / "in", ALICE, ALICE)
+    system.work.chmod(0o700)
+    system.ok("sbatch -W -o out --wrap 'cat in; id -un; pwd; stat -c %U:%a in .; echo made > made; chmod 640 made; srun -n1 cat made'")
+    said = (system.work / "out").read_text().split()
+    who = "ubuntu" if become == "user: ubuntu" else "alice"
+    assert said[:2] == ["secret", who]
+    assert said[3:] == [who + ":600", who + ":700", "made"]
+    made = system.work / "made"
+    assert (made.stat().st_uid, made.stat().st_gid, made.stat().st_mode & 0o777) == (ALICE, ALICE, 0o640)
+    assert (system.work / "out").stat().st_uid == ALICE
+    assert system.on(name, "runuser -u nobody -- cat %s/in 2>&1" % said[2]).endswith("Permission denied\n")

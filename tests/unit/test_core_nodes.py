@@ -220,6 +220,21 @@ def lose(cluster: Cluster, job: int) -> None:
     cluster.report("node1", "empty", job, run)
 
 
+def test_steps_of_a_run_that_is_lost_have_ended() -> None:
+    for fence in (False, True):
+        cluster = Cluster()
+        job = cluster.submit()
+        cluster.begin(job)
+        cluster.report("node1", "step_start", job, step=-5, name="batch", nodes=["node1"])
+        if fence:
+            silence(cluster, "node1")
+            changes = cluster.do(Fence(node="node1", proof="seen")).changes
+        else:
+            changes = cluster.report("node1", "lost", job).changes
+        (step,) = [change.value for change in changes if change.table == "step"]
+        assert (step.state, step.end_time) == (JobState.CANCELLED, cluster.now)
+
+
 def test_a_job_whose_runs_are_lost_again_and_again_is_held() -> None:
     cluster = Cluster(max_requeue=2)
     job = cluster.submit()

@@ -52,7 +52,7 @@ def _make_as_root(path, user):
             found = os.stat(at)
         except FileNotFoundError:
             try:
-                os.mkdir(at, 0o755)
+                os.mkdir(at, 0o700 if number == len(parts) - 1 else 0o755)  # the replica is its owner's alone, whatever the modes in it say
             except OSError:
                 return  # read-only, full, …: the replica will lie elsewhere
             if own or number == len(parts) - 1:
@@ -112,7 +112,8 @@ def _take(path, home, root):
     found = _lstat(path)
     if found is None:
         try:
-            _make(path, 0o755)
+            _make(os.path.dirname(path), 0o755)
+            os.mkdir(path, 0o700)
             return True
         except OSError:
             return False
