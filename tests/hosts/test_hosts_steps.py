@@ -6,7 +6,7 @@ import random
 import signal
 import time
 
-from tests.hosts.system import CONFIG
+from tests.hosts.system import SHARED as CONFIG
 
 ROOT_CONFIG = CONFIG.replace("user: ubuntu", "user: root")
 COUNT = "i=0; while [ $i -lt %d ]; do echo $i; i=$((i+1)); sleep 0.01; done"

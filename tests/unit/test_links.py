@@ -21,12 +21,15 @@ class Daemon:
     def __init__(self, answer: Any) -> None:
         self.clock, self.answer, self.calls, self.events = SystemClock(), answer, 0, []
         self.progress = SimpleNamespace(node=lambda node, text: None)
-        state = SimpleNamespace(seen={}, node_parts={}, all_runs={}, pulse=lambda *args: None)
+        state = SimpleNamespace(seen={}, pulse=lambda *args: None)
         self.broker = SimpleNamespace(apply=self.events.append, store=SimpleNamespace(store_id="s", epoch=1), state=state)
         self.server: Any = None
 
     def settings_of(self, node: str) -> dict[str, Any]:
         return {}
+
+    def agent_program(self, endpoint: Endpoint) -> str:
+        return ""
 
     async def open_transport(self, endpoint: Endpoint, *more: Any) -> Any:
         self.calls += 1
@@ -38,6 +41,7 @@ class Daemon:
 def talk(answer: Any, until: Any, monkeypatch: pytest.MonkeyPatch, greeting: float = 0.2, ping: float = 0.1) -> tuple[Daemon, links.Link]:
     monkeypatch.setattr(links, "GREETING", greeting)
     monkeypatch.setattr(links, "PING", ping)
+    monkeypatch.setattr(links.Link, "_attend", lambda self, n: None)  # of leases: not what is tested here
 
     async def go() -> tuple[Daemon, links.Link]:
         daemon = Daemon(answer)
