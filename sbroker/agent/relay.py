@@ -23,7 +23,7 @@ from .site import LoginPath
 from .workers import KINDS, Workers
 
 _SILENT = 60.0  # seconds without a word after which a broker that is connected is taken for gone: it says something every 15
-_IDLE = 3.0  # seconds after a broker's hello in which the node has better things to do than to prepare itself for the second job
+_IDLE = 10.0  # seconds after a broker's hello in which the node has better things to do than to prepare itself for the second job
 _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
 
 

@@ -125,8 +125,8 @@ async def _connect(asyncssh: Any, host: str, port: Any, user: Any, data: dict[st
         **options, "keepalive_interval": KEEPALIVE, "keepalive_count_max": 3, "login_timeout": CONNECT, "encryption_algs": _FAST,
         "compression_algs": None, "connect_timeout": CONNECT,
     }  # fmt: skip
-    made = asyncssh.SSHClientConnectionOptions(host=host, port=port, username=user, **options)
-    if made.known_hosts is None:  # "UserKnownHostsFile none" in the configuration: not here
+    if "known_hosts" not in options and asyncssh.SSHClientConnectionOptions(host=host, port=port, username=user, **options).known_hosts is None:
+        # "UserKnownHostsFile none" in the configuration: not here
         options["known_hosts"] = [str(path) for path in (Path("~/.ssh/known_hosts").expanduser(),) if path.exists()] or b""
     return await asyncio.wait_for(asyncssh.connect(host, port, username=user, tunnel=tunnel, **options), 2 * CONNECT)
 

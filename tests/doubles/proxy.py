@@ -77,7 +77,7 @@ class Proxy:
         self._tasks.add(task)
         number, self.connections = self.connections, self.connections + 1
         self._open.add(writer)
-        there = None
+        there: asyncio.StreamWriter | None = None
         try:
             if isinstance(self.to, str):
                 there_reader, there = await asyncio.open_unix_connection(self.to)
@@ -86,9 +86,9 @@ class Proxy:
             self._open.add(there)
             ways = ((reader, there, "up"), (there_reader, writer, "down"))
             await asyncio.gather(*(self._carry(*way, random.Random("%d %d %s" % (self.faults.seed, number, way[2]))) for way in ways))
-            for end in (writer, there):  # what was written goes out first: an abort would take it back
-                end.close()
-                await end.wait_closed()
+            for open_end in (writer, there):  # what was written goes out first: an abort would take it back
+                open_end.close()
+                await open_end.wait_closed()
         except (OSError, _Cut, asyncio.CancelledError):
             pass  # a broken connection is what this is for
         finally:

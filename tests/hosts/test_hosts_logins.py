@@ -97,6 +97,10 @@ def agent(system, node: str) -> str:
 def test_the_oldest_python_that_is_enough(hub, make_system):
     system = make_system(hub.extra("python36", python=OLD))
     system.idle("python36")
+    assert system.sh("sbatch -W -o out --wrap 'hostname; srun -l hostname; srun python3 -V; exit 3'").returncode == 3
+    system.drain()
+    said = (system.work / "out").read_text().splitlines()
+    assert (said[:2], said[2][:10]) == (["python36", "0: python36"], "Python 3.6")
 
 
 def test_a_python_elsewhere_may_be_named(hub, make_system):
