@@ -25,7 +25,8 @@ def test_a_job_that_kills_its_own_supervisors_is_held_at_last() -> None:
             raise AssertionError("seed %d" % seed) from error
         most = int(world.broker.state.settings["max_requeue"])
         jobs = [job for job in world.broker.state.jobs.values() if job.spec.name == "dying"]
-        assert [(job.held, job.reason.value, job.run) for job in jobs] == [("admin", "JobHoldMaxRequeue", most)] * 2, seed
+        # a run that its node refuses by its own fault is one more, and costs the job nothing
+        assert [(job.held, job.reason.value, job.requeues, job.run >= most) for job in jobs] == [("admin", "JobHoldMaxRequeue", most, True)] * 2, seed
 
 
 def test_a_job_that_stops_its_supervisor_times_out() -> None:
