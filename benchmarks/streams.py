@@ -38,7 +38,7 @@ class Bench:
             sys.path.insert(0, str(ROOT))
             from tests.doubles.cloudhosts import Cloud
             from tests.doubles.machine import Host
-            from tests.hosts.system import CONFIG as HOSTS
+            from tests.hosts.system import SHARED as HOSTS
             from tests.hosts.system import make_key
 
             public = make_key(self.home / "key")
