@@ -136,7 +136,10 @@ class Allocation:
         elif job.state.ended and self.call.resume != (0, 0) and job.state is not JobState.CANCELLED:
             # A broker that died between recording our end and saying it: the record has what the client waits for.
             await self.failures()
-            raise Over(128 + job.exit.signal if job.exit.signal else job.exit.code)
+            if job.exit.signal:
+                raise Over(128 + job.exit.signal)
+            # one that lost its node, or ran out of time, has no code of its own, and did not do what was asked
+            raise Over(job.exit.code or (0 if job.state is JobState.COMPLETED else exit_error(self.call)))
         elif job.state.ended:
             await self._withdrawn()
         self.waited = self.api.now() - begun

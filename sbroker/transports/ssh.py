@@ -65,7 +65,20 @@ async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], No
         if isinstance(error, (asyncssh.Error, asyncio.TimeoutError, OSError)) and not isinstance(error, Unreachable):
             raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "the agent does not answer")) from error
         raise
-    return process.stdout, _Writer(connection, process)  # type: ignore[return-value]
+    return _Reader(asyncssh, process.stdout), _Writer(connection, process)  # type: ignore[return-value]
+
+
+class _Reader:
+    """asyncssh's reader; a connection that breaks is the OSError that it is with other streams."""
+
+    def __init__(self, asyncssh: Any, stdout: Any) -> None:
+        self._errors, self._stdout = asyncssh.Error, stdout
+
+    async def read(self, size: int = -1) -> bytes:
+        try:
+            return bytes(await self._stdout.read(size))
+        except self._errors as error:
+            raise ConnectionResetError(str(error)) from error
 
 
 class _Writer:

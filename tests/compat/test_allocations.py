@@ -241,14 +241,15 @@ def test_an_allocation_is_given_back_when_its_user_goes_away_but_not_when_the_ca
 
 
 @pytest.mark.parametrize("name", ["srun", "salloc"])
-@pytest.mark.parametrize(("exit_", "code"), [(Exit(), 0), (Exit(code=3), 3), (Exit(signal=9), 137)])
-def test_a_client_that_comes_back_after_its_end_was_recorded_gets_that_end(name, exit_, code):
-    """The broker died between recording the end and saying it: nothing is said twice, and the exit code is the recorded one."""
+@pytest.mark.parametrize(("state", "exit_", "code"), [
+    (JobState.COMPLETED, Exit(), 0), (JobState.FAILED, Exit(code=3), 3), (JobState.FAILED, Exit(signal=9), 137), (JobState.NODE_FAIL, Exit(), 1)])  # fmt: skip
+def test_a_client_that_comes_back_after_its_end_was_recorded_gets_that_end(name, state, exit_, code):
+    """The broker died between recording the end and saying it: nothing is said twice, and the exit code is the recorded one; a job that lost its
+    node has none, and was no success."""
 
     class Ended(FakeApi):
         async def submit(self, spec, script, environ):
             job = await super().submit(spec, script, environ)
-            state = JobState.FAILED if code else JobState.COMPLETED
             self.view.jobs[7] = structs.replace(job, state=state, exit=exit_)
             return self.view.jobs[7]
 
