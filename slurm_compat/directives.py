@@ -215,18 +215,23 @@ def invalid_directive(word: str) -> Invalid:
     return Invalid("Invalid directive found in batch script: %s" % word, 1)
 
 
+SBROKER_KEYS = ("stage",)
 SBROKER_LINE = re.compile(r"#SBROKER[ \t]+([A-Za-z_][A-Za-z0-9_-]*)=(.*)$")
 
 
 def sbroker_lines(script: str) -> dict[str, str]:
-    """`#SBROKER key=value` lines: what Slurm has no word for. To a real Slurm they are comments."""
+    """`#SBROKER key=value` lines: what Slurm has no word for. To a real Slurm they are comments. Invalid for a key that nobody knows."""
     found = {}
     for line in script.split("\n"):
         if line.strip(_BLANK) and not line.lstrip(_BLANK).startswith("#"):
             break
         match = SBROKER_LINE.match(line.rstrip(_BLANK))
         if match:
+            if match.group(1) not in SBROKER_KEYS:
+                raise Invalid("Invalid #SBROKER line in batch script: there is no key %s; there are: %s" % (match.group(1), ", ".join(SBROKER_KEYS)), 1)
             found[match.group(1)] = match.group(2).strip()
+            if not found[match.group(1)]:
+                raise Invalid("Invalid #SBROKER line in batch script: %s= says nothing" % match.group(1), 1)
     return found
 
 

@@ -318,7 +318,11 @@ class BrokerApi:
 
 def _fits(spec: JobSpec, script: bytes, environ: bytes) -> None:
     """Refused where no frame to a node, and no record there, could hold the job."""
-    if len(msgspec.json.encode(spec)) > MOST_DESCRIBED:
+    try:
+        described = len(msgspec.json.encode(spec))
+    except UnicodeEncodeError as error:
+        raise Refused(Code.POLICY, "a word of the job's options is not UTF-8 text: %r" % error.object[max(0, error.start - 20) : error.end + 20]) from error
+    if described > MOST_DESCRIBED:
         raise Refused(Code.POLICY, "the arguments and options are larger than %d MiB: put what they say into a file" % (MOST_DESCRIBED >> 20))
     if len(script) + len(environ) > MOST_SENT:
         raise Refused(Code.POLICY, "script and environment are larger than %d MiB: put what they say into a file" % (MOST_SENT >> 20))

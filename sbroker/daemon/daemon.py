@@ -133,6 +133,8 @@ class Daemon:
         for name, endpoint in known.items():
             if name not in self.links:
                 self.links[name] = Link(self, name, endpoint, self.front_end.node_module())
+            else:
+                self.links[name].look_again(endpoint)
 
     def settings_of(self, node: str) -> dict[str, Any]:
         """What the agent of a node is told of the configuration."""

@@ -7,6 +7,7 @@ A link is kept for every node that has a machine. When it breaks it is opened ag
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import re
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sbroker.links")
 
 RETRY = (0.05, 0.2, 0.5, 1, 2, 5)  # seconds between attempts to open a link
+NEVER = 10.0  # seconds after which a node that was never heard in this broker's life has a reason, whatever it is
 MENDING = 30.0  # seconds, where somebody has to mend something first: hosts lock out who knocks too often
 PING = 15.0  # seconds between signs of life; after three without a word the link is broken
 GREETING = 20.0  # seconds for the agent's hello: a process that is stopped accepts, and never answers
@@ -52,6 +54,7 @@ class Link:
         self.port = 0  # where the agent takes calls of other nodes' supervisors; 0: nowhere
         self.addresses: list[str] = []  # of the node, as it says
         self._heard = 0.0
+        self._now = asyncio.Event()  # do not wait for the next attempt
 
     # ---- sending
 
@@ -74,6 +77,13 @@ class Link:
     def close(self) -> None:
         self._task.cancel()
 
+    def look_again(self, endpoint: Any) -> None:
+        """The configuration was read again: whoever is not heard is tried now, and who is to be reached in another way is reached so."""
+        moved, self.endpoint = self.endpoint != endpoint, endpoint
+        self._now.set()
+        if moved:
+            self.reset()
+
     def reset(self) -> None:
         """Drop the connection: it is opened anew and greeted again."""
         if self._writer is not None:
@@ -92,9 +102,11 @@ class Link:
             except OSError as error:
                 if str(error) != self.error:
                     log.warning("node %s: %s", self.node, error)
-                self.error, fault = str(error), str(error) if isinstance(error, Faulty) else ""
+                never = not self.incarnation and clock.boottime() - down_since > NEVER
+                self.error, mending = str(error), isinstance(error, Faulty)
+                fault = self.error if mending or never else ""
             else:
-                attempt, fault = 0, ""
+                attempt, fault, mending = 0, "", False
                 try:
                     await self._converse(reader, writer)
                 except (OSError, StoreError, wire.WireError, asyncio.IncompleteReadError) as error:
@@ -112,8 +124,10 @@ class Link:
                 self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since, fault=fault))
             except StoreError as error:
                 log.warning("node %s: %s", self.node, error)
-            pause = MENDING if fault else RETRY[min(attempt, len(RETRY) - 1)]
-            await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # not all nodes of a site at once
+            pause = MENDING if mending else RETRY[min(attempt, len(RETRY) - 1)]
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._now.wait(), pause * random.uniform(0.75, 1.25))  # not all nodes of a site at once
+            self._now.clear()
             attempt += 1
 
     def _down(self, writer: asyncio.StreamWriter) -> None:

@@ -13,7 +13,10 @@ import hashlib
 import importlib
 import json
 import logging
+import os
+import pwd
 import shlex
+import socket
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -121,7 +124,13 @@ async def _login(asyncssh: Any, endpoint: Endpoint) -> Any:
         ) from error
     except asyncssh.PermissionDenied as error:
         raise Faulty("%s does not let %s in: %s" % (_name(endpoint), endpoint.user or "us", error.reason)) from error
-    except (asyncssh.KeyImportError, asyncssh.ConfigParseError, FileNotFoundError, PermissionError, ValueError) as error:
+    except PermissionError as error:
+        reader = pwd.getpwuid(os.geteuid()).pw_name
+        raise Faulty("%s: %s cannot be read by %s, who runs the broker: make it that user's own" % (_name(endpoint), error.filename, reader)) from error
+    except socket.gaierror as error:
+        name = data["jump"] if tunnel == () and data.get("jump") else endpoint.address or endpoint.node
+        raise Faulty("%s: the name %s does not resolve here (%s): give it an address by `addresses`" % (endpoint.node, name, error.strerror)) from error
+    except (asyncssh.KeyImportError, asyncssh.ConfigParseError, FileNotFoundError, ValueError) as error:
         raise Faulty("%s: %s" % (_name(endpoint), error)) from error
     except asyncio.TimeoutError as error:
         raise Unreachable("%s accepts the connection and does not answer" % _name(endpoint)) from error
@@ -138,6 +147,10 @@ async def _connect(asyncssh: Any, host: str, port: Any, user: Any, data: dict[st
         **options, "keepalive_interval": KEEPALIVE, "keepalive_count_max": 3, "login_timeout": CONNECT, "encryption_algs": _FAST,
         "compression_algs": None, "connect_timeout": CONNECT,
     }  # fmt: skip
+    if data.get("config") or Path("~/.ssh/config").expanduser().exists():
+        said = asyncssh.SSHClientConnectionOptions(host=host, port=port, username=user, **{**options, "client_keys": None})
+        if any("ssh-proxy" in str(word) for word in said.proxy_command or ()):
+            options["config"] = None  # what `sbroker ssh-config` wrote: it leads through us, and would wait for this very login
     if "known_hosts" not in options and asyncssh.SSHClientConnectionOptions(host=host, port=port, username=user, **options).known_hosts is None:
         # "UserKnownHostsFile none" in the configuration: not here
         options["known_hosts"] = [str(path) for path in (Path("~/.ssh/known_hosts").expanduser(),) if path.exists()] or b""

@@ -171,8 +171,16 @@ def test_bsub():
 
 
 def test_lines_for_the_broker_alone():
-    spec = spec_of([], b"#!/bin/bash\n#SBROKER image=python:3.12\n#SBROKER stage=allow \ntrue\n#SBROKER late=1\n")
-    assert spec.sbroker == {"image": "python:3.12", "stage": "allow"}
+    spec = spec_of([], b"#!/bin/bash\n#SBROKER stage=none,data/* \ntrue\n#SBROKER late=1\n")
+    assert spec.sbroker == {"stage": "none,data/*"}
+
+
+@pytest.mark.parametrize(("line", "words"), [
+    (b"#SBROKER stge=none", "there is no key stge; there are: stage"), (b"#SBROKER stage=", "stage= says nothing"),
+])  # fmt: skip
+def test_a_line_for_the_broker_that_nobody_knows_is_refused(line, words):
+    with pytest.raises(Exception, match="Invalid #SBROKER line in batch script: " + words):
+        spec_of([], b"#!/bin/bash\n" + line + b"\ntrue\n")
 
 
 ENV = {"A": "1", "B": "x y", "SLURM_ZZ": "9", "SPANK_Q": "2"}

@@ -41,6 +41,32 @@ def test_a_host_whose_key_is_not_known_is_refused_until_it_is(make_system):
     assert system.ok("sinfo -h -R -n n1") == ""
 
 
+def test_a_mended_configuration_is_taken_at_once(make_system):
+    """A name that does not resolve is told; what mends it counts from `scontrol reconfigure` on."""
+    name = "nowhere"
+    system = make_system(name)
+    system.ok("sinfo")
+    assert "does not resolve" in system.reason(name, "the name nowhere does not resolve here")
+    config = Path(system.home, "config.yaml")
+    address = system.cloud.host("n1").ip
+    config.write_text(config.read_text().replace("user: ubuntu", "addresses: {%s: %s}, user: ubuntu" % (name, address)))
+    (system.home / "known_hosts").write_text(system.cloud.known_hosts())
+    system.ok("scontrol reconfigure")
+    system.idle(name)
+
+
+def test_the_broker_does_not_log_in_through_itself(make_system):
+    """Who puts what `sbroker ssh-config` prints into ~/.ssh/config still reaches the nodes."""
+    system = make_system("n1")
+    system.idle("n1")
+    (system.work / ".ssh").mkdir(mode=0o700)
+    (system.work / ".ssh/config").write_text(system.ok("sbroker ssh-config"))
+    system.kill_broker()
+    system.ok("sinfo")
+    system.idle("n1")
+    assert system.ok("srun hostname") == "n1\n"
+
+
 def test_a_changed_key_is_refused(make_system):
     system = make_system("n1")
     (system.home / "known_hosts").write_text(other_key(system, "n1"))
