@@ -64,7 +64,10 @@ class Terminal:
         end = time.monotonic() + seconds
         while (found := re.search(pattern, self.text)) is None:
             assert time.monotonic() < end, "%r is not in %r" % (pattern, self.text[-2000:])
-            assert self.process.poll() is None or not self._done(), "%r is not in %r, and that was all" % (pattern, self.text[-2000:])
+            if self.process.poll() is not None and self._done():
+                found = re.search(pattern, self.text)  # its last words may have come meanwhile
+                assert found is not None, "%r is not in %r, and that was all" % (pattern, self.text[-2000:])
+                return found
             time.sleep(0.01)
         return found
 
