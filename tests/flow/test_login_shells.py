@@ -190,4 +190,5 @@ def test_without_bash_the_commands_are_shs(tmp_path, monkeypatch):
     assert place is not None and (place / "squeue").read_text().startswith("#!/bin/sh\n")
     env = {"PATH": "/nowhere", "SBROKER_SOCKET": str(tmp_path / "nobody"), "SBROKER_HOME": str(tmp_path)}
     done = subprocess.run([str(place / "scontrol"), "show", "hostnames", "a[1-2]"], env=env, capture_output=True, text=True, check=False, timeout=100)
-    assert "squeue" not in done.stderr and done.stderr.startswith(("scontrol", "slurm_"))
+    # answered by itself where the package is installed beside this interpreter, else under its own name that nobody answers
+    assert done.stdout == "a1\na2\n" or ("squeue" not in done.stderr and done.stderr.startswith(("scontrol", "slurm_")))
