@@ -1,6 +1,5 @@
 # make run    a virtual environment, a personal broker in ./.run, the scripts of examples/ through it, their output and accounting
 # make test   all tests that can run here, in about ten minutes; what needs more says so
-# make hosts  nodes by SSH, on machines with a real sshd in namespaces (root)
 # make lint   ruff and mypy
 # make bench  the same work here and on a real Slurm, if one is installed: ratios
 # make idioms programs that other people wrote for Slurm (snakemake, parsl, submitit ...), each installed and driven on ours
@@ -12,7 +11,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml sbroker_main.py $(wildcard bin/* man/* templates/*) $(shell find sbroker slurm_compat -type f -not -name '*.pyc')
 PYTEST := $(BIN)/python3 -m pytest
 
-.PHONY: run test hosts lint bench idioms chaos chaos-nodes clean
+.PHONY: run test lint bench idioms chaos chaos-nodes clean
 
 $(VENV)/.run: $(SOURCES)
 	scripts/venv $(VENV)
@@ -26,11 +25,7 @@ run: $(VENV)/.run
 	scripts/run-examples $(BIN)
 
 test: $(VENV)/.dev
-	$(PYTEST) -q tests --ignore=tests/hosts
-
-# each module has hosts of its own
-hosts: $(VENV)/.dev
-	failed=; for module in tests/hosts/test_*.py; do $(PYTEST) -q $$module || failed="$$failed $$module"; done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+	$(PYTEST) -q tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -142,6 +142,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--only", nargs="*", default=[])
     options = parser.parse_args()
+    options.real, options.ours = (str(Path(folder).absolute()) for folder in (options.real, options.ours))  # they are run from elsewhere
     user = "alice" if os.geteuid() == 0 else None
     work = tempfile.mkdtemp(prefix="sbroker-bench-")
     os.chmod(work, 0o777)

@@ -17,11 +17,11 @@ _HIGH = 1 << 18  # bytes on their way to the broker before we stop reading the c
 
 
 class Caller:
-    """A thin client. Set `on_frame(op, payload)`, `on_close()` (it is gone), `on_drain()` (`pending` is back to 0) and `on_signalled(signums)`
+    """A thin client; `write(bytes)` reaches it. Set `on_frame(op, payload)`, `on_close()` (it is gone), `on_drain()` (`pending` is back to 0) and `on_signalled(signums)`
     (its process is about to get these from us)."""
 
-    def __init__(self, uid, options=None):
-        self.uid, self.options = uid, options or {}
+    def __init__(self, uid, write, options=None):
+        self.uid, self.write, self.options = uid, write, options or {}
         self.on_frame = self.on_close = self.on_drain = self.on_signalled = None
         self.why = None  # chan_close's, when a channel ended
         self._early = []
@@ -29,10 +29,6 @@ class Caller:
     def send(self, op, payload=b""):
         """One call frame to the client (op: an int of wire)."""
         self.write(wire.call_frame(op, payload))
-
-    def write(self, data):
-        """Bytes to the client, by the way that a subclass knows."""
-        raise NotImplementedError
 
     def deliver(self, frames):
         """Frames from the client; kept until somebody has set `on_frame`."""
@@ -49,9 +45,9 @@ class Local(Caller):
     """At the in-job socket."""
 
     def __init__(self, uid, stream):
-        Caller.__init__(self, uid)
+        Caller.__init__(self, uid, stream.write)
         self.stream, self.pid = stream, peer_ids(stream.fd)[0]
-        self.write, self.pause, self.resume = stream.write, stream.pause, stream.resume
+        self.pause, self.resume = stream.pause, stream.resume
         stream.on_drain = lambda: self.on_drain and self.on_drain()
 
     @property
@@ -67,15 +63,12 @@ class Remote(Caller):
     """Behind a channel that the broker opened."""
 
     def __init__(self, calls, number, uid, options):
-        Caller.__init__(self, uid, options)
         self.calls, self.channel, self._held = calls, Channel(number), None
+        Caller.__init__(self, uid, lambda data: calls.tell_all(self.channel.send(data)), options)
 
     @property
     def pending(self):
         return self.channel.pending
-
-    def write(self, data):
-        self.calls.tell_all(self.channel.send(data))
 
     def pause(self):
         """No more credit for what comes from now on."""

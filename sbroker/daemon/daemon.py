@@ -303,7 +303,7 @@ def _secret(path: Path) -> bytes:
 def _bin_dir() -> str:
     """The folder of the Slurm names that belong to this installation, for jobs whose PATH has none. Another Slurm may be installed
     beside the interpreter: ours has the name `sbroker` there too."""
-    for folder in (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent, Path(__file__).resolve().parents[2] / "bin"):
+    for folder in (Path(sys.argv[0]).absolute().parent, Path(__file__).resolve().parents[2] / "bin", Path(sys.executable).parent):
         if (folder / "srun").exists() and (folder / "sbroker").exists():
             return str(folder)
     return ""

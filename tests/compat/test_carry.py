@@ -27,7 +27,7 @@ OWN = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "HOSTNAME"}
 
 def info(*sites, export=None, origin="", extra=None, here=None):
     nodes = [{"node": "n%d" % number, "site": site, "cpus": 2, "gres": {}} for number, site in enumerate(sites, 1)]
-    spec = {"export": export, "origin": origin, "extra": extra or {}, "work_dir": "/work"}
+    spec = {"export": export, "origin": origin, "extra": extra or {}, "work_dir": "/project"}
     made = {"job": 1, "name": "j", "user": USER, "nodes": nodes, "sites": {site: SITES[site] for site in sites if site}, "spec": spec}
     return dict(made, here=here) if here else made
 
@@ -45,7 +45,7 @@ def test_another_machine_gets_what_is_the_jobs_and_no_more():
     assert set(found) == CARRIED | OWN
     assert {name: found[name] for name in CARRIED} == {name: THERE[name] for name in CARRIED}
     assert {name: found[name] for name in OWN} == {
-        "PATH": "/node/bin:/bin", "HOME": "/home/alice", "USER": "alice", "LOGNAME": "alice", "SHELL": "/bin/zsh", "PWD": "/work", "HOSTNAME": "n1"
+        "PATH": "/node/bin:/bin", "HOME": "/home/alice", "USER": "alice", "LOGNAME": "alice", "SHELL": "/bin/zsh", "PWD": "/project", "HOSTNAME": "n1"
     }  # fmt: skip
 
 

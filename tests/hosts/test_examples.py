@@ -32,13 +32,18 @@ sites:
 """
 
 
+def anew(hub, **options: object) -> None:
+    """n1 and n2 are other machines from here on."""
+    for name in ("n1", "n2"):
+        hub.cloud.kill(name)
+        hub.cloud.remove(name)
+        hub.cloud.add([hub.host(name, **options)])
+
+
 @pytest.fixture(scope="module")
 def sides(hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[System, System]]:
     """A broker with two virtual nodes here, and one with two hosts of the same names, which see nothing of this machine's files."""
-    for number in (1, 2):
-        hub.cloud.kill("n%d" % number)
-        hub.cloud.remove("n%d" % number)
-        hub.cloud.add([hub.host("n%d" % number, bind=[])])
+    anew(hub, bind=[])
     here = System(tmp_path_factory.mktemp("here"), HERE % {"cpus": os.cpu_count() or 1})  # as many as the hosts have
     folder = Path("/tmp") / ("sbroker-examples-%s" % hub.cloud.name)  # open to all: what runs there is made at the same place
     folder.mkdir()
@@ -50,6 +55,7 @@ def sides(hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Syste
         here.close()
         there.close()
         shutil.rmtree(folder)
+        anew(hub)
 
 
 def left(system: System, name: str) -> dict[str, list[str]]:

@@ -125,32 +125,32 @@ def test_bases_have_the_same_name_everywhere(home: Home) -> None:
 
 
 def test_a_base_is_committed_or_not(home: Home) -> None:
-    root = home.root(b"/work")
+    root = home.root(b"/project")
     root.remember(at="/replica", ino=1)
     assert root.load() == {} and root.name == NOTHING
     base = {b"a": Entry("f", 0o644, 1, 2, sha(b"x"))}
     root.commit(base, True)
-    again = home.root(b"/work")
+    again = home.root(b"/project")
     assert (again.load(), again.dirty, again.name, again.at) == (base, True, root.name, b"/replica")
     again.forget()
-    assert home.root(b"/work").load() == {}
+    assert home.root(b"/project").load() == {}
 
 
 def test_roots_inside_one_another_know_of_each_other(home: Home) -> None:
-    outer, inner = home.root(b"/work"), home.root(b"/work/sub")
-    outer.remember(at="/work", ino=1)
-    inner.remember(at="/work/sub", ino=2)
+    outer, inner = home.root(b"/project"), home.root(b"/project/sub")
+    outer.remember(at="/project", ino=1)
+    inner.remember(at="/project/sub", ino=2)
     one, two = Entry("f", 0o644, 1, 1, sha(b"1")), Entry("f", 0o644, 1, 2, sha(b"2"))
     outer.commit({b"x": one, b"sub/x": one, b"sub/only": one}, False)
     inner.commit({b"x": two}, False)
-    assert around(outer, home.roots())[0].path == b"/work/sub"
+    assert around(outer, home.roots())[0].path == b"/project/sub"
     assert outer.load(around(outer, home.roots())) == {b"x": one, b"sub/x": two, b"sub/only": one}
     outer.commit({b"x": two, b"sub/x": one}, False)
     assert inner.load(around(inner, home.roots())) == {b"x": one}
 
 
 def test_a_lock_is_waited_for_unless_nobody_waits_for_us(home: Home) -> None:
-    first, second = home.root(b"/work"), home.root(b"/work")
+    first, second = home.root(b"/project"), home.root(b"/project")
     first.lock()
     here, there = socket.socketpair()
     with here:
@@ -417,5 +417,5 @@ def test_a_limit_looks_into_the_folder_that_has_most() -> None:
     limit = Limit({"bytes": 1000}, {})
     for path, size in ((b"src/a", 10), (b"data/raw/one.bin", 9000), (b"data/raw/two.bin", 8000), (b"data/x", 5)):
         limit.too_much(path, Entry("f", 0o644, size, 1, None))
-    said = limit.sentence("/work", True)
+    said = limit.sentence("/project", True)
     assert "17.0 KB in 4 files" in said and "data/raw/one.bin (9.0 KB), data/raw/two.bin (8.0 KB)" in said and "more than" not in said
