@@ -400,6 +400,22 @@ def _unix(path, act):
             os.close(folder)
 
 
+def forked(child):
+    """A fork of this process with a socket between: (pid, our end). `child(sock)` has the other end in the child, and never returns.
+    OSError: there is no process."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    if pid == 0:
+        child(theirs)
+    theirs.close()
+    return pid, ours
+
+
 def unix_socket(fd):
     """A socket object for a descriptor, which it then owns (before Python 3.7 the family is not found out)."""
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=fd)

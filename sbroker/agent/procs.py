@@ -134,3 +134,13 @@ def has_children():
     except ChildProcessError:
         return False
     return True
+
+
+def close_all_but(keep):
+    """In a fork: let go of every descriptor that is not among `keep`."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in keep:
+            try:
+                os.close(int(name))
+            except OSError:
+                continue  # the descriptor that listed the folder

@@ -17,7 +17,7 @@ from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
 from .reserve import Reserve
-from .rundir import replace, sync_folder
+from .rundir import contents, replace, sync_folder
 from .runs import Runs
 from .site import LoginPath
 from .workers import KINDS, Workers
@@ -42,10 +42,10 @@ class Relay:
         self.boot_id = inventory.boot_id()
         self.incarnation = f"{_identity(os.path.join(folder, 'id'))}:{self.boot_id}"
         self.secret = _secret(os.path.join(folder, "secret"))
-        self.epoch = Epoch(_read(os.path.join(folder, "epoch")))
+        self.epoch = Epoch(contents(os.path.join(folder, "epoch")))
         self.reserve = Reserve(folder)
         self._journal_path = os.path.join(folder, "journal")
-        self.journal = Journal(_read(self._journal_path), self.boot_id)
+        self.journal = Journal(contents(self._journal_path), self.boot_id)
         self._journal_fd = -1
         self._write_journal_anew()
         self._broker = self._link = None
@@ -391,17 +391,9 @@ class Relay:
         del self._by_record[(record, number)]
 
 
-def _read(path):
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return b""
-
-
 def _secret(path):
     """Random bytes of this agent folder that nobody else can read."""
-    found = _read(path)
+    found = contents(path)
     if len(found) != 32:
         found = os.urandom(32)
         replace(path, found, 0o600)
@@ -410,7 +402,7 @@ def _secret(path):
 
 def _identity(path):
     """The random name of this agent folder, made at its first use."""
-    found = _read(path)
+    found = contents(path)
     if not found:
         found = os.urandom(8).hex().encode()
         replace(path, found, 0o600)

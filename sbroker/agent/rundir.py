@@ -215,6 +215,15 @@ def _write_all(fd, data):
         view = view[os.write(fd, view) :]
 
 
+def contents(path):
+    """The bytes of a file of our own, b"" if it is not there."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return b""
+
+
 def replace(path, data, mode):
     """Replace a file of our own, whole or not at all, durably."""
     write(path + ".new", data, mode, sync=True)

@@ -8,7 +8,7 @@ import sys
 
 from . import errand, kernel, lease, procs, rundir, users
 from .admission import Admission
-from .loop import Stream, connect_unix, listen_unix, peer_ids, unix_socket
+from .loop import Stream, connect_unix, forked, listen_unix, peer_ids, unix_socket
 from .rundir import ACTIVE, ENDED, HELD, NEW, REVOKED, RunDir
 from .warm import Warm
 from .wire import LinkReader, WireError, link_frame
@@ -308,16 +308,7 @@ class Runs:
         self.relay.report("refused", record.key, {"error": error, "fault": fault})
 
     def _fork(self, record, listening):
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            pid = os.fork()
-        except OSError:
-            ours.close()
-            theirs.close()
-            raise
-        if pid == 0:
-            self._supervise(record, theirs, listening)
-        theirs.close()
+        pid, ours = forked(lambda theirs: self._supervise(record, theirs, listening))
         record.pid = record.peer = pid
         self._attach(record, Stream(self.relay.loop, ours))
         self.relay.loop.on_child(pid, lambda status: self._exited(pid))
@@ -369,7 +360,7 @@ class Runs:
         try:
             relay = self.relay
             relay.loop.after_fork()
-            _close_all_but({0, 1, 2, agent.fileno(), listening.fileno()} | relay.loop.own_fds())
+            procs.close_all_but({0, 1, 2, agent.fileno(), listening.fileno()} | relay.loop.own_fds())
             os.setsid()
             kernel.set_name("sbroker-run")
             kernel.become_subreaper()
@@ -486,12 +477,3 @@ class Runs:
 def _whose(error):
     """"node" for what is the machine's fault, "" for what somebody who may write in the run's folder could have caused, too."""
     return "node" if error.errno in _MACHINE else ""
-
-
-def _close_all_but(keep):
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in keep:
-            try:
-                os.close(int(name))
-            except OSError:
-                continue  # the descriptor that listed the folder

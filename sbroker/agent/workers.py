@@ -8,12 +8,11 @@ and takes no more from either end than the other has room for.
 import os
 import re
 import signal
-import socket
 import sys
 
-from . import accounts, kernel, users
+from . import accounts, kernel, procs, users
 from .link import CREDIT, Channel
-from .loop import Stream
+from .loop import Stream, forked
 
 KINDS = ("files", "output")
 _NAME = re.compile(r"[A-Za-z0-9_][^/\0]{0,254}\Z")
@@ -42,18 +41,9 @@ class Workers:
             MODULES[header["kind"]]()  # once, here: else each process would read them anew
             if header["kind"] == "files" and not _NAME.match(options["owner"]):
                 raise ValueError("no folder can be named after the user %r" % options["owner"])
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                pid = os.fork()
-            except OSError:
-                ours.close()
-                theirs.close()
-                raise
+            pid, ours = forked(lambda theirs: self._work(header["kind"], theirs, dict(options, user=user)))
         except (OSError, ValueError, KeyError) as error:
             return self.relay.send([({"op": "chan_close", "chan": number, "why": "refused", "error": str(error)}, b"")])
-        if pid == 0:
-            self._work(header["kind"], theirs, dict(options, user=user))
-        theirs.close()
         self.pids.add(pid)
         self.relay.loop.on_child(pid, lambda status: self.pids.discard(pid))
         stream = Stream(self.relay.loop, ours)
@@ -136,13 +126,7 @@ class Workers:
         code = 1
         try:
             self.relay.loop.after_fork()
-            keep = {0, 1, 2, sock.fileno()} | self.relay.loop.own_fds()
-            for name in os.listdir("/proc/self/fd"):
-                if int(name) not in keep:
-                    try:
-                        os.close(int(name))
-                    except OSError:
-                        continue  # the descriptor that listed the folder
+            procs.close_all_but({0, 1, 2, sock.fileno()} | self.relay.loop.own_fds())
             for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
                 signal.signal(signum, signal.SIG_DFL)
             self.relay.loop.close()

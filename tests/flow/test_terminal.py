@@ -12,8 +12,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,14 +169,12 @@ def screens(count: int) -> bytes:
     return "".join("\x1b[H" + "".join(row % number for row in rows) for number in range(count)).encode() + b"screens: %d" % count
 
 
-def test_two_brokers_and_an_agent_die_under_a_full_screen_program(system: System, on) -> None:
-    """What the terminal gets is, byte for byte, what the program wrote."""
-    terminal = on("srun", "-w", "node2", "--pty", "sh", "-c", "stty -echo -icanon; exec python3 screens.py")
-    for end in (system.kill_broker, lambda: system.kill_agent("node2"), system.kill_broker):
+def undisturbed(terminal: Terminal, *disturbances: Callable[[], Any]) -> None:
+    """A terminal with screens.py gets, byte for byte, what the program writes, whatever is done meanwhile."""
+    for disturb in disturbances:
         seen = len(terminal.shown)
         _until(lambda seen=seen: len(terminal.shown) > seen + 50000)
-        end()
-        system.until("sbroker status --json 2>/dev/null | wc -l", "1")
+        disturb()
     seen = len(terminal.shown)
     _until(lambda: len(terminal.shown) > seen + 50000)
     terminal.type("q")
@@ -183,6 +182,17 @@ def test_two_brokers_and_an_agent_die_under_a_full_screen_program(system: System
     shown = re.sub(rb"\A(srun: [^\r]*\r\n)*", b"", bytes(terminal.shown))
     assert shown == screens(int(shown.rpartition(b" ")[2]))
     assert terminal.restored()
+
+
+def test_two_brokers_and_an_agent_die_under_a_full_screen_program(system: System, on) -> None:
+    """What the terminal gets is, byte for byte, what the program wrote."""
+    terminal = on("srun", "-w", "node2", "--pty", "sh", "-c", "stty -echo -icanon; exec python3 screens.py")
+
+    def kill(what: Callable[[], None]) -> None:
+        what()
+        system.until("sbroker status --json 2>/dev/null | wc -l", "1")
+
+    undisturbed(terminal, lambda: kill(system.kill_broker), lambda: kill(lambda: system.kill_agent("node2")), lambda: kill(system.kill_broker))
 
 
 def test_typing_goes_on_while_the_broker_is_away(system: System, on) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.flow.terminal import PATIENCE, Terminal
-from tests.flow.test_terminal import SCREENS, SLOW_READER, screens
+from tests.flow.test_terminal import SCREENS, SLOW_READER, undisturbed
 
 
 @pytest.fixture
@@ -72,17 +72,7 @@ def test_a_megabyte_pasted(on: Any) -> None:
 def test_a_cut_under_a_full_screen_program(system: Any, on: Any) -> None:
     """The network goes away and comes back, the agent dies: what the terminal gets is what the program wrote."""
     terminal = on("srun -w n3 --pty sh -c 'stty -echo -icanon; exec python3 screens.py'")
-    for disturb in (lambda: system.kill_agent("n3"), lambda: blink(system, "n3"), system.kill_broker):
-        seen = len(terminal.shown)
-        wait_for(lambda seen=seen: len(terminal.shown) > seen + 50000)
-        disturb()
-    seen = len(terminal.shown)
-    wait_for(lambda: len(terminal.shown) > seen + 50000)
-    terminal.type("q")
-    assert terminal.end() == 0
-    shown = re.sub(rb"\A(srun: [^\r]*\r\n)*", b"", bytes(terminal.shown))
-    assert shown == screens(int(shown.rpartition(b" ")[2]))
-    assert terminal.restored()
+    undisturbed(terminal, lambda: system.kill_agent("n3"), lambda: blink(system, "n3"), system.kill_broker)
 
 
 def blink(system: Any, node: str) -> None:

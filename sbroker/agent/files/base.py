@@ -17,6 +17,7 @@ import os
 import select
 import zlib
 
+from ..rundir import contents, sync_folder
 from .manifest import Entry, Index, now_ns
 from .tree import native, raw, text, write_all
 
@@ -44,22 +45,6 @@ def replace(path, data, durable):
     os.rename(temporary, path)
     if durable:
         sync_folder(os.path.dirname(path))
-
-
-def sync_folder(path):
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _read(path):
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return b""
 
 
 def packed(entries):
@@ -99,7 +84,7 @@ class Home:
         for key in sorted(os.listdir(os.path.join(self.path, "roots"))):
             folder = os.path.join(self.path, "roots", key)
             try:
-                meta = json.loads(_read(os.path.join(folder, "root")).decode("ascii"))
+                meta = json.loads(contents(os.path.join(folder, "root")).decode("ascii"))
                 found.append(Root(folder, raw(meta["path"])))
             except (ValueError, KeyError):
                 continue  # being made
@@ -111,7 +96,7 @@ class Home:
             return {}
         path = os.path.join(self.path, "bases", name)
         try:
-            data = zlib.decompress(_read(path))
+            data = zlib.decompress(contents(path))
         except zlib.error:
             return None
         if name_of(data) != name:
@@ -151,7 +136,7 @@ class Root:
     def __init__(self, folder, path):
         self.folder, self.path = folder, path
         try:
-            self.meta = json.loads(_read(self._file("root")).decode("ascii"))
+            self.meta = json.loads(contents(self._file("root")).decode("ascii"))
         except ValueError:
             self.meta = {}
         self.seq, self.dirty, self.name, self._name = 0, False, NOTHING, NOTHING
@@ -222,7 +207,7 @@ class Root:
         return base
 
     def _load(self):
-        head, _, body = _read(self._file("base")).partition(b"\n")
+        head, _, body = contents(self._file("base")).partition(b"\n")
         try:
             facts = json.loads(head.decode("ascii"))
             base = unpacked(zlib.decompress(body))
@@ -285,7 +270,7 @@ class Root:
 
     def brought_out(self):
         try:
-            return {raw(path) for path in json.loads(_read(self._file("out")).decode("ascii"))}
+            return {raw(path) for path in json.loads(contents(self._file("out")).decode("ascii"))}
         except ValueError:
             return set()
 
