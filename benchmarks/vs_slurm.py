@@ -123,7 +123,8 @@ def show(name: str, values: list[float], unit: str = "ms", factor: float = 1000.
 def cold(bin_dir: str, user_kw: dict) -> float:
     """A personal broker that does not run yet: from the command to its answer."""
     home = tempfile.mkdtemp(prefix="sbroker-cold-")
-    os.chmod(home, 0o777)
+    if user_kw.get("user"):
+        shutil.chown(home, user_kw["user"], user_kw["user"])
     env = {"PATH": "/usr/bin:/bin", "HOME": home, "SBROKER_HOME": home}
     try:
         start = time.perf_counter()
