@@ -34,7 +34,7 @@ class Relay:
     def __init__(self, loop, folder, node, hostname, names, front="", broker_uid=None, policy=None, program=""):
         self.loop, self.folder, self.node, self.hostname, self.names = loop, folder, node, hostname, names
         self.settings = {}
-        self._program = program or fingerprint.of_agent(front)
+        self._program = program or (fingerprint.of_agent(front) if front else "")  # else when the broker has named the front end
         self._own_policy = self.policy = policy or users.Policy()
         self.front = importlib.import_module(front) if front else None
         self._places = {}  # (front end, folder of a twin's names or None) → folder of the commands for jobs
@@ -181,6 +181,7 @@ class Relay:
         self.settings = header.get("settings") or {}
         if self.settings.get("front"):
             self.front = importlib.import_module(self.settings["front"])
+            self._program = self._program or fingerprint.of_agent(self.settings["front"])
             if not self._preloading and hasattr(self.front, "preload"):
                 self._preloading = True
                 self.loop.call_later(_IDLE, self._preload)

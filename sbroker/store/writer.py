@@ -105,7 +105,7 @@ class Writer:
                 items = self._busy = tuple(self._queue)
                 last = self._last
                 self._queue.clear()
-                ledger = self._ledger
+                ledger, keep = self._ledger, self.keep  # `keep` as it was before these were written, whatever is said meanwhile
             assert ledger is not None  # nothing is queued before a load
             error: StoreError | None = None
             try:
@@ -129,7 +129,7 @@ class Writer:
                 self.durable_callback(last)
                 if self.reserve is not None:
                     self.reserve.keep(items[-1].time)
-                self._purge(ledger, items[-1].time)
+                self._purge(ledger, items[-1].time, keep)
             else:
                 if self.reserve is not None and is_full(error):
                     self.reserve.give_up()
@@ -148,9 +148,9 @@ class Writer:
                 raise StaleEpoch("another broker has taken over this database: this one stops")
             self._write(cursor, batch)
 
-    def _purge(self, ledger: Ledger, now: float) -> None:
+    def _purge(self, ledger: Ledger, now: float, keep: float | None) -> None:
         """Remove what ended too long ago, some of it at a time, and then what that alone had needed: scripts, environments, requests."""
-        if self.keep is None or now < self._purge_at:
+        if keep is None or now < self._purge_at:
             return
         self._purge_at = now + PURGE_EVERY
         statements = self._database.statements
@@ -159,13 +159,13 @@ class Writer:
                 cursor.execute(statements.other["guard"], (self.durable, self._epoch))
                 if cursor.rowcount != 1:
                     return  # the next commit will say that another broker has taken over
-                cursor.execute(statements.other["purge_jobs"], (now - self.keep,))
+                cursor.execute(statements.other["purge_jobs"], (now - keep,))
                 if cursor.rowcount >= PURGE:
                     self._purge_at = now  # more with the next commit
                 elif cursor.rowcount or self._orphans:
                     for statement in statements.orphans:
                         cursor.execute(statement)
-                    cursor.execute(statements.other["purge_events"], (now - self.keep,))
+                    cursor.execute(statements.other["purge_events"], (now - keep,))
                 self._orphans = self._purge_at == now
             ledger.forget()
         except StoreError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-# The real one does not always agree with itself (salloc's last word "has been revoked" is a race there): it may be asked again. What
-# differs by more than chance differs each time.
+# The real one does not always agree with itself: it may be asked again. What differs by more than chance differs each time.
 TRIES = 3
+CHANCE = "salloc: Job allocation N has been revoked."  # the real one's last word after a relinquished allocation, in about four of ten
 
 LINES = [
     # submitting
@@ -69,6 +69,10 @@ LINES = [
 ]
 
 
+def always(errors: list[str]) -> list[str]:
+    return [line for line in errors if line != CHANCE]
+
+
 def beyond(one: tuple, other: tuple) -> list[str]:
     """Lines and exit code of one side that the other does not have."""
     return [line for line in (*one[0], *one[1], "exit %d" % one[2]) if line not in (*other[0], *other[1], "exit %d" % other[2])]
@@ -81,6 +85,7 @@ def test_agrees(real, ours, line: str) -> None:
         real.clear()
         ours.clear()
         mine, theirs = ours.sh(line), real.sh(line)
-        if mine == theirs:
+        assert CHANCE not in mine[1]
+        if (mine[0], mine[1], mine[2]) == (theirs[0], always(theirs[1]), theirs[2]):
             return
     raise AssertionError("ours alone: %s; the real one's alone: %s" % (beyond(mine, theirs), beyond(theirs, mine)))

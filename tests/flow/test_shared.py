@@ -74,6 +74,7 @@ echo "as a chain: $(two 'cd p; sbatch -p far -W -o chain --wrap "echo 1 > n; sba
 scancel "$other"
 two "while [ -n \"\$(squeue -h -j $other -o %i)\" ]; do sleep 0.1; done"
 echo "by an operator: $(two "sacct -nXP -o state -j $other")"
+echo "agents replaced: $(grep -c "it is replaced" "$T/log" || true)"
 """
 
 
@@ -122,6 +123,7 @@ def test_a_host_shared_by_users(said: dict[str, str]) -> None:
     assert [output[0], output[1], output[-1]] == ["sbtest1", "0027", "end"]
     assert said["states"].split() == ["COMPLETED", "RUNNING"]
     assert said["by an operator"].startswith("CANCELLED")
+    assert said["agents replaced"] == "0"  # the broker was started twice, by the same installation
     staged = said["staged"].split()
     assert staged[:2] == ["secret", "sbtest2"] and staged[2].startswith("/var/spool/sbroker/far1/files/sbtest2/"), staged
     assert staged[3].startswith("drwx------") and staged[-2:] == ["sbtest2", "sbtest2"], staged

@@ -101,10 +101,10 @@ def test_a_terminal_there(system):
 def test_cancelling_ends_it_everywhere(system):
     job = system.ok("sbatch --parsable -N4 -o /dev/null --wrap 'srun sleep 987'").strip()
     for node in ("n1", "n2", "n3", "n4"):
-        system.until_there(node, "pgrep -fc '[s]leep 987$'", "1")
+        system.until_there(node, "pgrep -fc '^[^ ]*sleep 987$'", "1")
     system.ok("scancel " + job)
     system.until("squeue -h -t all -o %%T -j %s" % job, "CANCELLED")
-    assert [system.on(node, "pgrep -f '[s]leep 987$'") for node in ("n1", "n2", "n3", "n4")] == [""] * 4
+    assert [system.on(node, "pgrep -f '^[^ ]*sleep 987$'") for node in ("n1", "n2", "n3", "n4")] == [""] * 4
 
 
 def test_jobs_and_agents_outlive_the_connection(system):
