@@ -221,6 +221,8 @@ class Job(Value, kw_only=True):
     killed_by: int | None = None  # uid that cancelled it
     stage_until: float | None = None  # when its files must be back at the latest: set when that failed for the first time
     requeue_as: Literal["", "pending", "held"] = ""  # ordered while it still ends
+    rate: float = 0.0  # USD an hour of what its present or last run holds
+    egress: float = 0.0  # USD that moving its files is estimated to cost, of the present or last run
     request_id: str = ""
 
 
@@ -300,6 +302,12 @@ class Node(Value, kw_only=True):
     stage: bool = True  # whether files may be staged there
     stage_out_grace: int | None = None  # seconds that it is kept when files do not come back; None: the cluster's
     lease: int = 0  # seconds after which a run that may be run again ends itself there when the broker is not heard; 0: it goes on
+    token: str = ""  # of the group whose machine it is; "": a cloud node without a machine, or no cloud node
+    index: int = 0  # of that machine in its group
+    price: float = 0.0  # USD an hour while the machine is there
+    listed: bool = True  # in the configuration; a cloud node that is not goes with its machine
+    releasing: bool = False  # its machine is being terminated: nothing may start there
+    idle_since: float | None = None  # of a cloud node with a machine that nobody uses
     one_user: bool = False  # its agent is no root: all jobs run as one user there, so those of one submitter at a time
     arch: str = ""
     os: str = ""
@@ -348,16 +356,21 @@ class Partition(Value, kw_only=True):
 
 
 class Group(Value, kw_only=True):
-    """One intent to create `count` machines of one offer; the token is what makes `create` repeatable."""
+    """One intent to create `count` machines of one offer; the token is what makes `create` repeatable. `nodes[i]` is the name of machine
+    i's node. A refused group stays for as long as its place is avoided."""
 
     token: str
     site: str
-    offer: dict[str, Any] = {}
+    offer: dict[str, Any] = {}  # an `Offer` of sbroker.providers.base
     count: int = 1
     min: int = 1
+    nodes: tuple[str, ...] = ()
     state: GroupState = GroupState.WANTED
     created: float = 0
-    error: str = ""
+    ended: float | None = None  # since when it is REFUSED or GONE
+    avoid: float | None = None  # until when its place is not tried again
+    error: str = ""  # sentence: why it was refused, or what is not known
+    kind: Literal["", "no_capacity", "quota", "auth", "unsatisfiable", "boot", "preempted", "unknown"] = ""  # of `error`
 
 
 class Machine(Value, kw_only=True):
@@ -365,7 +378,8 @@ class Machine(Value, kw_only=True):
     index: int
     site: str
     id: str = ""  # the provider's
-    state: str = ""
+    state: Literal["", "queued", "starting", "running", "stopping", "gone"] = ""  # as its provider listed it last; "": not yet
+    reason: str = ""
     node: str = ""
     address: str = ""
     price: float = 0.0  # USD an hour

@@ -109,6 +109,22 @@ class StageOut(Value, kw_only=True):
     node: str
 
 
+class CreateGroup(Value, kw_only=True):
+    """Ask the site's provider for the group (repeatable by its token); `events.Created` answers. Not before `at`."""
+
+    token: str
+    at: float = 0.0
+
+
+class Terminate(Value, kw_only=True):
+    """End a group's machines: those with these provider's ids, all of it where `ids` is empty. Repeatable; `events.Listed` shows that they
+    are gone. `site` says where, since the group may not be on record (an orphan)."""
+
+    site: str
+    token: str
+    ids: tuple[str, ...] = ()
+
+
 class Mail(Value, kw_only=True):
     job: int
     what: Literal[
@@ -123,7 +139,7 @@ class Wake(Value, kw_only=True):
     at: float
 
 
-Effect = Prepare | Start | Revoke | End | Signal | Freeze | Adjust | Forget | StageIn | StageOut | Mail | Wake
+Effect = Prepare | Start | Revoke | End | Signal | Freeze | Adjust | Forget | StageIn | StageOut | CreateGroup | Terminate | Mail | Wake
 
 
 class Decision(msgspec.Struct):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from sbroker.api import Target
+from sbroker.machines import Listing, Offer
 from sbroker.model import Exit, JobSpec, Node, Partition, Report, Value
 
 
@@ -160,11 +161,46 @@ class Fence(Value, kw_only=True):
     who: Who | None = None
 
 
+class Offers(Value, kw_only=True):
+    """What a site sells now; known to memory alone. `error`: why that is not known, in which case the last answer stays."""
+
+    site: str
+    offers: tuple[Offer, ...] = ()
+    at: float = 0.0  # when the cloud said so
+    error: str = ""
+
+
+class Created(Value, kw_only=True):
+    """The provider's answer to a CreateGroup: `kind` "" for done, "unknown" where nothing is known of it (the same token is asked again), else
+    why it was refused, with the sentence."""
+
+    token: str
+    kind: Literal["", "no_capacity", "quota", "auth", "unsatisfiable", "unknown"] = ""
+    error: str = ""
+
+
+class Listed(Value, kw_only=True):
+    """All machines and groups of ours that a site has. `asked`: when the question was sent."""
+
+    site: str
+    listing: Listing
+    asked: float
+
+
+class Power(Value, kw_only=True):
+    """`sbroker down`, `scontrol update state=power_down`: terminate the machines of these nodes, of all where `nodes` is empty. Refused while
+    they are in use, unless `force`."""
+
+    nodes: tuple[str, ...] = ()
+    who: Who
+    force: bool = False
+
+
 class Tick(Value, kw_only=True):
     """Time passed: begin times, deadlines, purges, and a scheduling pass when one is due."""
 
 
 Event = (
     Submit | Cancel | Finish | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | CreatePartition | DeletePartition | Configure
-    | Hello | Silent | Reports | Staged | StagedOut | Fence | Tick
+    | Hello | Silent | Reports | Staged | StagedOut | Fence | Offers | Created | Listed | Power | Tick
 )

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ("client.py", "attach.py", "reach.py")
 # modules that hold values and contracts only: everybody may import them
-FOUNDATION = {"sbroker.model", "sbroker.states", "sbroker.errors", "sbroker.api", "sbroker.clock", "sbroker.hostlist"}
+FOUNDATION = {"sbroker.model", "sbroker.machines", "sbroker.states", "sbroker.errors", "sbroker.api", "sbroker.clock", "sbroker.hostlist"}
 
 
 def sources(*folders: str) -> list[Path]:
@@ -137,9 +137,18 @@ def test_the_core_is_pure():
     doing = ("asyncio", "socket", "select", "selectors", "subprocess", "threading", "random", "secrets", "sqlalchemy", "os")
 
     def wrong(name: str) -> bool:
-        return within(name, *doing) or (within(name, "sbroker") and not within(name, "sbroker.core", *FOUNDATION) and name != "sbroker")
+        return within(name, *doing) or (within(name, "sbroker") and not within(name, "sbroker.core", "sbroker.plan", "sbroker.catalog", *FOUNDATION) and name != "sbroker")
 
     assert offences(sources("sbroker/core"), wrong) == []
+
+
+def test_the_plan_is_pure():
+    doing = ("asyncio", "socket", "select", "selectors", "subprocess", "threading", "random", "secrets", "sqlalchemy", "os")
+
+    def wrong(name: str) -> bool:
+        return within(name, *doing) or (within(name, "sbroker") and not within(name, "sbroker.plan", "sbroker.catalog", *FOUNDATION) and name != "sbroker")
+
+    assert offences(sources("sbroker/plan"), wrong) == []
 
 
 def test_the_agent_stands_alone():
