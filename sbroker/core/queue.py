@@ -11,14 +11,14 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 
 from sbroker import hostlist
-from sbroker.core import arrays
+from sbroker.core import arrays, money
 from sbroker.core.draft import Draft
 from sbroker.core.launch import launch
 from sbroker.core.plan import NowPool, Reservation, earliest, usable
 from sbroker.core.select import Miss, place
 from sbroker.core.shape import Shape, shape_key
 from sbroker.core.state import natural
-from sbroker.model import INFINITE, Job, NodeShare, Partition
+from sbroker.model import INFINITE, Job, Node, NodeShare, Partition
 from sbroker.states import Reason
 
 PLANNED = 10  # blocked shapes with a place in the plan; the others behind them may be overtaken
@@ -84,6 +84,7 @@ class _Pass:
 def schedule(draft: Draft) -> None:
     """A full pass."""
     state = draft.state
+    state.memo.texts = {}
     extra: dict[tuple, list[tuple[int, int]]] = {}
     shapes: dict[tuple, Shape] = {}
     for job in draft.waiting():
@@ -140,7 +141,7 @@ def _tier(draft: Draft, shape: Shape) -> int:
 
 def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason) -> None:
     """Give the jobs of a blocked lane their reasons, touching those only that have another."""
-    others = Reason.PRIORITY if reason in WAITS else reason
+    others = Reason.PRIORITY if reason in WAITS or reason is Reason.PLAN else reason
     keys = lane.odd() if others is Reason.PRIORITY else list(lane.rest())
     if head not in keys:
         keys.append(head)
@@ -149,9 +150,16 @@ def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason) -> None:
         right = reason if key == head else others
         if key in draft.quiet:
             continue
-        text = unavailable(draft, job) if job is not None and right is Reason.REQ_NODE_NOT_AVAIL else ""
+        text = words(draft, job, lane.shape.key, right) if job is not None else ""
         if job is not None and (job.reason is not right or job.reason_text != text):
             draft.change(job, reason=right, reason_text=text, last_eval=draft.now)
+
+
+def words(draft: Draft, job: Job, key: tuple, reason: Reason) -> str:
+    """The sentence beside a job's reason, where Slurm's word is not enough."""
+    if reason is Reason.REQ_NODE_NOT_AVAIL:
+        return unavailable(draft, job)
+    return draft.state.memo.texts.get(key, "") if reason in (Reason.PLAN, Reason.RESOURCES) else ""
 
 
 def unavailable(draft: Draft, job: Job) -> str:
@@ -185,9 +193,7 @@ def submitted(draft: Draft, job: Job) -> None:
 
 
 def _remark(draft: Draft, job: Job, reason: Reason) -> None:
-    draft.change(
-        job, reason=reason, reason_text=unavailable(draft, job) if reason is Reason.REQ_NODE_NOT_AVAIL else "", last_eval=draft.now
-    )
+    draft.change(job, reason=reason, reason_text=words(draft, job, shape_key(job), reason), last_eval=draft.now)
 
 
 def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
@@ -221,6 +227,18 @@ def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
         job = rest.left
 
 
+class _Unpriced:
+    """A pool as one sees it who may spend nothing."""
+
+    def __init__(self, pool: NowPool) -> None:
+        self._pool = pool
+        self.use, self.order = pool.use, pool.order
+
+    def node(self, name: str) -> Node | None:
+        node = self._pool.node(name)
+        return node if node is not None and not node.price else None
+
+
 def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] | Reason:
     """A place that is free now, or why there is none."""
     away = [name for name in shape.spec.nodelist if usable(found.draft.node(name)) is None]
@@ -228,7 +246,8 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
         return Reason.REQ_NODE_NOT_AVAIL
     draft, why = found.draft, None
     pool = NowPool(draft, found.plan, draft.now + shape.seconds())
-    waits = False
+    draft.state.memo.texts.pop(shape.key, None)
+    waits, free = False, False
     for name in shape.partitions:
         partition = draft.partition(name)
         if partition is None:
@@ -240,9 +259,18 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
         waits = True
         shares = place(shape.spec, shape.want(partition), partition, pool, shape.uid)
         if not isinstance(shares, Miss):
+            price = sum(money.rates(draft, shape.spec, partition, shares).values())
+            text = money.barrier(draft, shape, price) if price else ""
+            if text:
+                draft.state.memo.texts[shape.key] = text
+                shares = place(shape.spec, shape.want(partition), partition, _Unpriced(pool), shape.uid)
+        if not isinstance(shares, Miss):
             return partition, shares
+        free = free or any(node is not None and not node.price for node in map(draft.node, partition.nodes))
     if not waits:
         return why or Reason.PARTITION_CONFIG
+    if not free and shape.key in draft.state.memo.texts:
+        return Reason.PLAN
     if any(name in found.fronts for name in shape.partitions):
         return Reason.PRIORITY
     return Reason.RESOURCES

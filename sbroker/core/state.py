@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from sbroker.core import usage
 from sbroker.core.effects import Del, Put
+from sbroker.core.owed import Owed, owes
 from sbroker.core.shape import Shape, shape_key
 from sbroker.model import INFINITE, Group, Job, Machine, Node, NodeShare, Part, Partition, Run, Step
 from sbroker.states import JobState, PartState, Reason
@@ -78,7 +79,7 @@ def due(job: Job, settings: Mapping[str, Any]) -> float | None:
 class Memo:
     """What the last full pass found: valid while `State.version` is `version`."""
 
-    __slots__ = ("at", "blocked", "configured", "estimates", "offered", "plan", "version", "wide")
+    __slots__ = ("at", "blocked", "configured", "estimates", "offered", "plan", "texts", "version", "wide")
 
     def __init__(self) -> None:
         self.version = -1
@@ -88,6 +89,7 @@ class Memo:
         self.plan: list[Any] = []
         self.estimates: dict[int, Any] = {}  # job id → its reservation in the plan
         self.offered: tuple | None = None
+        self.texts: dict[tuple, str] = {}  # shape → why it may not start on machines that cost money
         self.configured: dict[Any, Any] = {}  # what follows from nodes and partitions alone; emptied when they change
 
 
@@ -124,6 +126,7 @@ class State:
         self.shape_of: dict[int, Shape] = {}
         self.dues: list[tuple[float, int]] = []
         self.due_of: dict[int, float] = {}
+        self.owed = Owed()
         self.version = 0  # counts what may let a waiting job start
         self.memo = Memo()
 
@@ -175,6 +178,8 @@ class State:
         when = None if new is None else due(new, self.settings)
         if when != self.due_of.get(key):
             self._set_due(key, when)
+        if (new is not None and (new.rate or new.egress)) or key in self.owed.dues:
+            self.owed.put(key, owes(new, self.runs.get(key)))
 
     def _whose(self, job: Job, there: bool) -> None:
         """The indexes that a job is in from its first record to its last."""
@@ -278,6 +283,9 @@ class State:
             if present is not None and present.run < number:
                 self.steps.pop(job, None)
             self.runs[job] = run
+            record = self.jobs.get(job)
+            if (record is not None and (record.rate or record.egress)) or job in self.owed.dues:
+                self.owed.put(job, owes(record, run))
 
     def _part(self, key: tuple[int, int, str], part: Part | None) -> None:
         job, run, node = key
