@@ -12,6 +12,7 @@ A period of a budget (day, ISO week, month, year; UTC) is a sum of days, so that
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -43,7 +44,7 @@ def parse_budget(text: str) -> Budget:
     if match is None:
         raise ValueError("%r is not a budget: write 5000 USD/month" % text)
     if match[2] != "USD":
-        raise ValueError("%s is in %s, but prices are in USD: write 5000 USD/%s" % (text, match[2], match[3]))
+        raise ValueError("%s is in %s, but prices are in USD: write %s USD/%s" % (text, match[2], match[1], match[3]))
     return Budget(usd(float(match[1])), match[3])
 
 
@@ -103,10 +104,14 @@ def _devices(gres: tuple[Gres, ...]) -> dict[str, int]:
 
 def rates(draft: Draft, spec: JobSpec, partition: Partition, shares: tuple[NodeShare, ...]) -> dict[str, float]:
     """USD an hour of an allocation, by the site of its nodes."""
+    return rates_on(spec, partition, shares, draft.node)
+
+
+def rates_on(spec: JobSpec, partition: Partition, shares: tuple[NodeShare, ...], find: Callable[[str], Node | None]) -> dict[str, float]:
     whole = partition.oversubscribe == "exclusive" or spec.exclusive == "node"
     found: dict[str, float] = {}
     for share in shares:
-        node = draft.node(share.node)
+        node = find(share.node)
         if node is not None:
             found[node.site] = found.get(node.site, 0.0) + rate(node, share, whole)
     return found
@@ -131,6 +136,11 @@ def settle(draft: Draft, job: Job, run: Run) -> Run:
     entry = Due(job.account or "", job.rate, run.created, run.released or run.created, usd(job.egress))
     _count(draft, "spent:account:%s:" % entry.account, entry)
     return run
+
+
+def forgive(draft: Draft, job: Job) -> Job:
+    """The job is given back because its machines never came: its run is not charged."""
+    return draft.change(job, rate=0.0, egress=0.0)
 
 
 def machine_gone(draft: Draft, machine: Machine) -> None:

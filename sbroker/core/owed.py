@@ -40,7 +40,7 @@ class Due(NamedTuple):
 
 def owes(job: Job | None, run: Run | None) -> Due | None:
     """What the job's present run may cost by its time limit; None if it costs nothing, or is over and charged."""
-    if job is None or run is None or job.run != run.run or not (job.rate or job.egress) or run.released is not None:
+    if job is None or not (job.rate or job.egress) or run is None or job.run != run.run or run.released is not None:
         return None
     if job.state in (JobState.RUNNING, JobState.SUSPENDED):
         seconds = YEAR if job.time_limit == INFINITE else job.time_limit

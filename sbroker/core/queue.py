@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 
 from sbroker import hostlist
-from sbroker.core import arrays, money
+from sbroker.core import arrays, buy, money
 from sbroker.core.draft import Draft
 from sbroker.core.launch import launch
 from sbroker.core.plan import NowPool, Reservation, earliest, usable
@@ -71,6 +71,8 @@ class _Pass:
         self.blocked: dict[tuple, Reason] = {}
         self.plan: list[Reservation] = []
         self.estimates: dict[int, Reservation] = {}
+        self.orders = buy.Orders(draft)
+        self.texts: dict[tuple, str] = {}  # shape → our own sentence about why it waits
         self.fronts: set[str] = set()  # partitions in which a job already waits for resources
 
     def offer(self) -> None:
@@ -84,7 +86,6 @@ class _Pass:
 def schedule(draft: Draft) -> None:
     """A full pass."""
     state = draft.state
-    state.memo.texts = {}
     extra: dict[tuple, list[tuple[int, int]]] = {}
     shapes: dict[tuple, Shape] = {}
     for job in draft.waiting():
@@ -114,7 +115,7 @@ def schedule(draft: Draft) -> None:
             if head is not None:
                 heappush(heap, (tier, head, number, lane))
             continue
-        _tell(draft, lane, entry[1], reason)
+        _tell(draft, lane, entry[1], reason, found.texts)
         if reason in WAITS:
             blocked.append(lane)
     if draft.now - state.memo.wide >= 1.0:
@@ -139,7 +140,7 @@ def _tier(draft: Draft, shape: Shape) -> int:
     return max(tiers, default=0)
 
 
-def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason) -> None:
+def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason, texts: dict[tuple, str]) -> None:
     """Give the jobs of a blocked lane their reasons, touching those only that have another."""
     others = Reason.PRIORITY if reason in WAITS or reason is Reason.PLAN else reason
     keys = lane.odd() if others is Reason.PRIORITY else list(lane.rest())
@@ -150,16 +151,16 @@ def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason) -> None:
         right = reason if key == head else others
         if key in draft.quiet:
             continue
-        text = words(draft, job, lane.shape.key, right) if job is not None else ""
+        text = words(draft, job, texts.get(lane.shape.key, "") if right is reason else "", right) if job is not None else ""
         if job is not None and (job.reason is not right or job.reason_text != text):
             draft.change(job, reason=right, reason_text=text, last_eval=draft.now)
 
 
-def words(draft: Draft, job: Job, key: tuple, reason: Reason) -> str:
-    """The sentence beside a job's reason, where Slurm's word is not enough."""
+def words(draft: Draft, job: Job, text: str, reason: Reason) -> str:
+    """The sentence beside a job's reason, where Slurm's word is not enough; `text` is what was found of its shape."""
     if reason is Reason.REQ_NODE_NOT_AVAIL:
         return unavailable(draft, job)
-    return draft.state.memo.texts.get(key, "") if reason in (Reason.PLAN, Reason.RESOURCES) else ""
+    return text if reason in (*WAITS, Reason.PLAN) else ""
 
 
 def unavailable(draft: Draft, job: Job) -> str:
@@ -188,12 +189,12 @@ def submitted(draft: Draft, job: Job) -> None:
     found.fronts = {name for other, why in memo.blocked.items() if why in WAITS for name in other[0]}
     reason = start(found, job, state.shapes.get(key) or Shape(key, job))
     if reason is not None and reason is not Reason.ARRAY_TASK_LIMIT:
-        _remark(draft, draft.job(job.id) or job, reason)
+        _remark(draft, draft.job(job.id) or job, reason, found.texts.get(key, ""))
     state.memo.offered = (draft.changes, memo.at, found.blocked, found.plan, found.estimates)
 
 
-def _remark(draft: Draft, job: Job, reason: Reason) -> None:
-    draft.change(job, reason=reason, reason_text=words(draft, job, shape_key(job), reason), last_eval=draft.now)
+def _remark(draft: Draft, job: Job, reason: Reason, text: str = "") -> None:
+    draft.change(job, reason=reason, reason_text=words(draft, job, text, reason), last_eval=draft.now)
 
 
 def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
@@ -246,8 +247,7 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
         return Reason.REQ_NODE_NOT_AVAIL
     draft, why = found.draft, None
     pool = NowPool(draft, found.plan, draft.now + shape.seconds())
-    draft.state.memo.texts.pop(shape.key, None)
-    waits, free = False, False
+    waits, free, poor = False, False, ""
     for name in shape.partitions:
         partition = draft.partition(name)
         if partition is None:
@@ -259,17 +259,24 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
         waits = True
         shares = place(shape.spec, shape.want(partition), partition, pool, shape.uid)
         if not isinstance(shares, Miss):
-            price = sum(money.rates(draft, shape.spec, partition, shares).values())
-            text = money.barrier(draft, shape, price) if price else ""
-            if text:
-                draft.state.memo.texts[shape.key] = text
+            bar = money.barrier(draft, shape, sum(money.rates(draft, shape.spec, partition, shares).values()))
+            if bar:
+                poor = found.texts[shape.key] = poor or bar
                 shares = place(shape.spec, shape.want(partition), partition, _Unpriced(pool), shape.uid)
         if not isinstance(shares, Miss):
             return partition, shares
-        free = free or any(node is not None and not node.price for node in map(draft.node, partition.nodes))
+        free = free or any(node is not None and not node.price and not node.cloud for node in map(draft.node, partition.nodes))
+    for name in shape.partitions if waits else ():
+        partition = draft.partition(name)
+        if partition is not None and buy.elastic(draft, partition) and barred(draft, shape, partition) is None:
+            bought = found.orders.buy(shape, partition)
+            if bought is not None:
+                return partition, bought
+            poor = poor or found.orders.barred
+            found.texts[shape.key] = poor or buy.why_not(found.orders.answer(shape, partition))
     if not waits:
         return why or Reason.PARTITION_CONFIG
-    if not free and shape.key in draft.state.memo.texts:
+    if poor and not free:
         return Reason.PLAN
     if any(name in found.fronts for name in shape.partitions):
         return Reason.PRIORITY
@@ -285,6 +292,9 @@ def barred(draft: Draft, shape: Shape, partition: Partition) -> Reason | None:
     if partition.max_time != INFINITE and (shape.time_limit == INFINITE or shape.time_limit > partition.max_time):
         return Reason.PARTITION_TIME_LIMIT
     want = shape.want(partition)
+    if buy.elastic(draft, partition):
+        most = partition.max_nodes
+        return Reason.PARTITION_NODE_LIMIT if (most is not None and want.nodes_min > most) or want.nodes_min < partition.min_nodes else None
     nodes = [node for node in map(draft.node, partition.nodes) if node is not None]
     if want.cpus > sum(node.cpus for node in nodes):
         return Reason.PARTITION_CONFIG

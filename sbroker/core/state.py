@@ -16,9 +16,11 @@ from msgspec.structs import replace
 
 from sbroker.core import usage
 from sbroker.core.effects import Del, Put
+from sbroker.core.memo import Memo
 from sbroker.core.owed import Owed, owes
 from sbroker.core.shape import Shape, shape_key
 from sbroker.model import INFINITE, Group, Job, Machine, Node, NodeShare, Part, Partition, Run, Step
+from sbroker.plan import Market
 from sbroker.states import JobState, PartState, Reason
 
 HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE, PartState.LEAVING})
@@ -76,23 +78,6 @@ def due(job: Job, settings: Mapping[str, Any]) -> float | None:
     return min(known) if known else None
 
 
-class Memo:
-    """What the last full pass found: valid while `State.version` is `version`."""
-
-    __slots__ = ("at", "blocked", "configured", "estimates", "offered", "plan", "texts", "version", "wide")
-
-    def __init__(self) -> None:
-        self.version = -1
-        self.at = 0.0
-        self.wide = -1e9  # when more was planned than the first of each shape
-        self.blocked: dict[tuple, Any] = {}
-        self.plan: list[Any] = []
-        self.estimates: dict[int, Any] = {}  # job id → its reservation in the plan
-        self.offered: tuple | None = None
-        self.texts: dict[tuple, str] = {}  # shape → why it may not start on machines that cost money
-        self.configured: dict[Any, Any] = {}  # what follows from nodes and partitions alone; emptied when they change
-
-
 class State:
     """Implements `sbroker.api.View`; see `effects.Put` for the tables."""
 
@@ -108,6 +93,8 @@ class State:
         self.groups: dict[str, Group] = {}
         self.machines: dict[tuple[str, int], Machine] = {}
         self.seen: dict[tuple[str, str], int] = {}
+        self.markets: dict[str, Market] = {}  # site → what it sells; known to memory alone
+        self.fleet: dict[str, None] = {}  # names of nodes with a machine that was made for them
         self.counters: dict[str, int] = {}
         # derived
         self.users: dict[int, dict[int, None]] = {}
@@ -178,8 +165,7 @@ class State:
         when = None if new is None else due(new, self.settings)
         if when != self.due_of.get(key):
             self._set_due(key, when)
-        if (new is not None and (new.rate or new.egress)) or key in self.owed.dues:
-            self.owed.put(key, owes(new, self.runs.get(key)))
+        self.owed.put(key, owes(new, self.runs.get(key)))
 
     def _whose(self, job: Job, there: bool) -> None:
         """The indexes that a job is in from its first record to its last."""
@@ -283,9 +269,7 @@ class State:
             if present is not None and present.run < number:
                 self.steps.pop(job, None)
             self.runs[job] = run
-            record = self.jobs.get(job)
-            if (record is not None and (record.rate or record.egress)) or job in self.owed.dues:
-                self.owed.put(job, owes(record, run))
+            self.owed.put(job, owes(self.jobs.get(job), run))
 
     def _part(self, key: tuple[int, int, str], part: Part | None) -> None:
         job, run, node = key
@@ -332,6 +316,7 @@ class State:
 
     def _node(self, key: str, node: Node | None) -> None:
         old = self.nodes.get(key)
+        _member_name(self.fleet, key, node is not None and bool(node.token))
         if node is None:
             self.nodes.pop(key, None)
             self.memo.configured = {}
@@ -349,6 +334,12 @@ class State:
         known = self.nodes.get(node)
         if known is not None:
             self.nodes[node] = replace(known, load=load, free_mem=free_mem)
+
+    def sell(self, market: Market) -> None:
+        """What a site sells from now on."""
+        self.markets[market.site] = market
+        self.memo.configured = {}
+        self.version += 1
 
     def _partition(self, key: str, partition: Partition | None) -> None:
         if partition is None:
@@ -451,6 +442,13 @@ def _same_place(shape: Shape, old: Job, new: Job) -> bool:
     if old.priority != new.priority:
         return False
     return (old.spec is new.spec and old.time_limit == new.time_limit and old.partition == new.partition) or shape_key(new) == shape.key
+
+
+def _member_name(index: dict[str, None], name: str, there: bool) -> None:
+    if there:
+        index[name] = None
+    else:
+        index.pop(name, None)
 
 
 def _member(index: dict[Any, dict[int, None]], key: Any, job: int, there: bool) -> None:

@@ -11,10 +11,12 @@ from core_cluster import ALICE, ROOT, Cluster, gpu
 
 from sbroker.core import money
 from sbroker.core.draft import Draft
-from sbroker.core.events import Fence, Requeue, Silent, Suspend, Target, UpdateJob
+from sbroker.core.events import Created, Fence, Requeue, Silent, Suspend, Target, UpdateJob
 from sbroker.core.owed import MICRO, Due, Owed, owes
 from sbroker.core.state import State
+from sbroker.machines import Offer
 from sbroker.model import Machine, Node, NodeShare, Partition
+from sbroker.plan import Market
 from sbroker.states import JobState, Reason
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=timezone.utc).timestamp()
@@ -116,7 +118,7 @@ def test_a_job_given_back_with_its_rate_at_nothing_is_not_charged():
     job = c.submit(ntasks=8, time_limit=HOUR)
     c.now += 900
     draft = Draft(c.state, c.now)
-    draft.change(c.job(job), rate=0.0)
+    money.forgive(draft, c.job(job))
     c.state.apply(draft.changes)
     c.report("aws1", "refused", job, error="no capacity")
     assert spent(c) == {}
@@ -250,6 +252,39 @@ def test_periods():
     assert days("week") == ["2026-11-23", "2026-11-30"]
     assert days("month") == ["2026-11-01", "2026-12-01"]
     assert days("year") == ["2026-01-01", "2027-01-01"]
+
+
+# -- machines that are bought
+
+
+def cloud(budget: str) -> Cluster:
+    """A partition of an elastic site without machines yet, and what the site sells."""
+    parts = (Partition(name="cloud", default=True, sites=("aws",), nodes=()),)
+    c = Cluster((), parts, accounts={"lab": {"budget": budget}}, sites={"aws": {"max_nodes": 5}})
+    c.now = NOON
+    offers = (Offer(name="big", cpus=8, memory=16000, price=8.0, boot_seconds=60), Offer(name="huge", cpus=16, memory=32000, price=20.0, boot_seconds=60))
+    c.state.sell(Market("aws", offers, at=c.now))
+    return c
+
+
+def test_nothing_is_bought_that_the_budget_has_no_room_for():
+    c = cloud("10 USD/month")
+    job = c.submit(ntasks=8, time_limit=2 * HOUR)
+    assert "budget of 10 USD/month" in why(c, job) and not c.state.groups
+    assert "has no time limit" in why(c, c.submit(ntasks=8))
+    fits = c.submit(ntasks=8, time_limit=HOUR)
+    assert c.job(fits).state is JobState.RUNNING and len(c.state.groups) == 1
+    assert c.job(fits).rate == 8.0 and c.job(fits).sites == {"aws": 8.0}
+
+
+def test_machines_that_never_came_are_charged_to_nobody():
+    c = cloud("100 USD/month")
+    job = c.submit(ntasks=8, time_limit=HOUR)
+    (token,) = c.state.groups
+    c.now += 300
+    c.do(Created(token=token, kind="quota", error="none left"))
+    assert spent(c) == {} and c.state.owed.dues.keys() == {each.id for each in c.state.jobs.values() if each.rate}
+    assert c.job(job).run == 1 and c.job(job).rate == 10.0  # half of the other kind of machine
 
 
 # -- properties
