@@ -83,7 +83,7 @@ class Supervisor:
             self.node.world.executes(self.key, self.node.name)
             for name in self.info["nodes"]:
                 if name != self.node.name:
-                    self.node.clock.soon(lambda name=name: self.node.world.nodes[name].start_by_head(self.key))
+                    self.node.clock.soon(lambda name=name: self.node.world.at(name, lambda node: node.start_by_head(self.key)))
             self.stopped = self.info["what"] in ("stops", "stops-again")
             what = self.kill if self.info["what"] == "dies" else lambda: self.finish("exit", self.info["code"])
             self.node.clock.later(self.info["seconds"], what)
@@ -133,7 +133,7 @@ class Supervisor:
             self.report("ended", code=code, signal=signal, why=why)
             for name in self.info["nodes"]:
                 if name != self.node.name and not self.node.clock.chance(0.1):  # the head may not reach it
-                    self.node.clock.soon(lambda name=name: self.node.world.nodes[name].end_by_head(self.key))
+                    self.node.clock.soon(lambda name=name: self.node.world.at(name, lambda node: node.end_by_head(self.key)))
         self.node.world.cleared(self.key, self.node.name)
         self.report("empty")
 

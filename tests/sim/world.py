@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sbroker.api import Target
@@ -277,6 +278,11 @@ class World:
         if self.broker is None or not self.broker.alive:
             self.broker = None
             self.broker = Broker(self)
+
+    def at(self, name: str, does: Callable[[SimNode], None]) -> None:
+        """On that node, if its machine is still there."""
+        if name in self.nodes:
+            does(self.nodes[name])
 
     def unreachable(self, name: str) -> bool:
         return self.clock.now < self.cut_off.get(name, 0.0)
