@@ -14,7 +14,7 @@ from sbroker.core import finish, money, staging
 from sbroker.core.buy import ALIVE, sites
 from sbroker.core.draft import Draft
 from sbroker.core.effects import CreateGroup, Signal, Terminate
-from sbroker.core.events import Created, Fence, Listed, Power
+from sbroker.core.events import Created, Fence, Listed, Power, Reap
 from sbroker.core.state import HOLDING
 from sbroker.errors import Code, Refused
 from sbroker.machines import Entry
@@ -83,7 +83,22 @@ def listed(draft: Draft, event: Listed) -> None:
             continue
         _seen(draft, group, seen.get(group.token, {}), event.asked, lag)
     for token, ids in strays.items():
+        if number_of(token) >= draft.counter("group", 1):
+            continue  # made after the record was: it was restored from an older one, and an operator has to look first
         draft.effect(Terminate(site=event.site, token=token, ids=tuple(ids)))
+
+
+def number_of(token: str) -> int:
+    """The number in a group's token, -1 if it has none."""
+    text = token[1:].partition("-")[0]
+    return int(text) if token.startswith("g") and text.isdigit() else -1
+
+
+def reap(draft: Draft, event: Reap) -> None:
+    if not event.who.operator:
+        raise Refused(Code.ACCESS_DENIED)
+    numbers = [number_of(token) for token in event.tokens]
+    draft.put_counter("group", max([draft.counter("group", 1), *(number + 1 for number in numbers)]))
 
 
 def _seen(draft: Draft, group: Group, entries: dict[int, Entry], asked: float, lag: float) -> None:
