@@ -9,8 +9,8 @@
 Runs in a head node's supervisor: standard library, Python 3.6.
 """
 
+import _signal as signal
 import os
-import signal
 
 from slurm_compat import layout, notices
 

@@ -4,9 +4,8 @@ Both are a `Caller` to the steps' code. What is not a step command is passed on 
 broker or the agent is away; a call that was cut is closed, and the client asks again by itself.
 """
 
-import importlib
 
-from . import wire
+from . import lean, wire
 from .byway import Byway
 from .link import Channel
 from .login import Login
@@ -305,7 +304,7 @@ def session_code():
     """The steps' module, or None where the agent was built without it."""
     name = __package__ + ".session"
     try:
-        return importlib.import_module(name)
+        return lean.module(name)
     except ImportError as error:
         if error.name != name:
             raise

@@ -18,11 +18,11 @@ and what a node tells the head:
     step_done {step, usage}                           nothing of the step is left here
 """
 
+import _signal as signal
+import _struct as struct
 import errno
 import fcntl
 import os
-import signal
-import struct
 import termios
 
 from . import commands, procs, stephooks, tasks

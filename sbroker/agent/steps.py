@@ -4,11 +4,11 @@
 session of its srun, and those of sattach.
 """
 
-import collections
-import signal
+import _signal as signal
 import time
 
 from .bcast_node import Receiver
+from .lean import OrderedDict
 from .ledger import Busy, Ledger, Never
 from .pmi.space import HeadSpace
 from .stepnode import NodeStep
@@ -27,7 +27,7 @@ class Step:
         self.listeners = []
         self.nodes_left = set(layout["nodes"])
         self.status = {}  # rank → wait status
-        self.owed = collections.OrderedDict()  # (node, fd) → bytes not credited yet
+        self.owed = OrderedDict()  # (node, fd) → bytes not credited yet
         self.taken = {}  # node → bytes of standard input taken
         self.usage = {}
         self.why = ""  # it was ended because
@@ -333,7 +333,7 @@ class Steps:
     def room(self, step):
         """Give credit for what was taken if all listeners have room again."""
         if step.owed and all(listener.room() for listener in step.listeners):
-            owed, step.owed = step.owed, collections.OrderedDict()
+            owed, step.owed = step.owed, OrderedDict()
             for (node, fd), count in owed.items():
                 if node in step.nodes_left:
                     self.order(node, {"op": "step_credit", "step": step.number, "fd": fd, "bytes": count})

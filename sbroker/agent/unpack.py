@@ -8,7 +8,7 @@ which would take half of the agent's start. `zipapp.pack` makes it, `landing` ha
 import marshal
 import sys
 import zlib
-from importlib._bootstrap import ModuleSpec
+from _frozen_importlib import ModuleSpec
 
 
 class Pack:
