@@ -48,17 +48,6 @@ SIGNAL_NAMES = {
     30: "Power failure",
     31: "Bad system call",
 }
-CAUGHT = (
-    signal.SIGCONT,  # before SIGTERM, which ends a job together with it: who would not die of the one also hears the other
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGPIPE,
-    signal.SIGALRM,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
 _FORWARDED = (signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 INTERRUPT_WINDOW = 1.0  # seconds for the second Ctrl-C
 

@@ -8,7 +8,6 @@ broker or the agent is away; a call that was cut is closed, and the client asks 
 from . import lean, wire
 from .byway import Byway
 from .link import Channel
-from .login import Login
 from .loop import peer_ids
 
 STEP_COMMANDS = ("srun", "sattach", "sbcast")
@@ -271,6 +270,8 @@ class Calls:
 
     def _opened(self, number, header, body):
         if header.get("kind") == "ssh":
+            from .login import Login  # not at the agent's start
+
             made = self._logins[number] = Login(self, number, lambda number: self._logins.pop(number, None))
             return made.begin(body)
         remote = Remote(self, number, header.get("uid", 0), header.get("options"))

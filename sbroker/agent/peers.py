@@ -10,7 +10,6 @@ import os
 
 from . import lean, resolving
 from .conversation import Conversation, Stranger
-from .dial import Dial
 from .loop import Stream
 from .wire import LinkReader, WireError
 
@@ -118,6 +117,8 @@ class Peers:
         if sup.empty or peer.lost or peer.dial is not None or peer.stream is not None:
             return
         found = [address for name in _names(share) for address in self._names.get(name, ((), 0))[0]]
+        from .dial import Dial  # not at the agent's start
+
         peer.dial = Dial(sup, share, list(dict.fromkeys(found)), lambda stream, rest, way: self._dialled(share, peer, stream, rest, way))
 
     def _dialled(self, share, peer, stream, rest, way):

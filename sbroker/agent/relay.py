@@ -203,6 +203,8 @@ class Relay:
 
     def _preload(self):
         """What supervisors share with us when we have loaded it; not in the moment in which a node is wanted most."""
+        from . import dial, login, spool, stepcalls  # noqa: F401
+
         self.front.preload()
         if hasattr(gc, "freeze"):
             gc.freeze()

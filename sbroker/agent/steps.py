@@ -10,7 +10,6 @@ import time
 from .bcast_node import Receiver
 from .lean import OrderedDict
 from .ledger import Busy, Ledger, Never
-from .pmi.space import HeadSpace
 from .stepnode import NodeStep
 
 _TO_NODE = ("step_launch", "step_in", "step_credit", "step_signal", "step_cancel", "step_window", "step_space")
@@ -223,6 +222,8 @@ class Steps:
         body = b"".join(b"%s=%s\0" % (_bytes(key), _bytes(value)) for key, value in places.environ_here(request["env"]).items())
         programs = request.get("programs")
         if request.get("mpi") == "pmi2":
+            from .pmi.space import HeadSpace  # not at the agent's start
+
             step.space = HeadSpace(
                 step.layout["nodes"],
                 lambda node, told, data: self.order(node, dict(told, op="step_space", step=step.number), data),

@@ -9,7 +9,7 @@ import _signal as signal
 import os
 import sys
 
-from . import accounts, kernel, procs, users
+from . import kernel, procs, users
 from .link import CREDIT, Channel
 from .loop import Stream, forked
 
@@ -65,8 +65,12 @@ class Workers:
         refusal = policy.refusal(user)
         if refusal:
             raise ValueError(refusal)
+        if not policy.accounts:
+            return user
+        from . import accounts  # not at the agent's start
+
         try:
-            return accounts.settle(user, make=False) if policy.accounts else user
+            return accounts.settle(user, make=False)
         except accounts.Missing:
             raise ValueError("%s has no account here" % user["name"])
         except accounts.Refused as refused:
