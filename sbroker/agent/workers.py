@@ -21,8 +21,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][^/\0]{0,254}\Z")
 class Worker:
     """One process and its channel."""
 
-    def __init__(self, number, stream):
-        self.channel, self.stream, self.owed = Channel(number), stream, 0
+    def __init__(self, number, stream, pid):
+        self.channel, self.stream, self.pid, self.owed = Channel(number), stream, pid, 0
 
 
 class Workers:
@@ -47,7 +47,7 @@ class Workers:
         self.pids.add(pid)
         self.relay.loop.on_child(pid, lambda status: self.pids.discard(pid))
         stream = Stream(self.relay.loop, ours)
-        worker = self.channels[number] = Worker(number, stream)
+        worker = self.channels[number] = Worker(number, stream, pid)
         stream.on_data = lambda data: self._from_worker(worker, data)
         stream.on_close = lambda error: self._ended(worker)
         stream.on_drain = lambda: self._drained(worker)
@@ -91,6 +91,8 @@ class Workers:
                 worker.stream.resume()
         else:
             del self.channels[header["chan"]]
+            if header.get("why") == "cancel" and worker.pid in self.pids:
+                os.kill(worker.pid, signal.SIGKILL)  # it may read a huge file and look at nothing else; what it was at is repeatable
             worker.stream.finish()  # the process reads its end of file, and ends
         return True
 
