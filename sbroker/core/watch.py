@@ -20,6 +20,7 @@ NO_ANSWER = "Not responding"
 _REBOOTED = "Node unexpectedly rebooted"
 RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
 LEASE_MARGIN = 60  # seconds
+UNANSWERED = 10  # seconds of silence that say something of a node; less is an agent that was replaced, or a line that was cut for a moment
 
 
 def hello(draft: Draft, event: Hello) -> None:
@@ -39,6 +40,7 @@ def hello(draft: Draft, event: Hello) -> None:
         "incarnation": event.incarnation,
         "last_heard": draft.now,
         "agent_time": draft.now,
+        "silent": None,
         **_inventory(node, event.inventory),
     }
     if back:
@@ -121,6 +123,8 @@ def silent(draft: Draft, event: Silent) -> None:
             given = {} if node.drain and node.reason and not node.fault else {"reason": event.fault, "reason_time": draft.now, "reason_uid": 0}
             draft.put_node(replace(node, state=NodeState.DOWN, fault=True, **given))
         return
+    if event.seconds >= UNANSWERED and node.silent is None and node.incarnation:
+        node = draft.put_node(replace(node, silent=draft.now - event.seconds))
     if event.seconds < float(draft.state.settings["lost_after"]):
         return
     if node.state is not NodeState.DOWN:

@@ -193,6 +193,11 @@ class BrokerApi:
     async def explain(self, job: int) -> list[str]:
         return self._daemon.explain(self._mine(job))
 
+    def stuck(self, job: int) -> str:
+        from sbroker.core.explain import stuck
+
+        return stuck(self.view, self._mine(job))
+
     # ---- files
 
     def staged(self, job: int) -> list[str]:

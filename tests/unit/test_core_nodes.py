@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec.structs import replace
 
 from sbroker.api import Target
 from sbroker.core.effects import End, Prepare, Revoke, Start
 from sbroker.core.events import Configure, Fence, Hello, Hold, Requeue, Silent, UpdateNode
-from sbroker.core.explain import explain
+from sbroker.core.explain import explain, stuck
 from sbroker.core.state import State
 from sbroker.model import Node, Partition
 from sbroker.states import JobState, NodeState, PartState, Reason, RunState
@@ -344,6 +346,54 @@ def test_nodes_that_are_not_configured_any_more_go_when_they_are_empty() -> None
     cluster.finish(job)
     cluster.do(Configure(nodes=rest, partitions=partitions()))
     assert "node1" not in cluster.state.nodes
+
+
+def test_a_node_that_does_not_answer_gets_no_new_work_and_is_told_of() -> None:
+    cluster = Cluster()
+    job = cluster.submit(nodelist=("node1",))
+    cluster.begin(job)
+    cluster.do(Silent(node="node1", seconds=9))
+    assert cluster.state.nodes["node1"].silent is None
+    cluster.do(Silent(node="node1", seconds=40))
+    cluster.now += 5
+    cluster.do(Silent(node="node1", seconds=45))
+    node = cluster.state.nodes["node1"]
+    assert (node.state, node.silent) == (NodeState.IDLE, 960.0)
+    since = "node1 has not answered since %s." % datetime.fromtimestamp(960).strftime("%Y-%m-%dT%H:%M:%S")
+    assert explain(cluster.state, cluster.job(job), cluster.now) == ["Job 1 runs on node1.", "How it is there is not known: " + since]
+    waits = cluster.submit(nodelist=("node1",))
+    assert cluster.job(waits).state is JobState.PENDING
+    assert any(line.startswith("node1: not responding since") for line in explain(cluster.state, cluster.job(waits), cluster.now))
+    assert cluster.job(cluster.submit()).nodes[0].node == "node2"
+    cluster.hello("node1", (job, 0, "ACTIVE"))
+    assert cluster.state.nodes["node1"].silent is None
+    assert cluster.job(waits).nodes[0].node == "node1"
+
+
+def test_an_operator_may_say_that_a_silent_node_is_off() -> None:
+    """What nobody can ask is asked of who stands before it: nothing of a run is left there then."""
+    cluster = Cluster()
+    job = cluster.submit(nodelist=("node1",), requeue=False)
+    cluster.begin(job)
+    cluster.cancel(job)
+    assert stuck(cluster.state, cluster.job(job)) == ""
+    cluster.do(Silent(node="node1", seconds=40))
+    assert stuck(cluster.state, cluster.job(job)).startswith("Job 1 may still be on node1, which has not answered since")
+    assert "scontrol update nodename=node1 state=down" in stuck(cluster.state, cluster.job(job))
+    assert cluster.job(job).completing
+    cluster.do(UpdateNode(node="node1", who=ROOT, state="down", reason="off"))
+    assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.CANCELLED, False)
+    assert cluster.state.parts[job][0, "node1"].state is PartState.FENCED
+    assert End(job=job, run=0, node="node1", why="node_fail") in cluster.hello("node1", (job, 0, "ACTIVE")).effects
+
+
+def test_a_node_that_answers_is_asked_itself() -> None:
+    cluster = Cluster()
+    job = cluster.submit(requeue=False)
+    cluster.begin(job)
+    cluster.do(UpdateNode(node="node1", who=ROOT, state="down", reason="mine"))
+    assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.NODE_FAIL, True)
+    assert cluster.state.parts[job][0, "node1"].state is PartState.ACTIVE
 
 
 def test_explanations_are_sentences() -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from sbroker.api import Target
 from sbroker.core.effects import Decision, End, StageIn, StageOut, Start
 from sbroker.core.events import Cancel, Fence, Silent, Staged, StagedOut, Submit
-from sbroker.core.explain import explain
+from sbroker.core.explain import explain, stuck
 from sbroker.core.staging import below, needed
 from sbroker.errors import Refused
 from sbroker.model import Dependency, DepItem, JobSpec, Node
@@ -280,6 +280,18 @@ def test_who_cancels_a_completing_job_does_not_wait_for_its_files() -> None:
     assert record.reason_text.startswith("node1: cancelled while the files were brought back")
     with pytest.raises(Refused):
         cluster.do(Cancel(targets=(Target(job=job),), who=ALICE))
+
+
+def test_files_that_do_not_come_back_are_a_reason_to_stop_waiting() -> None:
+    cluster = apart()
+    job = begun(cluster)
+    cluster.cancel(job)
+    cluster.report("node1", "ended", job, why="cancel")
+    cluster.report("node1", "empty", job)
+    assert stuck(cluster.state, cluster.job(job)) == ""
+    back(cluster, job, "node1", "No space left on device on the submit host")
+    said = stuck(cluster.state, cluster.job(job))
+    assert said.startswith("Files of job 1 do not come back: node1: No space left") and said.endswith("scancel 1")
 
 
 def test_a_job_cancelled_twice_is_over() -> None:
