@@ -37,7 +37,7 @@ class Workers:
         """The broker's chan_open."""
         number, options = header["chan"], header.get("options") or {}
         try:
-            user = self._user(options["user"])
+            user = self._user(options["user"], options.get("do") == "out")
             MODULES[header["kind"]]()  # once, here: else each process would read them anew
             if header["kind"] == "files" and not _NAME.match(options["owner"]):
                 raise ValueError("no folder can be named after the user %r" % options["owner"])
@@ -53,13 +53,15 @@ class Workers:
         stream.on_drain = lambda: self._drained(worker)
         stream.resume()
 
-    def _user(self, user):
-        """Who the process becomes, as this machine knows him. ValueError for one whose files are none of ours."""
+    def _user(self, user, out=False):
+        """Who the process becomes, as this machine knows him. ValueError for one whose files are none of ours. `out`: to take his files away."""
         policy = self.relay.policy
         if policy.mapped:
             tenant = self.relay.runs.admission.tenant
-            if tenant.uid != user["uid"]:
-                raise ValueError("this node serves one user at a time, and that is %s now" % (tenant.name or "nobody"))
+            if tenant.uid is None and not out:
+                raise ValueError("this node was installed anew since the job came here, and knows nothing of it")
+            if tenant.uid not in (None, user["uid"]):
+                raise ValueError("this node serves one user at a time, and that is %s now" % tenant.name)
             return users.own()
         refusal = policy.refusal(user)
         if refusal:

@@ -235,9 +235,9 @@ class Staging:
                 daemon.progress.job(job.id, node, "staging %d of %d MB" % (min(moved, total) >> 20, total >> 20))
 
         why = await self._join(ends[0], ends[1], tap)
-        for end, where in zip(ends, ("this host", node), strict=True):
+        for end, where in zip(ends, ("this host: ", ""), strict=True):  # the node's name stands before whatever becomes of this
             if end.error:
-                return {"error": "%s: %s" % (where, end.error), "again": False}
+                return {"error": where + end.error, "again": False}
         told = [watch.done for watch in (watches if do == "out" else reversed(watches)) if watch.done is not None]
         good = [outcome for outcome in told if not outcome["error"]]
         if not told or (not good and "link" in why):
@@ -321,7 +321,7 @@ class Staging:
                     if isinstance(outcome, BaseException):
                         log.warning("job %d: files of a step, %s: %s", job.id, name, outcome)
                     elif outcome["error"] or findings(outcome):
-                        self._notes.setdefault((job.id, job.run), []).extend([*filter(None, [outcome["error"]]), *findings(outcome)])
+                        self._notes.setdefault((job.id, job.run), []).extend([*("%s: %s" % (name, text) for text in (outcome["error"],) if text), *findings(outcome)])
         finally:
             channel.close("done")
 
