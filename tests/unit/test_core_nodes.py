@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from sbroker.api import Target
-from sbroker.core.effects import End, Prepare, Revoke, Start
+from sbroker.core.effects import End, Lose, Prepare, Revoke, Start
 from sbroker.core.events import Configure, Fence, Hello, Hold, Requeue, Silent, UpdateNode
 from sbroker.core.explain import explain, stuck
 from sbroker.core.state import State
@@ -394,6 +394,56 @@ def test_a_node_that_answers_is_asked_itself() -> None:
     cluster.do(UpdateNode(node="node1", who=ROOT, state="down", reason="mine"))
     assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.NODE_FAIL, True)
     assert cluster.state.parts[job][0, "node1"].state is PartState.ACTIVE
+
+
+def wide(cluster: Cluster, **fields: object) -> int:
+    job = cluster.submit(nodes_min=2, nodes_max=2, no_kill=True, requeue=False, **fields)
+    cluster.begin(job)
+    return job
+
+
+def test_a_job_that_is_not_to_be_killed_goes_on_without_a_node() -> None:
+    cluster = Cluster()
+    job = wide(cluster)
+    silence(cluster, "node2")
+    assert not [effect for effect in cluster.hello("node1", (job, 0, "ACTIVE")).effects if isinstance(effect, Lose)]
+    assert (cluster.job(job).state, cluster.state.nodes["node2"].state) == (JobState.RUNNING, NodeState.DOWN)
+    assert not [effect for effect in cluster.hello("node2", (job, 0, "ACTIVE")).effects if isinstance(effect, End)]
+    assert Lose(job=job, run=0, node="node1", lost="node2") in cluster.do(Fence(node="node2", proof="gone")).effects
+    assert (cluster.job(job).state, cluster.state.node_used("node2")[0]) == (JobState.RUNNING, 0)
+    cluster.report("node1", "ended", job, code=0, signal=0, why="exit")
+    cluster.report("node1", "empty", job)
+    assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.COMPLETED, False)
+
+
+def test_an_operator_takes_a_node_from_a_job_that_is_not_to_be_killed() -> None:
+    cluster = Cluster()
+    job = wide(cluster)
+    down = UpdateNode(node="node2", who=ROOT, state="down", reason="mine")
+    effects, lost = cluster.do(down).effects, Lose(job=job, run=0, node="node1", lost="node2")
+    assert End(job=job, run=0, node="node2", why="node_fail") in effects and lost in effects
+    assert lost in cluster.hello("node1", (job, 0, "ACTIVE")).effects
+    assert End(job=job, run=0, node="node2", why="node_fail") in cluster.hello("node2", (job, 0, "ACTIVE")).effects
+    cluster.report("node2", "empty", job)
+    assert (cluster.job(job).state, cluster.state.node_used("node2")[0]) == (JobState.RUNNING, 0)
+
+
+def test_a_job_without_its_head_ends_whatever_it_asked_for() -> None:
+    cluster = Cluster()
+    job = wide(cluster)
+    silence(cluster, "node1")
+    assert cluster.job(job).state is JobState.NODE_FAIL
+
+
+def test_a_supervisor_that_was_killed_is_a_lost_node() -> None:
+    cluster = Cluster()
+    job = wide(cluster)
+    cluster.report("node2", "lost", job)
+    cluster.report("node2", "empty", job)
+    assert cluster.job(job).state is JobState.RUNNING
+    cluster.report("node1", "lost", job)
+    cluster.report("node1", "empty", job)
+    assert cluster.job(job).state is JobState.NODE_FAIL
 
 
 def test_explanations_are_sentences() -> None:
