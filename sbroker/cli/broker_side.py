@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from sbroker import __version__
 from sbroker.api import Api, Call, Client
-from sbroker.cli import ssh_side
+from sbroker.cli import costs, ssh_side
 from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.states import JobState
 
@@ -138,6 +138,7 @@ COMMANDS: dict[str, Callable[[Api, list[str]], Answer]] = {
     "status": status,
     "explain": explain,
     "before-down": before_down,
+    "cost": costs.answer,
     "machines": machines,
     "reap": reap,
     "ssh-where": ssh_side.where,

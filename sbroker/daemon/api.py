@@ -12,7 +12,7 @@ import msgspec
 
 from sbroker.agent import wire
 from sbroker.api import Call, HistoryQuery, Placement, Record, Target
-from sbroker.core import events
+from sbroker.core import events, money
 from sbroker.daemon.calls import Connection
 from sbroker.daemon.places import site_facts
 from sbroker.errors import BrokenOff, Code, ConfigError, Refused, StoreError
@@ -226,6 +226,12 @@ class BrokerApi:
         if not self.caller.operator:
             raise Refused(Code.ACCESS_DENIED)
         return await self._daemon.fleet.reap(self.who())
+
+    def machine_costs(self, since: float, until: float) -> dict[str, float]:
+        if not self.caller.admin:
+            return {}
+        costs = money.site_costs(self._daemon.broker.state, since, until, self.now())
+        return {site: amount / money.MICRO for site, amount in costs.items()}
 
     # ---- sessions
 
