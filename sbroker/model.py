@@ -109,7 +109,7 @@ class JobSpec(Value, kw_only=True):
     gpu_bind: str | None = None
     licenses: str | None = None
     # where
-    constraint: str | None = None  # as typed; grammar in sbroker.core.features
+    constraint: str | None = None  # as typed; grammar in sbroker.features
     nodelist: tuple[str, ...] = ()  # expanded host names
     exclude: tuple[str, ...] = ()
     barred: tuple[str, ...] = ()  # nodes to which the job's files may not be brought, set when it is admitted

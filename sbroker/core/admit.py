@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from sbroker import features
 from sbroker.api import Placement
-from sbroker.core import dependency, features, finish, gres, purge, queue, staging
+from sbroker.core import dependency, finish, gres, purge, queue, staging
 from sbroker.core.draft import Draft
 from sbroker.core.events import Submit, Who
 from sbroker.core.plan import NowPool, earliest

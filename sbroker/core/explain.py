@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sbroker import hostlist
-from sbroker.core import features, gres, queue
+from sbroker import features, hostlist
+from sbroker.core import gres, queue
 from sbroker.core.draft import Draft
 from sbroker.core.plan import LaterPool, usable
 from sbroker.core.select import Miss, fits_config, offer, place

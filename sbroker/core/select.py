@@ -12,7 +12,8 @@ from typing import Protocol
 
 import msgspec
 
-from sbroker.core import features, gres
+from sbroker import features
+from sbroker.core import gres
 from sbroker.core.shape import Want, count
 from sbroker.core.usage import EMPTY, Use, cpus_of, ids
 from sbroker.model import JobSpec, Node, NodeShare, Partition
