@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import fnmatch
+import functools
 from array import array
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from functools import cached_property
@@ -82,6 +83,7 @@ def bits(positions: Iterable[int], size: int) -> int:
     return int.from_bytes(found, "little")
 
 
+@functools.lru_cache(maxsize=4096)
 def models(name: str, kind: str) -> tuple[str, ...]:
     """What a type in --gres may stand for, as the index has it. A type that no table knows stands for itself."""
     if name != "gpu":
@@ -205,6 +207,10 @@ class Index:
             self._device_masks[key] = mask
         return mask
 
+    def resources(self) -> set[str]:
+        """Names of generic resources that there are."""
+        return {name for name, _ in self._devices}
+
     def models(self, name: str = "gpu") -> set[str]:
         """Which there are."""
         return {model for known, model in self._devices if known == name and model != ANY}
@@ -216,6 +222,10 @@ class Index:
             for word in offer.features:
                 found.setdefault(word, array("I")).append(index)
         return found
+
+    def features(self) -> set[str]:
+        """What sites say of their machines."""
+        return set(self._features)
 
     @cached_property
     def _words(self) -> dict[str, int]:
@@ -249,19 +259,47 @@ class Index:
             mask = mask | other if expr.op == "|" else mask & other
         return mask
 
+    def name(self, name: str) -> int:
+        """The offer of that name."""
+        return self._names[name]
+
+    @cached_property
+    def _names(self) -> Column:
+        return self._column(lambda offer: offer.name)
+
     def below(self, price: float) -> int:
         """The offers that cost at most so much."""
         return (1 << bisect.bisect_right(self.prices, price)) - 1
 
     def each(self, mask: int) -> Iterator[int]:
         """The positions in a mask, cheapest first."""
+        if not mask:
+            return
         data = mask.to_bytes((len(self.offers) >> 3) + 1, "little")
-        for start in range(0, len(data), 32):
+        for start in range(self.first(mask) >> 8 << 5, len(data), 32):
             word = int.from_bytes(data[start : start + 32], "little")
             while word:
                 low = word & -word
                 yield start * 8 + low.bit_length() - 1
                 word ^= low
+
+    def sizes(self, mask: int, cpus: int = 0, memory: int = 0) -> list[tuple[Size, int]]:
+        """Each size (with so much at least) of which something is in a mask, and the position of the cheapest there."""
+        data = mask.to_bytes((len(self.offers) >> 3) + 1, "little")
+        found = []
+        for size, positions in self.size.positions.items():
+            if size[0] < cpus or size[1] < memory:
+                continue
+            if len(positions) > 128:
+                same = self.size[size] & mask
+                if same:
+                    found.append((size, self.first(same)))
+                continue
+            for row in positions:
+                if data[row >> 3] >> (row & 7) & 1:
+                    found.append((size, row))
+                    break
+        return found
 
     def first(self, mask: int) -> int:
         """The position of the cheapest in a mask that is not 0."""
