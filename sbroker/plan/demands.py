@@ -133,7 +133,7 @@ def spelt(expr: Expr) -> str:
 
 def _rule(index: Index, site: str, rule: Rule) -> Iterator[Demand]:
     if rule.sites and site not in rule.sites:
-        yield rules.forbids(rule, site=site), 0
+        yield rules.only_sites(rule), 0
     for patterns in (rule.regions, rule.countries):
         if patterns:
             yield rules.outside(rule, patterns), index.located(patterns)

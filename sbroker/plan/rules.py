@@ -5,16 +5,16 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 
-from sbroker.catalog import places
 from sbroker.plan.values import Rule
 
 
-def about(rules: Iterable[Rule], *, paths: Iterable[str] = (), data: Iterable[str] = (), partition: str = "", account: str = "") -> tuple[Rule, ...]:
-    """The rules that are about a job with these paths and data. A path is meant with all that lies below it."""
+def about(rules: Iterable[Rule], *, paths: Iterable[str] = (), data: Iterable[str] = (), partition: str | None = "", account: str = "") -> tuple[Rule, ...]:
+    """The rules that are about a job with these paths and data; partition None: whatever its partition. A path is meant with all that lies
+    below it."""
     paths, data = tuple(paths), tuple(data)
     found = []
     for rule in rules:
-        if rule.partitions and partition not in rule.partitions or rule.accounts and account not in rule.accounts:
+        if rule.partitions and partition is not None and partition not in rule.partitions or rule.accounts and account not in rule.accounts:
             continue
         read = rule.data is not None and any(below(each, rule.data) for each in data)
         bound = rule.path is not None and any(below(each, rule.path) for each in (*paths, *data))
@@ -39,18 +39,8 @@ def subject(rule: Rule) -> str:
     return "a rule for all jobs"
 
 
-def forbids(rule: Rule, *, site: str, cloud: str = "", region: str = "", features: Iterable[str] = (), spot: bool = False) -> str:
-    """Why a place is not among what the rule leaves, "" if it is. Prices aside. For nodes that are there as for offers."""
-    features = set(features)
-    if rule.sites and site not in rule.sites:
-        return "%s leaves only %s" % (subject(rule), ", ".join(rule.sites))
-    for words, patterns in (("", rule.regions), ("", rule.countries)):
-        known = {*places.words(cloud, region), *features}
-        if patterns and not any((region and fnmatch.fnmatchcase(region, pattern)) or pattern in known for pattern in patterns):
-            return outside(rule, patterns)
-    if rule.spot is not None and spot is not rule.spot:
-        return "%s leaves only %s machines" % (subject(rule), "spot" if rule.spot else "on-demand")
-    return ""
+def only_sites(rule: Rule) -> str:
+    return "%s leaves only the sites %s" % (subject(rule), ", ".join(rule.sites))
 
 
 def outside(rule: Rule, patterns: tuple[str, ...]) -> str:
