@@ -77,7 +77,7 @@ def partition(job: Job) -> str:
 def reason(job: Job) -> str:
     """Why the job is in its state, as squeue's %r has it."""
     if job.reason_text:
-        return job.reason_text
+        return "%s, %s" % (job.reason.value, job.reason_text) if job.reason in (Reason.RESOURCES, Reason.PRIORITY) else job.reason_text
     if job.reason is Reason.REQUEUE_HOLD:
         return job.reason.value.replace("_", " ")
     return job.reason._value_

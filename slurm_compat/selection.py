@@ -8,7 +8,7 @@ import msgspec
 
 from sbroker.api import View
 from sbroker.model import Job, Step
-from sbroker.states import JobState
+from sbroker.states import JobState, Reason
 from slurm_compat.jobtext import reason, state
 
 BATCH = -5  # step id of the batch script
@@ -64,7 +64,7 @@ def gathered(rows: list[Job], parted: list[int]) -> list[Job]:
         reasons = dict.fromkeys(reason(job) for job in (rows[rest], *others))
         tasks = tuple(sorted([*rows[rest].array_pending, *(job.array_task for job in others if job.array_task is not None)]))
         spec = msgspec.structs.replace(rows[rest].spec, array_limit=None)
-        rows[rest] = msgspec.structs.replace(rows[rest], array_pending=tasks, reason_text=",".join(reasons), spec=spec)
+        rows[rest] = msgspec.structs.replace(rows[rest], array_pending=tasks, reason=Reason.NONE, reason_text=",".join(reasons), spec=spec)
     return [job for index, job in enumerate(rows) if index not in gone]
 
 

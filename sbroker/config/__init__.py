@@ -140,7 +140,17 @@ class Config(Head, frozen=True, kw_only=True):
             "accounts",
             "qos",
         )
-        return {key: msgspec.to_builtins(getattr(self, key), enc_hook=_plain) for key in keys}
+        from sbroker import providers
+        from sbroker.providers.base import Context
+
+        plain: dict[str, Any] = {key: msgspec.to_builtins(getattr(self, key), enc_hook=_plain) for key in keys}
+        plain["sites"] = {
+            site: _demand(settings, provider)
+            for site, settings in self.sites.items()
+            for provider in [providers.make(settings, Context(site=site))]
+            if not provider.fixed
+        }
+        return plain
 
     def keeps(self) -> float | None:
         """What `Store.keep` wants: seconds, None for ever."""
@@ -159,6 +169,13 @@ def _files(settings: Any, provider: Any) -> dict[str, Any]:
         "stage": provider.stage if settings.stage is None else settings.stage == "allow",
         "stage_out_grace": None if grace is None else int(grace),
     }
+
+
+def _demand(settings: Any, provider: Any) -> dict[str, Any]:
+    """What the core knows of a site whose machines are made on demand."""
+    limits = {key: getattr(settings, key, None) for key in ("max_nodes", "boot_timeout", "max_lifetime", "spot")}
+    node = {**_files(settings, provider), "weight": settings.weight, "lease": int(getattr(settings, "lease", None) or 0)}
+    return {"list_lag": provider.list_lag, "atomic": provider.atomic, "node": node, **{key: _plain(value) for key, value in limits.items()}}
 
 
 def _plain(value: Any) -> Any:

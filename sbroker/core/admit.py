@@ -8,7 +8,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from sbroker.api import Placement
-from sbroker.core import dependency, features, finish, gres, purge, queue, staging
+from sbroker.core import buy, dependency, features, finish, gres, purge, queue, staging
 from sbroker.core.draft import Draft
 from sbroker.core.events import Submit, Who
 from sbroker.core.plan import NowPool, earliest
@@ -175,7 +175,11 @@ def known_words(draft: Draft) -> tuple[set[str], set[str]]:
     """All features and all names of generic resources that some node has."""
     memo, nodes = draft.state.memo.configured, draft.state.nodes
     if "words" not in memo:
-        memo["words"] = ({feature for node in nodes.values() for feature in node.features}, gres.known_names(list(nodes.values())))
+        sold = [market.words() for market in draft.state.markets.values()]
+        memo["words"] = (
+            {feature for node in nodes.values() for feature in node.features}.union(*(words for words, _ in sold)),
+            gres.known_names(list(nodes.values())).union(*(names for _, names in sold)),
+        )
     return memo["words"]
 
 
@@ -246,13 +250,15 @@ def check_feasible(draft: Draft, job: Job) -> None:
         if len(memo) > SHAPES_KEPT:
             memo.clear()
         memo[key] = _never(draft, Shape(key, job))
+    if isinstance(memo[key], str):
+        raise Refused(Code.POLICY, memo[key])
     if memo[key] is not None:
         raise Refused(_MISSES[memo[key]])
 
 
-def _never(draft: Draft, shape: Shape) -> Miss | None:
-    """What no configured machine could give to this shape; None if it may start some day."""
-    pool, miss = EmptyPool(draft), None
+def _never(draft: Draft, shape: Shape) -> Miss | str | None:
+    """What no machine could give to this shape, the plan's sentence where machines are bought; None if it may start some day."""
+    pool, miss, sentence = EmptyPool(draft), None, ""
     for name in shape.partitions:
         partition = draft.partition(name)
         if partition is None:
@@ -261,8 +267,14 @@ def _never(draft: Draft, shape: Shape) -> Miss | None:
             return None
         if not isinstance(place(shape.spec, shape.want(partition), partition, pool, shape.uid), Miss):
             return None
+        if buy.elastic(draft, partition):
+            answer = buy.ever(draft, shape, partition)
+            if answer is None:
+                return None
+            sentence = sentence or answer
+            continue
         miss = miss or _cause(draft, shape, partition)
-    return miss or Miss.NODES
+    return sentence or miss or Miss.NODES
 
 
 def _unsized(draft: Draft, partition: Partition) -> bool:
@@ -286,6 +298,7 @@ def rehearse(draft: Draft, job: Job) -> Placement:
     state = draft.state
     plan = list(state.memo.plan) if state.memo.version == state.version else []
     best: Placement | None = None
+    sentence = ""
     for name in shape.partitions:
         partition = draft.partition(name)
         # Slurm's rehearsal does not ask for the time limit
@@ -296,9 +309,15 @@ def rehearse(draft: Draft, job: Job) -> Placement:
         start = max(draft.now, job.begin or 0)
         if isinstance(shares, Miss):
             later = earliest(draft, plan, shape, partition)
-            if later is None:
-                continue
-            shares, start = later.shares, max(start, later.start)
+            sold = buy.rehearse(draft, shape, partition)
+            if isinstance(sold, str):
+                sentence = sentence or sold
+            elif sold is not None and (later is None or draft.now + sold[0] < later.start):
+                shares, start = sold[1], max(start, draft.now + sold[0])
+            if isinstance(shares, Miss):
+                if later is None:
+                    continue
+                shares, start = later.shares, max(start, later.start)
         if best is None or start < best.start:
             best = Placement(
                 start=start,
@@ -307,6 +326,8 @@ def rehearse(draft: Draft, job: Job) -> Placement:
                 partition=name,
                 job=job.id,
             )
+    if best is None and sentence:
+        raise Refused(Code.POLICY, sentence)
     if best is None:
         raise Refused(Code.NODE_CONFIG)
     return best

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sbroker.core import admit, change, events, purge, queue, staging, update, watch
+from sbroker.core import admit, change, events, fleet, purge, queue, staging, update, watch
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Decision, Wake
 from sbroker.core.state import State
+
+
+def _tick(draft: Draft, event: events.Tick) -> None:
+    purge.tick(draft)
+    fleet.tick(draft)
+
 
 _HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     events.Submit: admit.submit,
@@ -29,7 +35,10 @@ _HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     events.Fence: watch.fence,
     events.Staged: staging.staged,
     events.StagedOut: staging.staged_out,
-    events.Tick: lambda draft, event: purge.tick(draft),
+    events.Created: fleet.created,
+    events.Listed: fleet.listed,
+    events.Power: fleet.power,
+    events.Tick: _tick,
 }
 
 
@@ -46,7 +55,7 @@ def decide(state: State, event: events.Event, now: float) -> Decision:
     if draft.freed or stale:
         queue.schedule(draft)
     if draft.changes or type(event) is events.Tick:
-        due = [time for time in (purge.next_due(draft), _next_pass(draft)) if time is not None]
+        due = [time for time in (purge.next_due(draft), fleet.next_due(draft), _next_pass(draft)) if time is not None]
         if due:
             draft.effect(Wake(at=min(due)))
     return draft.decision()

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sbroker.core import usage
 from sbroker.core.effects import Decision, Del, Effect, Put
 from sbroker.core.state import HOLDING, State, lives, queued, share_of, sharing_mode
-from sbroker.model import Job, Node, Part, Partition, Run, Step
+from sbroker.model import Group, Job, Machine, Node, Part, Partition, Run, Step
 from sbroker.states import PART_MOVES, RUN_MOVES, JobState, PartState, RunState, advance
 
 
@@ -36,6 +36,9 @@ class Draft:
         self._seen: dict[tuple[str, str], int] = {}
         self._steps: dict[tuple[int, int, int], Step] = {}
         self._use: dict[str, usage.Use] = {}
+        self._groups: dict[str, Group] = {}
+        self._machines: dict[tuple[str, int], Machine | None] = {}
+        self._taken: dict[str, set[tuple[int, int]]] = {}  # node → (job, run) of parts of this decision
         self._members: dict[int, list[int]] = {}  # array id → records that came to be in this decision
         self._live: dict[int, int] = {}  # array id → change of State.array_live
         self._active: dict[int, int] = {}
@@ -139,6 +142,8 @@ class Draft:
         self._parts.setdefault(part.job, {})[part.run, part.node] = part
         self.changes.append(Put("part", (part.job, part.run, part.node), part))
         held, holds = old is not None and old.state in HOLDING, part.state in HOLDING
+        if holds:
+            self._taken.setdefault(part.node, set()).add((part.job, part.run))
         if held != holds:
             self._hold(part, holds)
         return part
@@ -151,11 +156,20 @@ class Draft:
         if not holds:
             self._use[part.node] = usage.drop(self.use(part.node), node, part.job)
             self.freed = True
+            if node is not None and node.token and not self.held(part.node):
+                self.put_node(replace(node, idle_since=self.now))
             return
+        if node is not None and node.idle_since is not None:
+            self.put_node(replace(node, idle_since=None))
         job = self.job(part.job)
         share = share_of(job, part.node)
         if share is not None and job is not None:
             self._use[part.node] = usage.add(self.use(part.node), node, part.job, share, job.uid, sharing_mode(self.state, job))
+
+    def held(self, node: str) -> list[tuple[int, int]]:
+        """(job, run) of what holds a part of the node."""
+        keys = dict.fromkeys((*self.state.node_parts.get(node, ()), *self._taken.get(node, ())))
+        return [(job, run) for job, run in keys if (part := self.part(job, run, node)) is not None and part.state in HOLDING]
 
     def use(self, node: str) -> usage.Use:
         found = self._use.get(node)
@@ -192,6 +206,38 @@ class Draft:
         self._nodes[name] = None
         self.changes.append(Del("node", name))
         self.freed = True
+
+    def touched(self) -> Iterable[str]:
+        """Names of nodes that this decision changes."""
+        return tuple(self._nodes)
+
+    def group(self, token: str) -> Group | None:
+        return self._groups.get(token) or self.state.groups.get(token)
+
+    def groups(self) -> list[Group]:
+        return list({**self.state.groups, **self._groups}.values())
+
+    def put_group(self, group: Group) -> Group:
+        if self.group(group.token) != group:
+            self._groups[group.token] = group
+            self.changes.append(Put("group", group.token, group))
+        return group
+
+    def del_group(self, token: str) -> None:
+        self.changes.append(Del("group", token))
+
+    def machine(self, token: str, index: int) -> Machine | None:
+        key = (token, index)
+        return self._machines[key] if key in self._machines else self.state.machines.get(key)
+
+    def put_machine(self, machine: Machine) -> None:
+        if self.machine(machine.token, machine.index) != machine:
+            self._machines[machine.token, machine.index] = machine
+            self.changes.append(Put("machine", (machine.token, machine.index), machine))
+
+    def del_machine(self, token: str, index: int) -> None:
+        self._machines[token, index] = None
+        self.changes.append(Del("machine", (token, index)))
 
     def partition(self, name: str) -> Partition | None:
         return self._partitions[name] if name in self._partitions else self.state.partitions.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from sbroker.api import Target
-from sbroker.machines import Listing, Offer
+from sbroker.machines import Listing
 from sbroker.model import Exit, JobSpec, Node, Partition, Report, Value
 
 
@@ -161,15 +161,6 @@ class Fence(Value, kw_only=True):
     who: Who | None = None
 
 
-class Offers(Value, kw_only=True):
-    """What a site sells now; known to memory alone. `error`: why that is not known, in which case the last answer stays."""
-
-    site: str
-    offers: tuple[Offer, ...] = ()
-    at: float = 0.0  # when the cloud said so
-    error: str = ""
-
-
 class Created(Value, kw_only=True):
     """The provider's answer to a CreateGroup: `kind` "" for done, "unknown" where nothing is known of it (the same token is asked again), else
     why it was refused, with the sentence."""
@@ -202,5 +193,5 @@ class Tick(Value, kw_only=True):
 
 Event = (
     Submit | Cancel | Finish | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | CreatePartition | DeletePartition | Configure
-    | Hello | Silent | Reports | Staged | StagedOut | Fence | Offers | Created | Listed | Power | Tick
+    | Hello | Silent | Reports | Staged | StagedOut | Fence | Created | Listed | Power | Tick
 )

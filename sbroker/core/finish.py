@@ -10,7 +10,7 @@ from sbroker.core import dependency
 from sbroker.core.draft import Draft
 from sbroker.core.effects import End, Forget, Mail, Revoke
 from sbroker.core.state import HOLDING, OVERDUE
-from sbroker.model import INFINITE, Exit, Job, Part, Run
+from sbroker.model import INFINITE, Exit, Job, Node, Part, Run
 from sbroker.states import JobState, PartState, Reason, RunState
 
 REQUEUE_DELAY = 121  # seconds: Slurm lets the old run's credential expire first
@@ -29,8 +29,16 @@ def order_end(draft: Draft, run: Run, why: str, uid: int | None = None) -> Run:
     elif run.state in (RunState.HELD, RunState.STARTED):
         run = draft.move_run(run, RunState.ENDING, why=why)
     for part in held_parts(draft, run.job, run.run):
-        tell_end(draft, run, part, uid)
+        if unborn(draft.node(part.node)):
+            draft.move_part(part, PartState.FENCED)
+        else:
+            tell_end(draft, run, part, uid)
     return run
+
+
+def unborn(node: Node | None) -> bool:
+    """A cloud node whose agent has never spoken: no order can have reached it."""
+    return node is not None and node.cloud and bool(node.token) and not node.incarnation
 
 
 def tell_end(draft: Draft, run: Run, part: Part, uid: int | None = None) -> None:
@@ -123,7 +131,9 @@ def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
         job = replace(job, requeues=job.requeues + 1)
         text = "waiting until %s is fenced" % node if fence else ""
         began = run is not None and run.run == job.run and run.started is not None
-        return requeue(draft, job, delay=REQUEUE_DELAY if began else None, reason=Reason.WAITING_FENCE if fence else None, text=text)
+        known = draft.node(node)
+        soon = not began or (known is not None and known.cloud)  # another machine knows nothing of the run before
+        return requeue(draft, job, delay=None if soon else REQUEUE_DELAY, reason=Reason.WAITING_FENCE if fence else None, text=text)
     return conclude(draft, job, JobState.NODE_FAIL, reason=Reason.NODE_DOWN)
 
 

@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 
 from sbroker import hostlist
-from sbroker.core import arrays
+from sbroker.core import arrays, buy
 from sbroker.core.draft import Draft
 from sbroker.core.launch import launch
 from sbroker.core.plan import NowPool, Reservation, earliest, usable
@@ -71,6 +71,8 @@ class _Pass:
         self.blocked: dict[tuple, Reason] = {}
         self.plan: list[Reservation] = []
         self.estimates: dict[int, Reservation] = {}
+        self.orders = buy.Orders(draft)
+        self.texts: dict[tuple, str] = {}  # shape → our own sentence about why it waits
         self.fronts: set[str] = set()  # partitions in which a job already waits for resources
 
     def offer(self) -> None:
@@ -113,7 +115,7 @@ def schedule(draft: Draft) -> None:
             if head is not None:
                 heappush(heap, (tier, head, number, lane))
             continue
-        _tell(draft, lane, entry[1], reason)
+        _tell(draft, lane, entry[1], reason, found.texts)
         if reason in WAITS:
             blocked.append(lane)
     if draft.now - state.memo.wide >= 1.0:
@@ -138,7 +140,7 @@ def _tier(draft: Draft, shape: Shape) -> int:
     return max(tiers, default=0)
 
 
-def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason) -> None:
+def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason, texts: dict[tuple, str]) -> None:
     """Give the jobs of a blocked lane their reasons, touching those only that have another."""
     others = Reason.PRIORITY if reason in WAITS else reason
     keys = lane.odd() if others is Reason.PRIORITY else list(lane.rest())
@@ -149,7 +151,8 @@ def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason) -> None:
         right = reason if key == head else others
         if key in draft.quiet:
             continue
-        text = unavailable(draft, job) if job is not None and right is Reason.REQ_NODE_NOT_AVAIL else ""
+        text = texts.get(lane.shape.key, "") if right is reason and reason in WAITS else ""
+        text = unavailable(draft, job) if job is not None and right is Reason.REQ_NODE_NOT_AVAIL else text
         if job is not None and (job.reason is not right or job.reason_text != text):
             draft.change(job, reason=right, reason_text=text, last_eval=draft.now)
 
@@ -180,14 +183,13 @@ def submitted(draft: Draft, job: Job) -> None:
     found.fronts = {name for other, why in memo.blocked.items() if why in WAITS for name in other[0]}
     reason = start(found, job, state.shapes.get(key) or Shape(key, job))
     if reason is not None and reason is not Reason.ARRAY_TASK_LIMIT:
-        _remark(draft, draft.job(job.id) or job, reason)
+        _remark(draft, draft.job(job.id) or job, reason, found.texts.get(key, ""))
     state.memo.offered = (draft.changes, memo.at, found.blocked, found.plan, found.estimates)
 
 
-def _remark(draft: Draft, job: Job, reason: Reason) -> None:
-    draft.change(
-        job, reason=reason, reason_text=unavailable(draft, job) if reason is Reason.REQ_NODE_NOT_AVAIL else "", last_eval=draft.now
-    )
+def _remark(draft: Draft, job: Job, reason: Reason, text: str = "") -> None:
+    text = unavailable(draft, job) if reason is Reason.REQ_NODE_NOT_AVAIL else text if reason in WAITS else ""
+    draft.change(job, reason=reason, reason_text=text, last_eval=draft.now)
 
 
 def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
@@ -241,6 +243,13 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
         shares = place(shape.spec, shape.want(partition), partition, pool, shape.uid)
         if not isinstance(shares, Miss):
             return partition, shares
+    for name in shape.partitions if waits else ():
+        partition = draft.partition(name)
+        if partition is not None and buy.elastic(draft, partition) and barred(draft, shape, partition) is None:
+            bought = found.orders.buy(shape, partition)
+            if bought is not None:
+                return partition, bought
+            found.texts[shape.key] = buy.why_not(found.orders.answer(shape, partition))
     if not waits:
         return why or Reason.PARTITION_CONFIG
     if any(name in found.fronts for name in shape.partitions):
@@ -257,6 +266,9 @@ def barred(draft: Draft, shape: Shape, partition: Partition) -> Reason | None:
     if partition.max_time != INFINITE and (shape.time_limit == INFINITE or shape.time_limit > partition.max_time):
         return Reason.PARTITION_TIME_LIMIT
     want = shape.want(partition)
+    if buy.elastic(draft, partition):
+        most = partition.max_nodes
+        return Reason.PARTITION_NODE_LIMIT if (most is not None and want.nodes_min > most) or want.nodes_min < partition.min_nodes else None
     nodes = [node for node in map(draft.node, partition.nodes) if node is not None]
     if want.cpus > sum(node.cpus for node in nodes):
         return Reason.PARTITION_CONFIG

@@ -18,6 +18,7 @@ from sbroker.core import usage
 from sbroker.core.effects import Del, Put
 from sbroker.core.shape import Shape, shape_key
 from sbroker.model import INFINITE, Group, Job, Machine, Node, NodeShare, Part, Partition, Run, Step
+from sbroker.plan import Market
 from sbroker.states import JobState, PartState, Reason
 
 HOLDING = frozenset({PartState.ASKED, PartState.HELD, PartState.ACTIVE, PartState.LEAVING})
@@ -106,6 +107,8 @@ class State:
         self.groups: dict[str, Group] = {}
         self.machines: dict[tuple[str, int], Machine] = {}
         self.seen: dict[tuple[str, str], int] = {}
+        self.markets: dict[str, Market] = {}  # site → what it sells; known to memory alone
+        self.fleet: dict[str, None] = {}  # names of nodes with a machine that was made for them
         self.counters: dict[str, int] = {}
         # derived
         self.users: dict[int, dict[int, None]] = {}
@@ -324,6 +327,7 @@ class State:
 
     def _node(self, key: str, node: Node | None) -> None:
         old = self.nodes.get(key)
+        _member_name(self.fleet, key, node is not None and bool(node.token))
         if node is None:
             self.nodes.pop(key, None)
             self.memo.configured = {}
@@ -341,6 +345,12 @@ class State:
         known = self.nodes.get(node)
         if known is not None:
             self.nodes[node] = replace(known, load=load, free_mem=free_mem)
+
+    def sell(self, market: Market) -> None:
+        """What a site sells from now on."""
+        self.markets[market.site] = market
+        self.memo.configured = {}
+        self.version += 1
 
     def _partition(self, key: str, partition: Partition | None) -> None:
         if partition is None:
@@ -443,6 +453,13 @@ def _same_place(shape: Shape, old: Job, new: Job) -> bool:
     if old.priority != new.priority:
         return False
     return (old.spec is new.spec and old.time_limit == new.time_limit and old.partition == new.partition) or shape_key(new) == shape.key
+
+
+def _member_name(index: dict[str, None], name: str, there: bool) -> None:
+    if there:
+        index[name] = None
+    else:
+        index.pop(name, None)
 
 
 def _member(index: dict[Any, dict[int, None]], key: Any, job: int, there: bool) -> None:

@@ -224,7 +224,9 @@ def configure(draft: Draft, event: Configure) -> None:
     for node in event.nodes:
         listed.add(node.name)
         old = draft.node(node.name)
-        if old is not None:
+        if old is not None and old.token:
+            node = replace(old, listed=True, weight=node.weight)  # as big as its machine, until that is gone
+        elif old is not None:
             kept = {name: getattr(old, name) for name in _LEARNT}
             if node.measured and old.incarnation:
                 for name in ("cpus", "sockets", "cores_per_socket", "threads_per_core", "memory", "tmp"):
@@ -236,13 +238,20 @@ def configure(draft: Draft, event: Configure) -> None:
         draft.put_node(node)
     for name, old in list(draft.state.nodes.items()):
         if name not in listed:
-            if draft.state.node_parts.get(name):
+            if old.token:
+                draft.put_node(replace(old, listed=False))
+            elif draft.state.node_parts.get(name):
                 draft.put_node(replace(old, drain=True, reason="not configured any more"))
             else:
                 draft.del_node(name)
     names = {partition.name for partition in event.partitions}
+    made: dict[str, list[str]] = {}
+    for name in draft.state.fleet:
+        if name not in listed:
+            made.setdefault(draft.state.nodes[name].site, []).append(name)
     for partition in event.partitions:
-        draft.put_partition(partition)
+        more = tuple(name for site in partition.sites for name in made.get(site, ()))
+        draft.put_partition(replace(partition, nodes=partition.nodes + more))
     for name in list(draft.state.partitions):
         if name not in names:
             draft.del_partition(name)

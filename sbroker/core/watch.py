@@ -25,7 +25,7 @@ LEASE_MARGIN = 60  # seconds
 def hello(draft: Draft, event: Hello) -> None:
     """An agent is there: its node may be used, and gets every order that it may have missed."""
     node = draft.node(event.node)
-    if node is None:
+    if node is None or (node.cloud and not node.token):
         for job, run, kind in event.live:
             _stray(draft, event.node, job, run, kind)
         return
@@ -46,6 +46,8 @@ def hello(draft: Draft, event: Hello) -> None:
         if (node.fault or node.reason == NO_ANSWER) and not node.drain:
             fields.update(reason="", reason_uid=0, reason_time=None)
     fields["fault"] = False
+    if node.token and not draft.held(node.name):
+        fields["idle_since"] = draft.now
     draft.put_node(replace(node, **fields))
     live = {(job, run): kind for job, run, kind in event.live}
     for job, run in list(draft.state.node_parts.get(node.name, ())):
@@ -112,7 +114,7 @@ def resend(draft: Draft, part: Part) -> None:
 def silent(draft: Draft, event: Silent) -> None:
     """Silence proves nothing: the node is not used, its jobs are given up, and what it had stays taken until it is fenced."""
     node = draft.node(event.node)
-    if node is None:
+    if node is None or finish.unborn(node):  # a machine that boots: the fleet knows how long it may
         return
     if event.fault and not draft.state.node_parts.get(node.name) and (node.state is not NodeState.DOWN or node.fault or node.reason == NO_ANSWER):
         if node.state is not NodeState.DOWN or node.reason != event.fault:

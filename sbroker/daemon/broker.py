@@ -148,8 +148,10 @@ class Broker:
         self._loop.call_later(RECOVERY, self._recover)
 
     def _recover(self) -> None:
+        markets = self.state.markets
         try:
             self.state = self._load()
+            self.state.markets = markets  # what is for sale has not changed
         except StoreError as error:
             log.error("the store cannot be read: %s; trying again", error)
             self._loop.call_later(RECOVERY, self._recover)

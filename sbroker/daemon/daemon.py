@@ -20,6 +20,7 @@ from sbroker.core import effects, events
 from sbroker.daemon.api import BrokerApi
 from sbroker.daemon.broker import Broker
 from sbroker.daemon.calls import MALFORMED, Connection, make_call
+from sbroker.daemon.fleet import Fleet
 from sbroker.daemon.launch import Launcher
 from sbroker.daemon.links import Link
 from sbroker.daemon.mail import send_mail
@@ -55,6 +56,7 @@ class Daemon:
         self.launcher = Launcher(self)
         self.owners = Owners(self)
         self.staging = Staging(self)
+        self.fleet = Fleet(self)
         self.sources = Sources(self)
         self.progress = Progress(self)
         self.bin_dir = _bin_dir()
@@ -80,12 +82,14 @@ class Daemon:
         await self.broker.do(_configure(self.config))
         self.server = Server(self.front_end, lambda call: BrokerApi(self, call), frozenset(self.config.operators), None if self.shared else os.getuid())
         self._open_links()
+        await self.fleet.configure()
         # The first answer should find the nodes of this machine: their agents take a moment to start, and may take no longer than this.
         waiting = [self.loop.create_task(self.ready_link(name, GREETING)) for name in self.links]
         if waiting:
             await asyncio.wait(waiting, timeout=GREETING)
             for task in waiting:
                 task.cancel()
+        await self.fleet.ready(GREETING)
         await self.server.listen(Path(self.paths.socket), 0o666 if self.shared else 0o600)
         self.keep(self.loop.create_task(self.owners.watch()))
         self.broker.apply(events.Tick())
@@ -95,6 +99,7 @@ class Daemon:
         for link in self.links.values():
             link.close()
         self.staging.close()
+        await self.fleet.close()
         await self.loop.run_in_executor(None, self.broker.store.close)
         Path(self.paths.socket).unlink(missing_ok=True)
 
@@ -117,6 +122,7 @@ class Daemon:
         self.config = config
         self.broker.store.keep(config.keeps())
         self._open_links()
+        self.keep(self.loop.create_task(self.fleet.configure()))
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold a background task until it ends (the loop itself only holds a weak reference)."""
@@ -157,6 +163,7 @@ class Daemon:
     def _greet_again(self) -> None:
         for link in self.links.values():
             link.reset()
+        self.fleet.resume()
 
     async def ready_link(self, node: str, timeout: float) -> Link:
         """The link to a node, once it is up. ConnectionError after `timeout` seconds without."""
@@ -178,7 +185,8 @@ class Daemon:
         return "unix:%s" % self.agent_dir(node)
 
     def agent_dir(self, node: str) -> Path:
-        return Path(self.paths.node_dir(node))
+        link = self.links.get(node)
+        return Path(link.endpoint.directory if link is not None and link.endpoint.transport == "local" else self.paths.node_dir(node))
 
     def _start_agent(self, endpoint: Endpoint) -> Any:
         """Start the agent of a local node: by the privileged starter of a shared broker, or as ourselves."""
@@ -244,6 +252,12 @@ class Daemon:
             return
         if isinstance(effect, (effects.StageIn, effects.StageOut)):
             self.staging.order(effect)
+            return
+        if isinstance(effect, effects.CreateGroup):
+            self.fleet.create(effect.token, effect.at)
+            return
+        if isinstance(effect, effects.Terminate):
+            self.fleet.terminate(effect.site, effect.token, effect.ids)
             return
         link = self.links.get(effect.node)
         if link is None:

@@ -17,6 +17,8 @@ def endpoints(config: Any, paths: Any, store_id: str, clock: Clock) -> dict[str,
     """Node name → how to reach its agent, of every machine that the sites list now."""
     known: dict[str, Endpoint] = {}
     for site, settings in config.sites.items():
+        if is_elastic(settings):
+            continue
         folder = os.path.dirname(os.path.abspath(config.file or paths.config))
         provider = providers.make(settings, Context(site=site, spool=paths.spool, folder=folder, store_id=store_id, clock=clock))
         for machine in provider.list().machines:
@@ -25,6 +27,12 @@ def endpoints(config: Any, paths: Any, store_id: str, clock: Clock) -> dict[str,
                 ports = default if settings.ports is None else str(settings.ports)
                 known[machine.endpoint.node] = structs.replace(machine.endpoint, ports=ports)
     return known
+
+
+def is_elastic(settings: Any) -> bool:
+    """Whether machines of the site are made on demand."""
+    kind = providers.find(settings.provider)
+    return kind is not None and not kind.fixed
 
 
 def site_facts(name: str, settings: Any) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Literal
+
+import msgspec
 
 from sbroker.machines import Ask, Offer
 from sbroker.model import Value
@@ -102,3 +105,13 @@ class Market:
 
     def __init__(self, site: str, offers: tuple[Offer, ...], *, at: float = 0.0, error: str = "") -> None:
         self.site, self.offers, self.at, self.error = site, offers, at, error
+
+    def whole(self) -> Market:
+        """The same as if everything of it could be had now."""
+        return Market(self.site, tuple(msgspec.structs.replace(offer, available=None) for offer in self.offers), at=self.at, error=self.error)
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019 (a market lives as long as the answer of its site)
+    def words(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Features of its machines, and names of their generic resources."""
+        words = {word for offer in self.offers for word in (*offer.features, offer.cloud, offer.region, offer.zone, offer.type) if word}
+        return frozenset(words | {"spot", "ondemand"}), frozenset(item.name for offer in self.offers for item in offer.gres)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -102,6 +105,34 @@ def start_early(endpoints: Iterable[Endpoint], extra: Sequence[str] = ()) -> Non
         if not os.path.exists(os.path.join(endpoint.directory, "agent.sock")):
             with contextlib.suppress(OSError):  # `open` tries again, and says what is wrong
                 start_agent(endpoint, extra=extra)
+
+
+def end(endpoint: Endpoint) -> None:
+    """What the end of a machine means where it is a folder of this one: SIGKILL to its agent, its supervisors and all their children."""
+    folder = Path(endpoint.directory)
+    roots = {pid for path in (folder / "agent.sock", *folder.glob("runs/*/srun.sock")) if (pid := _listener(path))}
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parents.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
+    found: list[int] = []
+    left = list(roots)
+    while left:
+        pid = left.pop()
+        found.append(pid)
+        left += parents.get(pid, ())
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _listener(path: Path) -> int:
+    """Process that listens at a socket, 0 if none does."""
+    with socket.socket(socket.AF_UNIX) as one, contextlib.suppress(OSError), paths.socket_address(str(path)) as address:
+        one.settimeout(1)
+        one.connect(address)
+        return struct.unpack("3i", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    return 0
 
 
 def last_words(endpoint: Endpoint) -> str:
