@@ -266,6 +266,19 @@ class Api(Protocol):
         """For `sbroker status`: plain JSON values."""
         ...
 
+    async def power_down(self, nodes: list[str]) -> None:
+        """Terminate the machines of these nodes, of all cloud nodes where the list is empty; refused while jobs hold them. Operators only."""
+        ...
+
+    async def machines(self) -> dict[str, Any]:
+        """What each site that makes machines has, asked just now: {site: {"machines": [{id, token, index, node, state, price, created,
+        owner ("us", "stray", "foreign")}], "error"}}."""
+        ...
+
+    async def reap(self) -> int:
+        """Terminate all machines that bear this broker's mark and belong to no group on record. How many were found. Operators only."""
+        ...
+
     async def explain(self, job: int) -> list[str]:
         """Sentences: where it could run, and why not elsewhere or not yet."""
         ...

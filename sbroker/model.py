@@ -222,6 +222,7 @@ class Job(Value, kw_only=True):
     stage_until: float | None = None  # when its files must be back at the latest: set when that failed for the first time
     requeue_as: Literal["", "pending", "held"] = ""  # ordered while it still ends
     rate: float = 0.0  # USD an hour of what its present or last run holds
+    sites: dict[str, float] = {}  # the same by site, those that cost nothing included, in the order of its nodes
     egress: float = 0.0  # USD that moving its files is estimated to cost, of the present or last run
     request_id: str = ""
 
@@ -237,6 +238,7 @@ class Run(Value, kw_only=True):
     created: float = 0
     started: float | None = None
     ended: float | None = None
+    released: float | None = None  # when nothing of it was left on any node, and it was charged; of one that costs something
     exit: Exit = Exit()
     why: str = ""  # end ordered because: cancel | time_limit | requeue | node_fail | deadline | preempt | launch | signal
     lease: int | None = None  # seconds; a run that ends itself when unattended

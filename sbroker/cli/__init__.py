@@ -77,6 +77,19 @@ def status(as_json: bool) -> None:
     _relay("status", *(["--json"] if as_json else []))
 
 
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def machines(as_json: bool) -> None:
+    """What the sites that make machines have now, and what each costs."""
+    _relay("machines", *(["--json"] if as_json else []))
+
+
+@cli.command()
+def reap() -> None:
+    """Terminate machines that bear this broker's mark and belong to none of its groups."""
+    _relay("reap")
+
+
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def plan(arguments: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from sbroker import providers
 from sbroker.agent.tcp import parse_ports
 from sbroker.config import Account, Config, Head, PartitionConfig, Qos, User, default_config, later
 from sbroker.config.text import Document, nearest
+from sbroker.core.money import parse_budget
 from sbroker.errors import ConfigError
 from sbroker.providers.base import SiteSettings
 
@@ -19,7 +20,6 @@ _SECTIONS = ("partitions", "sites", "users", "accounts", "qos", "rules")
 _OVERSUBSCRIBE = re.compile(r"no|exclusive|(?:yes|force)(?::[1-9][0-9]*)?", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_BUDGET = re.compile(r"[0-9]+(?:\.[0-9]+)? [A-Z]{3}/(?:day|week|month|year)")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
 
 
@@ -136,8 +136,11 @@ def _check_partitions(doc: Document, config: Config) -> None:
 
 def _check_users(doc: Document, config: Config) -> None:
     for name, account in config.accounts.items():
-        if account.budget is not None and not _BUDGET.fullmatch(account.budget):
-            raise doc.error(("accounts", name, "budget"), "%r is not a budget: write 5000 USD/month" % account.budget)
+        try:
+            if account.budget is not None:
+                parse_budget(account.budget)
+        except ValueError as error:
+            raise doc.error(("accounts", name, "budget"), str(error)) from None
     for name, user in config.users.items():
         if user.default_account is not None and user.default_account not in user.accounts:
             raise doc.error(

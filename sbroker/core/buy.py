@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import asdict, replace
 
-from sbroker.core import features
+from sbroker.core import features, money
 from sbroker.core.draft import Draft
 from sbroker.core.effects import CreateGroup
 from sbroker.core.select import Miss, fits_config, offer, place
@@ -29,6 +29,7 @@ class Orders:
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         self.answers: dict[tuple[tuple, str], Answer] = {}
+        self.barred = ""  # why the last one that was to buy may spend nothing on what it was offered
         self.open: dict[tuple[str, str], Group] = {}  # (site, offer) → group of single machines that this decision made
         self.room = {site: int(facts["max_nodes"]) for site, facts in sites(draft).items() if facts.get("max_nodes") is not None}
         for name in draft.state.fleet:
@@ -44,13 +45,19 @@ class Orders:
         return self.answers[key]
 
     def buy(self, shape: Shape, partition: Partition) -> tuple[NodeShare, ...] | None:
-        """Order what the plan likes best, and give the shares on it. None if the plan has no place."""
+        """Order what the plan likes best, and give the shares on it. None if the plan has no place, or `barred` says why nothing may be spent."""
+        self.barred = ""
         for placement in self.answer(shape, partition).placements:
             single = placement.count == 1
             group = self.open.get((placement.site, placement.offer.name)) if single else None
             group, nodes = _grown(self.draft, group, placement)
             shares = on_these(shape, partition, nodes)
             if shares is None:
+                continue
+            rates = money.rates_on(shape.spec, partition, shares, {node.name: node for node in nodes}.get)
+            bar = money.barrier(self.draft, shape, sum(rates.values()), egress=placement.egress, boot=placement.offer.boot_seconds)
+            if bar:
+                self.barred = self.barred or bar
                 continue
             for node in nodes:
                 self.draft.put_node(node)

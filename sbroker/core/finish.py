@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sbroker.core import dependency
+from sbroker.core import dependency, money
 from sbroker.core.draft import Draft
 from sbroker.core.effects import End, Forget, Mail, Revoke
 from sbroker.core.state import HOLDING, OVERDUE
@@ -161,6 +161,7 @@ def settle(draft: Draft, job_id: int, number: int) -> None:
         close_steps(draft, run, draft.now)
     if job.run != number:
         return
+    money.settle(draft, job, run)
     if job.state in (JobState.RUNNING, JobState.SUSPENDED):
         fail_node(draft, job, run.head, fence=False)
     elif job.state is JobState.PENDING:
@@ -174,6 +175,9 @@ def settle(draft: Draft, job_id: int, number: int) -> None:
         if any(part.stage == "lost" for part in draft.parts(job_id, number)) and job.state is JobState.COMPLETED:
             fields.update(state=JobState.FAILED, reason=Reason.STAGE_OUT_FAIL, exit=LAUNCH_FAILED)
         over(draft, draft.change(job, **fields))
+    job = draft.job(job_id)
+    if job is not None and job.state is JobState.PENDING and (job.sites or job.egress):
+        draft.change(job, rate=0.0, sites={}, egress=0.0)  # its record of that run keeps them
 
 
 def forget(draft: Draft, job: int, run: int, node: str) -> None:

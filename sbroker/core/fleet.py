@@ -10,11 +10,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sbroker.core import finish, staging
+from sbroker.core import finish, money, staging
 from sbroker.core.buy import ALIVE, sites
 from sbroker.core.draft import Draft
 from sbroker.core.effects import CreateGroup, Signal, Terminate
-from sbroker.core.events import Created, Fence, Listed, Power
+from sbroker.core.events import Created, Fence, Listed, Power, Reap
 from sbroker.core.state import HOLDING
 from sbroker.errors import Code, Refused
 from sbroker.machines import Entry
@@ -83,7 +83,22 @@ def listed(draft: Draft, event: Listed) -> None:
             continue
         _seen(draft, group, seen.get(group.token, {}), event.asked, lag)
     for token, ids in strays.items():
+        if number_of(token) >= draft.counter("group", 1):
+            continue  # made after the record was: it was restored from an older one, and an operator has to look first
         draft.effect(Terminate(site=event.site, token=token, ids=tuple(ids)))
+
+
+def number_of(token: str) -> int:
+    """The number in a group's token, -1 if it has none."""
+    text = token[1:].partition("-")[0]
+    return int(text) if token.startswith("g") and text.isdigit() else -1
+
+
+def reap(draft: Draft, event: Reap) -> None:
+    if not event.who.operator:
+        raise Refused(Code.ACCESS_DENIED)
+    numbers = [number_of(token) for token in event.tokens]
+    draft.put_counter("group", max([draft.counter("group", 1), *(number + 1 for number in numbers)]))
 
 
 def _seen(draft: Draft, group: Group, entries: dict[int, Entry], asked: float, lag: float) -> None:
@@ -95,7 +110,9 @@ def _seen(draft: Draft, group: Group, entries: dict[int, Entry], asked: float, l
             there.add(index)
             _machine(draft, group, old, entry)
         elif old is not None and old.gone is None and (entry is not None or asked >= old.created + lag):
-            draft.put_machine(replace(old, state="gone", gone=draft.now, reason=(entry.reason if entry is not None else "") or old.reason))
+            old = replace(old, state="gone", gone=draft.now, reason=(entry.reason if entry is not None else "") or old.reason)
+            draft.put_machine(old)
+            money.machine_gone(draft, old)
             machine_gone(draft, group, index)
     group = draft.group(group.token) or group
     if group.state in (GroupState.WANTED, GroupState.ASKED) and there:
@@ -190,7 +207,7 @@ def give_back(draft: Draft, name: str, why: str) -> None:
         record = draft.run_of(number, run)
         if record is not None and job is not None and job.run == run and job.state in RUNNING:
             finish.order_end(draft, record, "launch")
-            finish.requeue(draft, job, delay=None, text=why)
+            finish.requeue(draft, money.forgive(draft, job), delay=None, text=why)
         finish.settle(draft, number, run)
     power_off(draft, name, node.token)
 
@@ -323,7 +340,7 @@ def _take_back(draft: Draft, part: Part, why: str) -> None:
     staging.gone(draft, part)
     if run is not None and job is not None and job.run == part.run and job.state in RUNNING:
         finish.order_end(draft, run, "launch")
-        finish.requeue(draft, job, delay=None, text=why)
+        finish.requeue(draft, money.forgive(draft, job), delay=None, text=why)
     finish.settle(draft, part.job, part.run)
 
 

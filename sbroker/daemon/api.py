@@ -211,6 +211,17 @@ class BrokerApi:
         """For `sbroker status`."""
         return self._daemon.status()
 
+    async def power_down(self, nodes: list[str]) -> None:
+        await self._do(events.Power(nodes=tuple(nodes), who=self.who()))
+
+    async def machines(self) -> dict[str, Any]:
+        return await self._daemon.fleet.machines()
+
+    async def reap(self) -> int:
+        if not self.caller.operator:
+            raise Refused(Code.ACCESS_DENIED)
+        return await self._daemon.fleet.reap(self.who())
+
     # ---- sessions
 
     async def session(self, call: Call, client: Connection, job: int, options: dict[str, Any]) -> int:

@@ -297,6 +297,35 @@ class Fleet:
             endpoint = structs.replace(endpoint, hostname=node.name)
         return structs.replace(endpoint, node=node.name, ports=default if ports is None else str(ports))
 
+    async def machines(self) -> dict[str, Any]:
+        """As `Api.machines` says."""
+        found: dict[str, Any] = {}
+        for name, site in self.sites.items():
+            try:
+                listing = await site.calls.list()
+            except SbrokerError as error:
+                found[name] = {"machines": [], "error": str(error)}
+                continue
+            found[name] = {"machines": [self._machine(entry) for entry in listing.machines if entry.state != "gone"], "error": ""}
+        return found
+
+    def _machine(self, entry: Any) -> dict[str, Any]:
+        group = self.daemon.broker.state.groups.get(entry.token)
+        alive = group is not None and group.state in ALIVE
+        return {
+            "id": entry.id, "token": entry.token, "index": entry.index, "state": entry.state, "price": entry.price, "created": entry.created,
+            "node": group.nodes[entry.index] if group is not None and alive and entry.index < len(group.nodes) else "",
+            "owner": "foreign" if not entry.ours else "us" if alive else "stray",
+        }  # fmt: skip
+
+    async def reap(self, who: events.Who) -> int:
+        found = [each for site in (await self.machines()).values() for each in site["machines"] if each["owner"] == "stray"]
+        if found:
+            await self.daemon.broker.do(events.Reap(tokens=tuple(each["token"] for each in found), who=who))
+            for site in self.sites.values():
+                site.look()
+        return len(found)
+
     async def close(self) -> None:
         for site in self.sites.values():
             await site.close()

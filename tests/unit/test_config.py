@@ -274,6 +274,7 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "sites:\n  x: {provider: local, nodes: -n1}",
             "config.yaml:2: sites.x.nodes: '-n1' cannot be the name of a node: letters, digits, dot, dash, underscore",
         ),
+        ("accounts: {lab: {budget: 10 EUR/day}}", "config.yaml:1: accounts.lab.budget: 10 EUR/day is in EUR, but prices are in USD: write 10 USD/day"),
         ("accounts: {lab: {budget: lots}}", "config.yaml:1: accounts.lab.budget: 'lots' is not a budget: write 5000 USD/month"),
         (
             "rules: [{path: /x, sites: [a]}]",
