@@ -5,14 +5,13 @@ one goes on from there. What one turn of the loop brings is handled as one batch
 """
 
 import gc
-import importlib
 import os
 import sys
 import time
 
 import sbroker
 
-from . import commands, devices, fingerprint, heard, inventory, lease, spotnotice, users, wire
+from . import commands, devices, fingerprint, heard, inventory, lean, lease, users, wire
 from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
@@ -37,7 +36,7 @@ class Relay:
         self.settings = {}
         self._program = program or (fingerprint.of_agent(front) if front else "")  # else when the broker has named the front end
         self._own_policy = self.policy = policy or users.Policy()
-        self.front = importlib.import_module(front) if front else None
+        self.front = lean.module(front) if front else None
         self._places = {}  # (front end, folder of a twin's names or None) → folder of the commands for jobs
         self.login_path = None  # of a node that is no twin, once the broker has said so
         self.boot_id = inventory.boot_id()
@@ -182,7 +181,7 @@ class Relay:
             sync_folder(self.folder)
         self.settings = header.get("settings") or {}
         if self.settings.get("front"):
-            self.front = importlib.import_module(self.settings["front"])
+            self.front = lean.module(self.settings["front"])
             self._program = self._program or fingerprint.of_agent(self.settings["front"])
             if not self._preloading and hasattr(self.front, "preload"):
                 self._preloading = True
@@ -208,6 +207,8 @@ class Relay:
 
     def _preload(self):
         """What supervisors share with us when we have loaded it; not in the moment in which a node is wanted most."""
+        from . import dial, login, spool, stepcalls  # noqa: F401
+
         self.front.preload()
         if hasattr(gc, "freeze"):
             gc.freeze()
@@ -248,6 +249,8 @@ class Relay:
             self._spot.close()
             self._spot = None
         if url and self._spot is None:
+            from . import spotnotice  # few machines are of that kind
+
             try:
                 self._spot = spotnotice.Watch(self.loop, url, lambda data: self.report("notice", (0, 0), data))
             except ValueError as error:

@@ -5,9 +5,7 @@
 The address comes from the broker, is one of numbers, and is asked every few seconds; whatever it does not answer is asked again.
 """
 
-import json
-
-from . import tcp
+from . import lean, tcp
 from .loop import Stream
 
 EVERY = 5.0  # seconds between questions: of two minutes' notice no more than that is lost
@@ -50,7 +48,7 @@ class Watch:
         if status != 200:
             return  # 404: it stays ours
         try:
-            said = json.loads(body.decode("utf-8", "replace"))
+            said = lean.loads(body.decode("utf-8", "replace"))
             at = _seconds(said["time"])
             text = "the cloud takes the machine back at %s (%s)" % (said["time"], said["action"])
         except (ValueError, KeyError, TypeError):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sbroker.fleet")
 
-SOON, LATER = 1.0, 30.0  # seconds between listings while machines come or go, and while they only work
+SOON, LATER = 1.0, 15.0  # seconds between listings while machines come or go, and while they only work
 SOLD = 60.0  # seconds after which a site is asked again what it sells, while somebody may want to buy
 _KINDS: tuple[tuple[type[SbrokerError], str], ...] = (
     (NoCapacity, "no_capacity"), (QuotaExceeded, "quota"), (AuthRefused, "auth"), (Unsatisfiable, "unsatisfiable"),
@@ -242,6 +242,11 @@ class Fleet:
     def terminate(self, site: str, token: str, ids: tuple[str, ...]) -> None:
         if site in self.sites:
             self.sites[site].terminate(token, ids)
+
+    def lost(self, node: str) -> None:
+        """A node is not heard any more: is its machine still there?"""
+        if node in self._made and self._made[node] in self.sites:
+            self.sites[self._made[node]].look()
 
     def tell(self, event: Any) -> None:
         try:

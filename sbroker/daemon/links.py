@@ -120,6 +120,7 @@ class Link:
                     if self.ready:
                         down_since = clock.boottime()
                     self._down(writer)
+                    self.daemon.fleet.lost(self.node)
             try:
                 self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since, fault=fault))
             except StoreError as error:

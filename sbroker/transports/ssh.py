@@ -8,7 +8,8 @@ also where that configuration would not ask. A login finds a Python, brings the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import base64
+import functools
 import hashlib
 import importlib
 import json
@@ -17,11 +18,12 @@ import os
 import pwd
 import shlex
 import socket
+import zlib
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
+from sbroker.agent import zipapp
 from sbroker.providers.base import Endpoint
 from sbroker.transports import Faulty, Streams, Unreachable
 
@@ -34,11 +36,23 @@ _FAST = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # what today's process
 _SHELL = """
 for python in %s; do
   command -v "$python" >/dev/null 2>&1 || continue
-  "$python" -I -S -c "$0"
+  "$python" -I -S -c "$0" "$@"
   code=$?
   [ $code -eq 125 ] || exit $code
 done
 exit 127
+"""
+# what the Python that was found runs: `landing` as byte code where it is of the broker's release (to compile it takes longer than all that it does), else
+# its source. Must run under any Python.
+_BEGIN = """import sys
+if sys.version_info < (3, 6): sys.exit(125)
+import _frozen_importlib_external as importing
+magic, code, source = sys.argv[1:4]
+del sys.argv[1:4]
+if "".join("%02x" % byte for byte in importing.MAGIC_NUMBER) == magic:
+    import binascii, marshal, zlib
+    source = marshal.loads(zlib.decompress(binascii.a2b_base64(code)))
+exec(source, {"__name__": "__main__"})
 """
 PYTHONS = ("python3", "/usr/libexec/platform-python", *("python3.%d" % minor for minor in range(14, 5, -1)), "/usr/local/bin/python3", "/opt/python3/bin/python3")
 
@@ -61,7 +75,8 @@ async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], No
     asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
     connection = await _login(asyncssh, endpoint)
     try:
-        process = await connection.create_process(_command(endpoint), encoding=None, stderr=asyncssh.PIPE)
+        await program.ready()
+        process = await connection.create_process(_command(endpoint, program), encoding=None, stderr=asyncssh.PIPE)
         await asyncio.wait_for(_land(endpoint, process, program, tell), LANDING)
     except BaseException as error:
         connection.abort()
@@ -180,26 +195,35 @@ async def _jump(asyncssh: Any, data: dict[str, Any]) -> Any:
         raise Unreachable("jump host %s: %s" % (data["jump"], error or "it does not answer")) from error
 
 
-def _command(endpoint: Endpoint) -> str:
-    """What the login runs, whatever shell the account has."""
-    landing = resources.files("sbroker.agent").joinpath("landing.py").read_text()
-    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), landing]
+@functools.lru_cache(maxsize=1)
+def _landing() -> list[str]:
+    """What `_BEGIN` takes first: magic number, byte code and source of `landing`."""
+    code, source = zipapp.module("sbroker.agent.landing")
+    return [zipapp.magic(), base64.b64encode(zlib.compress(code)).decode(), source.decode()]
+
+
+def _command(endpoint: Endpoint, program: Program) -> str:
+    """What the login runs, whatever shell the account has. Nothing in it is secret: the node's users see it."""
+    told = [endpoint.directory, endpoint.data["store"], endpoint.node, program.hash, program.magic]
+    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), _BEGIN, *_landing(), *told]
     return shlex.join((["sudo", "-n", "-H"] if endpoint.data.get("become") == "sudo" else []) + words)
 
 
 async def _land(endpoint: Endpoint, process: Any, program: Program, tell: Callable[[str], None]) -> None:
-    await program.ready()
-    asked = {"base": endpoint.directory, "store": endpoint.data["store"], "node": endpoint.node, "hash": program.hash, "magic": program.magic}
-    with contextlib.suppress(OSError):  # the command has ended: what it said says why
-        process.stdin.write(json.dumps(asked).encode() + b"\n")
     said = await _answer(endpoint, process)
     if said.get("want"):
         data = await program.data("pack" if said["want"] == "pack" else "pyz")
         tell("copying the agent (%d kB)" % (len(data) >> 10))
-        process.stdin.write(json.dumps({"size": len(data), "digest": hashlib.sha256(data).hexdigest()}).encode() + b"\n" + data)
+        process.stdin.write(b"%d %s\n" % (len(data), _digest(data).encode()))
+        process.stdin.write(data)
         said = await _answer(endpoint, process)
     if not said.get("ready"):
         raise Faulty("%s: %s" % (_name(endpoint), said.get("error") or said))
+
+
+@functools.lru_cache(maxsize=4)
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 async def _answer(endpoint: Endpoint, process: Any) -> dict[str, Any]:
