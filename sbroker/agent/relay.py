@@ -329,7 +329,7 @@ class Relay:
             self.runs.end(key, header)
         elif op == "forget":
             self.runs.forget(key)
-        elif op in ("signal", "freeze", "adjust"):
+        elif op in ("signal", "freeze", "adjust", "lose"):
             self.runs.tell(key, header)
 
     def _names_of(self, shares, then):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from sbroker.config.units import Size
-from sbroker.model import Value
 from sbroker.providers.base import ElsewhereSettings, SiteSettings
 
 
@@ -38,11 +37,3 @@ class GcpTpu(Elastic, frozen=True, kw_only=True):
 
 KINDS: dict[str, type[SiteSettings]] = {"slurm": Slurm, "kubernetes": Kubernetes, "gcp-tpu": GcpTpu}
 
-
-class Rule(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Binds a path or bucket to sites or regions."""
-
-    data: str | None = None
-    path: str | None = None
-    regions: tuple[str, ...] = ()
-    sites: tuple[str, ...] = ()

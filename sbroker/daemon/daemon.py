@@ -272,6 +272,8 @@ class Daemon:
             header.update(signum=effect.signum, step=effect.step, batch=effect.batch, full=effect.full)
         elif isinstance(effect, effects.Freeze):
             header["suspend"] = effect.suspend
+        elif isinstance(effect, effects.Lose):
+            header["lost"] = effect.lost
         elif isinstance(effect, effects.Start):
             header.update(at=self.launcher.places(effect.job, effect.run), staged=self.launcher.staged(effect.job, effect.run))
         elif isinstance(effect, effects.Adjust):
