@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,7 @@ from sbroker import providers
 from sbroker.core import events
 from sbroker.core.buy import ALIVE
 from sbroker.daemon.links import Link
+from sbroker.daemon.machinekeys import MachineKeys
 from sbroker.daemon.places import is_elastic
 from sbroker.errors import AuthRefused, NoCapacity, QuotaExceeded, SbrokerError, StoreError, Unsatisfiable
 from sbroker.machines import Ask, Endpoint, Listing, Offer, Order
@@ -203,6 +205,10 @@ class Fleet:
         self.sites: dict[str, Site] = {}
         self._made: dict[str, str] = {}  # node → site, of the links that are the fleet's
 
+    @functools.cached_property
+    def keys(self) -> MachineKeys:
+        return MachineKeys(self.daemon.paths.state, self.daemon.broker.store.store_id)
+
     async def configure(self) -> None:
         """Take the configured sites; those that are new are asked what they sell and have."""
         config = self.daemon.config
@@ -267,8 +273,14 @@ class Fleet:
             count=group.count,
             min=group.min,
             image=getattr(settings, "image", None),
+            boot=self.keys.boot(group.token, settings) if self._boots(settings) else "",
             expiry=None if lifetime is None else group.created + int(lifetime),
         )
+
+    @staticmethod
+    def _boots(settings: Any) -> bool:
+        kind = providers.find(settings.provider)
+        return kind is not None and kind.boots
 
     def reach(self, site: str, listing: Listing) -> None:
         """A link to each machine that runs and belongs to a node; none to those that are gone."""
@@ -293,6 +305,7 @@ class Fleet:
                 del self._made[name]
                 if link.endpoint.transport == "local":
                     local.end(link.endpoint)
+        self.keys.forget(lambda token: getattr(daemon.broker.state.groups.get(token), "state", None) in (None, GroupState.GONE, GroupState.REFUSED))
 
     def endpoint(self, node: Node, endpoint: Endpoint) -> Endpoint:
         """How the node's agent is reached: what the provider says, and what only we know."""
@@ -300,6 +313,8 @@ class Fleet:
         default = "" if endpoint.transport == "local" else "0"
         if endpoint.transport == "local":
             endpoint = structs.replace(endpoint, hostname=node.name)
+        elif self._boots(self.sites[node.site].settings):
+            endpoint = structs.replace(endpoint, data={**endpoint.data, **self.keys.login(node.token)})
         return structs.replace(endpoint, node=node.name, ports=default if ports is None else str(ports))
 
     async def machines(self) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class AwsSettings(base.ElsewhereSettings, frozen=True, kw_only=True):
 
 class Provider(base.Provider):
     Settings = AwsSettings
+    boots = True
     dies_by = "self"
     list_lag = 60.0  # describe calls lag a launch by seconds, under load by more
     environ = (
