@@ -307,6 +307,10 @@ class Api(Protocol):
         """Sentences: where it could run, and why not elsewhere or not yet."""
         ...
 
+    def stuck(self, job: int) -> str:
+        """Why a job that was ended is not over and will not be before somebody does something: a sentence that says what; "" if it only takes its time."""
+        ...
+
 
 class FrontEnd(Protocol):
     """All that the broker sees of a front end. `bin/` hands one to the daemon."""

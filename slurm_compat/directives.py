@@ -215,7 +215,7 @@ def invalid_directive(word: str) -> Invalid:
     return Invalid("Invalid directive found in batch script: %s" % word, 1)
 
 
-SBROKER_KEYS = ("stage", "max_price", "max_cost")
+SBROKER_KEYS = ("stage", "data", "max_price", "max_cost")
 _AMOUNTS = ("max_price", "max_cost")  # USD an hour, USD
 _AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 SBROKER_LINE = re.compile(r"#SBROKER[ \t]+([A-Za-z_][A-Za-z0-9_-]*)=(.*)$")

@@ -160,6 +160,11 @@ class Peers:
         for fn in list(self.watchers):
             fn(peer.node, False)
 
+    def lose(self, node):
+        """The broker knows that this node is lost to the run."""
+        if self.sup.is_head and node in {share["node"] for share in self.sup.info["nodes"]} - {self.sup.node}:
+            self._give_up(self._peer(node))
+
     # --- the others are called
 
     def accept(self, stream, reader, frames, handed=None):

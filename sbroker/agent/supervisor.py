@@ -258,6 +258,8 @@ class Supervisor:
         elif op.startswith("chan_"):
             self.plain = False
             self.calls.frame(op, header, body)
+        elif op == "lose":
+            self.peers_link.lose(header["lost"])
         elif op in ("end", "signal", "freeze", "adjust"):
             getattr(self.ending, op)(header)
             self.announce(op, header)

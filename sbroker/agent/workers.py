@@ -20,8 +20,8 @@ _NAME = r"[A-Za-z0-9_][^/\0]{0,254}\Z"
 class Worker:
     """One process and its channel."""
 
-    def __init__(self, number, stream):
-        self.channel, self.stream, self.owed = Channel(number), stream, 0
+    def __init__(self, number, stream, pid):
+        self.channel, self.stream, self.pid, self.owed = Channel(number), stream, pid, 0
 
 
 class Workers:
@@ -38,7 +38,7 @@ class Workers:
 
         number, options = header["chan"], header.get("options") or {}
         try:
-            user = self._user(options["user"])
+            user = self._user(options["user"], options.get("do") == "out")
             MODULES[header["kind"]]()  # once, here: else each process would read them anew
             if header["kind"] == "files" and not re.match(_NAME, options["owner"]):
                 raise ValueError("no folder can be named after the user %r" % options["owner"])
@@ -48,19 +48,21 @@ class Workers:
         self.pids.add(pid)
         self.relay.loop.on_child(pid, lambda status: self.pids.discard(pid))
         stream = Stream(self.relay.loop, ours)
-        worker = self.channels[number] = Worker(number, stream)
+        worker = self.channels[number] = Worker(number, stream, pid)
         stream.on_data = lambda data: self._from_worker(worker, data)
         stream.on_close = lambda error: self._ended(worker)
         stream.on_drain = lambda: self._drained(worker)
         stream.resume()
 
-    def _user(self, user):
-        """Who the process becomes, as this machine knows him. ValueError for one whose files are none of ours."""
+    def _user(self, user, out=False):
+        """Who the process becomes, as this machine knows him. ValueError for one whose files are none of ours. `out`: to take his files away."""
         policy = self.relay.policy
         if policy.mapped:
             tenant = self.relay.runs.admission.tenant
-            if tenant.uid != user["uid"]:
-                raise ValueError("this node serves one user at a time, and that is %s now" % (tenant.name or "nobody"))
+            if tenant.uid is None and not out:
+                raise ValueError("this node was installed anew since the job came here, and knows nothing of it")
+            if tenant.uid not in (None, user["uid"]):
+                raise ValueError("this node serves one user at a time, and that is %s now" % tenant.name)
             return users.own()
         refusal = policy.refusal(user)
         if refusal:
@@ -96,6 +98,8 @@ class Workers:
                 worker.stream.resume()
         else:
             del self.channels[header["chan"]]
+            if header.get("why") == "cancel" and worker.pid in self.pids:
+                os.kill(worker.pid, signal.SIGKILL)  # it may read a huge file and look at nothing else; what it was at is repeatable
             worker.stream.finish()  # the process reads its end of file, and ends
         return True
 

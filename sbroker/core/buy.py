@@ -9,7 +9,9 @@ from typing import Any
 
 from msgspec.structs import asdict, replace
 
-from sbroker.core import features, money
+from sbroker import features
+from sbroker.catalog import places
+from sbroker.core import money, ruling
 from sbroker.core.draft import Draft
 from sbroker.core.effects import CreateGroup
 from sbroker.core.select import Miss, fits_config, offer, place
@@ -105,13 +107,19 @@ def question(draft: Draft, shape: Shape, partition: Partition, room: dict[str, i
             spot=market(spec),
         ),
         fit=fit(draft, spec, want, partition),
+        total=Ask(cpus=want.cpus, gres=want.gpus) if (want.tasks or 1) > 1 or want.gpus else None,
         seconds=None if shape.time_limit == INFINITE else shape.time_limit,
         partition=partition.name,
-        policy=Policy(kind=partition.policy or "cheapest"),  # type: ignore[arg-type]
+        account=shape.account or "",
+        policy=Policy(kind=partition.policy or "cheapest", burst_after=partition.burst_after, hour_worth=partition.hour_worth),  # type: ignore[arg-type]
+        rules=ruling.of(draft, partition),
+        max_price=partition.max_price,
+        peering=ruling.peering(draft),
+        sources=ruling.sources(spec),
         sites=partition.sites,
         types=partition.gpu_types,
         constraint=spec.constraint,
-        paths=(spec.work_dir,),
+        paths=spec.bound,
         avoid=avoided(draft),
         room=room,
         now=draft.now,
@@ -180,7 +188,6 @@ def needed(spec: JobSpec, want: Want, node: Node) -> int | None:
 def virtual(draft: Draft, site: str, bought: Offer, name: str, index: int, token: str) -> Node:
     """The node that a machine of this offer will be."""
     facts = sites(draft).get(site) or {}
-    words = (*bought.features, bought.cloud, bought.region, bought.zone, bought.type, "spot" if bought.spot else "ondemand")
     return Node(
         name=name,
         site=site,
@@ -196,7 +203,7 @@ def virtual(draft: Draft, site: str, bought: Offer, name: str, index: int, token
         memory=bought.memory,
         tmp=bought.tmp,
         gres=tuple(Gres(name=item.name, type=item.type, count=item.count) for item in bought.gres),
-        features=tuple(dict.fromkeys(word for word in words if word)),
+        features=places.features(bought),
         arch=bought.arch,
         **facts.get("node", {}),
     )

@@ -47,6 +47,8 @@ _FIELDS = [
     "nodelist",
     "exclude",
     "barred",
+    "bound",
+    "within",
     "contiguous",
     "exclusive",
     "oversubscribe",

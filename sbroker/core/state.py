@@ -128,6 +128,7 @@ class State:
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Other settings from now on; `decide(Configure(…))` follows."""
         self.settings = {**DEFAULTS, **settings}
+        self.memo.configured = {}  # rules are read from the settings
         for job in self.jobs.values():
             self._set_due(job.id, due(job, self.settings))
         self.version += 1

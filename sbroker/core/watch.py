@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sbroker.core import dependency, finish, fleet, gone, staging
 from sbroker.core.draft import Draft
-from sbroker.core.effects import Adjust, End, Forget, Freeze, Prepare, Revoke, Start
+from sbroker.core.effects import Adjust, End, Forget, Freeze, Lose, Prepare, Revoke, Start
 from sbroker.core.events import Fence, Hello, Reports, Silent
 from sbroker.core.gone import RUNNING
 from sbroker.core.state import HOLDING
@@ -20,6 +20,7 @@ MOST_REASON = 200  # characters
 NO_ANSWER = "Not responding"
 _REBOOTED = "Node unexpectedly rebooted"
 LEASE_MARGIN = 60  # seconds
+UNANSWERED = 10  # seconds of silence that say something of a node; less is an agent that was replaced, or a line that was cut for a moment
 
 
 def hello(draft: Draft, event: Hello) -> None:
@@ -39,6 +40,7 @@ def hello(draft: Draft, event: Hello) -> None:
         "incarnation": event.incarnation,
         "last_heard": draft.now,
         "agent_time": draft.now,
+        "silent": None,
         **_inventory(node, event.inventory),
     }
     if back:
@@ -107,8 +109,19 @@ def resend(draft: Draft, part: Part) -> None:
             draft.effect(Freeze(job=part.job, run=part.run, node=part.node, suspend=True))
         if part.node == run.head:
             draft.effect(Adjust(job=part.job, run=part.run, node=part.node, time_limit=job.time_limit))
+            for each in draft.parts(run.job, run.run):
+                if finish.survives(draft, job, each.node) and (each.state not in HOLDING or _taken(draft, each.node)):
+                    draft.effect(Lose(job=run.job, run=run.run, node=run.head, lost=each.node))
+        elif finish.survives(draft, job, part.node) and _taken(draft, part.node):
+            draft.effect(End(job=part.job, run=part.run, node=part.node, why="node_fail"))
     else:
         finish.tell_end(draft, run, part, job.killed_by)
+
+
+def _taken(draft: Draft, name: str) -> bool:
+    """Whether an operator has the node down, which need not be silent for that."""
+    node = draft.node(name)
+    return node is not None and node.state is NodeState.DOWN and not node.fault and node.reason != NO_ANSWER
 
 
 def silent(draft: Draft, event: Silent) -> None:
@@ -121,6 +134,8 @@ def silent(draft: Draft, event: Silent) -> None:
             given = {} if node.drain and node.reason and not node.fault else {"reason": event.fault, "reason_time": draft.now, "reason_uid": 0}
             draft.put_node(replace(node, state=NodeState.DOWN, fault=True, **given))
         return
+    if event.seconds >= UNANSWERED and node.silent is None and node.incarnation:
+        node = draft.put_node(replace(node, silent=draft.now - event.seconds))
     if event.seconds < float(draft.state.settings["lost_after"]):
         return
     if node.state is not NodeState.DOWN:
@@ -151,6 +166,8 @@ def give_up(draft: Draft, node: str, *, fence: bool) -> None:
             staging.silent(draft, part)
         if job.state in RUNNING:
             finish.fail_node(draft, job, node, fence=fence)
+            if not fence and finish.survives(draft, job, node):
+                draft.effect(End(job=number, run=run, node=node, why="node_fail"))
         elif fence and job.state is JobState.PENDING and job.completing and not job.held:
             draft.change(job, reason=Reason.WAITING_FENCE, reason_text="waiting until %s is fenced" % node)
 

@@ -115,7 +115,7 @@ class BrokerApi:
         await self._do(events.Finish(job=job, who=self.who(), exit=Exit(code=code, signal=signal)))
         missing = await self._daemon.staging.back(job)
         if missing:
-            await self.connection.out("%s: error: files of job %d are not back yet: %s\n" % (self.caller.name, job, missing), 2)
+            await self.connection.out("%s: error: files of job %d are not back: %s\n" % (self.caller.name, job, missing), 2)
 
     async def hold(self, target: Target, held: str) -> None:
         await self._do(events.Hold(target=target, who=self.who(), held=held))  # type: ignore[arg-type]
@@ -192,6 +192,11 @@ class BrokerApi:
 
     async def explain(self, job: int) -> list[str]:
         return self._daemon.explain(self._mine(job))
+
+    def stuck(self, job: int) -> str:
+        from sbroker.core.explain import stuck
+
+        return stuck(self.view, self._mine(job))
 
     # ---- files
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -29,6 +30,8 @@ from sbroker.transports import Faulty, Streams, Unreachable
 
 CONNECT = 15.0  # seconds for the connection and the login
 LANDING = 60.0  # seconds for the agent to be there, after that: its program may have to go over a slow line
+ENDING = 5.0  # seconds for the last words of a login that is over: what it has left behind may keep its standard error open
+_NOISE = 1 << 16  # bytes that an account's own files (.bashrc, …) may print before the agent's first word
 KEEPALIVE = 15
 _NO_PYTHON = 127
 _FAST = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # what today's processors do in hardware comes first
@@ -73,15 +76,20 @@ async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], No
     loop = asyncio.get_running_loop()
     asyncssh = await loop.run_in_executor(None, importlib.import_module, "asyncssh")  # 0.3 s, in which calls are answered
     asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
-    connection = await _login(asyncssh, endpoint)
-    try:
+    connection, noise = await _login(asyncssh, endpoint), bytearray()
+
+    async def land() -> Any:
         await program.ready()
         process = await connection.create_process(_command(endpoint, program), encoding=None, stderr=asyncssh.PIPE)
-        await asyncio.wait_for(_land(endpoint, process, program, tell), LANDING)
+        await _land(endpoint, process, program, tell, noise)
+        return process
+
+    try:
+        process = await asyncio.wait_for(land(), LANDING)
     except BaseException as error:
         connection.abort()
         if isinstance(error, (asyncssh.Error, asyncio.TimeoutError, OSError)) and not isinstance(error, Unreachable):
-            raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "the agent does not answer")) from error
+            raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "the agent does not answer%s" % _heard(noise))) from error
         raise
     return _Reader(asyncssh, process.stdout), _Writer(connection, process)  # type: ignore[return-value]
 
@@ -209,14 +217,15 @@ def _command(endpoint: Endpoint, program: Program) -> str:
     return shlex.join((["sudo", "-n", "-H"] if endpoint.data.get("become") == "sudo" else []) + words)
 
 
-async def _land(endpoint: Endpoint, process: Any, program: Program, tell: Callable[[str], None]) -> None:
-    said = await _answer(endpoint, process)
+async def _land(endpoint: Endpoint, process: Any, program: Program, tell: Callable[[str], None], noise: bytearray) -> None:
+    """Until the agent is at the other end of the stream. `noise` gets what else the login prints."""
+    said = await _answer(endpoint, process, noise)
     if said.get("want"):
         data = await program.data("pack" if said["want"] == "pack" else "pyz")
         tell("copying the agent (%d kB)" % (len(data) >> 10))
         process.stdin.write(b"%d %s\n" % (len(data), _digest(data).encode()))
         process.stdin.write(data)
-        said = await _answer(endpoint, process)
+        said = await _answer(endpoint, process, noise)
     if not said.get("ready"):
         raise Faulty("%s: %s" % (_name(endpoint), said.get("error") or said))
 
@@ -226,14 +235,38 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-async def _answer(endpoint: Endpoint, process: Any) -> dict[str, Any]:
-    line = await process.stdout.readline()
-    if line.startswith(b"{"):
-        return dict(json.loads(line))
-    words = (line + await process.stderr.read(2000)).decode("utf-8", "replace").strip()
-    await process.wait()
+async def _answer(endpoint: Endpoint, process: Any, noise: bytearray) -> dict[str, Any]:
+    """The next word of `landing.py`. The account's shell reads its own files first, and what they print comes before it."""
+    while line := await process.stdout.readline():
+        said = _word(line)
+        if said is not None:
+            return said
+        noise += line
+        if len(noise) > _NOISE:
+            raise Faulty("%s: the login prints and prints before the agent can speak%s" % (_name(endpoint), _heard(noise)))
+    words = bytes(noise[-1000:]).decode("utf-8", "replace").strip()
+    with contextlib.suppress(asyncio.TimeoutError):
+        words += (await asyncio.wait_for(process.stderr.read(2000), ENDING)).decode("utf-8", "replace")
+        await asyncio.wait_for(process.wait(), ENDING)
+    words = words.strip()
     if process.returncode == _NO_PYTHON:
         raise Faulty("%s has no Python 3.6 or later (looked for: %s): install python3" % (_name(endpoint), ", ".join(endpoint.data.get("pythons") or PYTHONS[:2])))
     if endpoint.data.get("become") == "sudo" and "sudo" in words:
         raise Faulty("%s: %s: become: sudo needs sudo without a password" % (_name(endpoint), words.splitlines()[-1]))
     raise Faulty("%s: the login says: %s" % (_name(endpoint), words or "nothing, and ends with %s" % process.returncode))
+
+
+def _word(line: bytes) -> dict[str, Any] | None:
+    """What `landing.py` says, also behind something without a line's end. None: it was not it that spoke."""
+    at = line.find(b'{"')
+    try:
+        said = json.loads(line[at:]) if at >= 0 else None
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and said.keys() & {"want", "ready", "error"} else None
+
+
+def _heard(noise: bytearray) -> str:
+    """For the end of a sentence: the first of what the login printed."""
+    words = bytes(noise[:2000]).decode("utf-8", "replace").split("\n")[0].strip()
+    return "; the login says: %.200s" % words if words else ""

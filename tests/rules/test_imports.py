@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ("client.py", "attach.py", "reach.py")
 # modules that hold values and contracts only: everybody may import them
-FOUNDATION = {"sbroker.model", "sbroker.machines", "sbroker.states", "sbroker.errors", "sbroker.api", "sbroker.clock", "sbroker.hostlist"}
+FOUNDATION = {"sbroker.model", "sbroker.machines", "sbroker.states", "sbroker.errors", "sbroker.api", "sbroker.clock", "sbroker.hostlist", "sbroker.features"}
 
 
 def sources(*folders: str) -> list[Path]:
