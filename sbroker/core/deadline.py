@@ -129,17 +129,17 @@ def choose(view: View, record: Record) -> str | None:
         return best if best is not None and _pays(view, record, best) else ONDEMAND
     if view.place is not None and view.place in view.prices:
         return view.place if slack >= reserve - margin else ONDEMAND
-    if slack <= reserve:
-        return ONDEMAND
+    if slack < view.changeover + reserve + view.lost:
+        return ONDEMAND  # no spot machine could be lost any more, and slack never grows
     best = _best(view, record)
-    if best is not None and slack >= view.changeover + reserve + view.lost:
+    if best is not None:
         return best
     # nothing to be had: if the slack lasts for all that is still to be waited for, wait; else spend it no faster than the work is done
     share = record.share()
     ease = _EASE * view.total / max(view.window - view.total, view.step)
     if slack - reserve >= min(_CARE, ease) * view.work * (1 - share) / share:
         return None
-    if not view.prices and record.short() and slack - reserve >= record.outage():
+    if record.short() and slack - reserve >= record.outage():
         return None  # there is one again before an on-demand machine would have paid for its start
     behind = view.total - view.work < (view.window - view.left) * view.total / view.window
     return ONDEMAND if behind else None
