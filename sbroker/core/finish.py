@@ -147,6 +147,14 @@ def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
     return conclude(draft, job, JobState.NODE_FAIL, reason=Reason.NODE_DOWN)
 
 
+def taken_back(draft: Draft, job: Job, node: str) -> Job:
+    """The job's machine was taken back by its owner: again on another one, or held when that has happened `max_requeue` times."""
+    if job.requeues >= int(draft.state.settings["max_requeue"]):
+        text = "its machines were taken back or lost %d times, the last was %s" % (job.requeues + 1, node)
+        return requeue(draft, job, delay=None, hold="admin", reason=Reason.REQUEUED_HELD, text=text)
+    return requeue(draft, replace(job, requeues=job.requeues + 1), delay=None, text="%s was taken back" % node)
+
+
 def overdue(draft: Draft, job: Job, run: Run) -> float | None:
     """When this run should surely have ended by its time limit; None while that can not be told."""
     if run.started is None or job.time_limit == INFINITE or job.state is not JobState.RUNNING:

@@ -259,7 +259,7 @@ def _vacate(draft: Draft, node: Node, number: int, run: int) -> None:
     finish.order_end(draft, record, "preempt")
     text = "%s was taken back" % node.name
     if finish.may_requeue(job):
-        finish.requeue(draft, replace(job, requeues=job.requeues + 1), delay=None, text=text)
+        finish.taken_back(draft, job, node.name)
     else:
         draft.change(job, reason_text=text)
     finish.settle(draft, number, run)

@@ -375,7 +375,7 @@ def _ended(draft: Draft, report: Report) -> None:
             finish.fail_node(draft, job, run.head, fence=False)
         elif job.state in RUNNING and run.why == "preempt" and finish.may_requeue(job):
             # it was sent its --signal because its machine is taken back, and has saved what it has: that is no end of the job
-            finish.requeue(draft, replace(job, requeues=job.requeues + 1), delay=None, text="%s was taken back" % run.head)
+            finish.taken_back(draft, job, run.head)
         elif job.state in RUNNING:
             state, reason = finish.by_report(data)
             text = str(data.get("error") or "") if data.get("why") == "setup" else ""
