@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import ctypes.util
 import functools
 import hashlib
 import importlib
@@ -74,8 +75,7 @@ class Program(Protocol):
 async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], None] = lambda doing: None) -> Streams:
     """Log in and reach the agent; `tell` hears in a few words what takes its time. Unreachable: try again later; Faulty: somebody has to mend something, and the text says what."""
     loop = asyncio.get_running_loop()
-    asyncssh = await loop.run_in_executor(None, importlib.import_module, "asyncssh")  # 0.3 s, in which calls are answered
-    asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
+    asyncssh = await loop.run_in_executor(None, _load)  # calls are answered meanwhile
     connection, noise = await _login(asyncssh, endpoint), bytearray()
 
     async def land() -> Any:
@@ -92,6 +92,21 @@ async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], No
             raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "the agent does not answer%s" % _heard(noise))) from error
         raise
     return _Reader(asyncssh, process.stdout), _Writer(connection, process)  # type: ignore[return-value]
+
+
+@functools.lru_cache(maxsize=1)
+def _load() -> Any:
+    """asyncssh. It looks for two libraries that few machines have; where the system's own list lacks them, `ctypes` would run a compiler and a linker to be
+    quite certain, which takes as long as to load half of asyncssh."""
+    asked, listed = ctypes.util.find_library, getattr(ctypes.util, "_findSoname_ldconfig", None)
+    if listed is not None:
+        ctypes.util.find_library = listed
+    try:
+        asyncssh = importlib.import_module("asyncssh")
+    finally:
+        ctypes.util.find_library = asked
+    asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
+    return asyncssh
 
 
 class _Reader:
@@ -161,10 +176,22 @@ async def _login(asyncssh: Any, endpoint: Endpoint) -> Any:
         raise Unreachable("%s: %s" % (_name(endpoint), getattr(error, "strerror", None) or error)) from error
 
 
+_read: dict[tuple[str, str], tuple[Any, Any]] = {}  # (kind, path) → (state of the file, what was read)
+
+
+def _once(kind: str, path: str, read: Callable[[str], Any]) -> Any:
+    """What `read` makes of a file, read again when it is another one or has changed: many nodes share a site's key and list of known hosts. OSError."""
+    status = os.stat(os.path.expanduser(path))
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if _read.get((kind, path), (None,))[0] != state:
+        _read[kind, path] = (state, read(path))
+    return _read[kind, path][1]
+
+
 async def _connect(asyncssh: Any, host: str, port: Any, user: Any, data: dict[str, Any], tunnel: Any) -> Any:
     options: dict[str, Any] = {"client_keys": [data["identity_file"]]} if data.get("identity_file") else {}
     if data.get("known_hosts"):
-        options["known_hosts"] = [data["known_hosts"]]
+        options["known_hosts"] = _once("known_hosts", data["known_hosts"], asyncssh.read_known_hosts)
     options["config"] = [data["config"]] if data.get("config") else ()  # (): ~/.ssh/config; left out, the options below would not read it
     options = {
         **options, "keepalive_interval": KEEPALIVE, "keepalive_count_max": 3, "login_timeout": CONNECT, "encryption_algs": _FAST,
