@@ -180,6 +180,15 @@ def test_who_cancels_a_completing_job_does_not_wait_for_its_files(system: System
     assert (folder / "made").read_text() == "made\n"
 
 
+def test_a_command_says_why_its_launch_was_refused(system: System, folder: Path) -> None:
+    with open(folder / "big", "wb") as big:
+        big.truncate(30 << 20)
+    for command, lead in (("srun", "Unable to allocate resources"), ("salloc", "Job submit/allocate failed")):
+        done = system.sh(command + " -w far1 true")
+        assert done.returncode == 1 and "cancelled" not in done.stderr, done
+        assert "%s: error: %s: far1: %s: 31.5 MB in 1 files would have to be brought over" % (command, lead, folder) in done.stderr, done
+
+
 def test_a_conflict_overwrites_nothing_and_is_said(system: System, folder: Path) -> None:
     (folder / "f").write_text("old\n")
     script(folder, "echo theirs > f; until [ -e go ]; do sleep 0.05; done\n")
