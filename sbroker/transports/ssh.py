@@ -42,6 +42,7 @@ for python in %s; do
 done
 exit 127
 """
+_RELEASE = "import sys\nif sys.version_info < (3, 6): sys.exit(125)\nprint('%d.%d.%d' % sys.version_info[:3])"
 PYTHONS = ("python3", "/usr/libexec/platform-python", *("python3.%d" % minor for minor in range(14, 5, -1)), "/usr/local/bin/python3", "/opt/python3/bin/python3")
 
 
@@ -76,6 +77,24 @@ async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], No
             raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "the agent does not answer%s" % _heard(noise))) from error
         raise
     return _Reader(asyncssh, process.stdout), _Writer(connection, process)  # type: ignore[return-value]
+
+
+async def look(endpoint: Endpoint) -> str:
+    """Log in, start nothing: the release of the Python that an agent would run by. Unreachable or Faulty as `open`."""
+    loop = asyncio.get_running_loop()
+    asyncssh = await loop.run_in_executor(None, importlib.import_module, "asyncssh")
+    asyncssh.set_log_level(logging.ERROR)
+    connection = await _login(asyncssh, endpoint)
+    try:
+        done = await asyncio.wait_for(connection.run(_command(endpoint, _RELEASE), encoding="utf-8", errors="replace", stdin=asyncssh.DEVNULL), CONNECT)
+    except (asyncssh.Error, asyncio.TimeoutError, OSError) as error:
+        raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "it lets us in, and answers nothing")) from error
+    finally:
+        connection.abort()
+    words = str(done.stdout).split()
+    if done.returncode or not words:
+        raise _refused(endpoint, done.returncode, (str(done.stdout) + str(done.stderr)).strip())
+    return words[-1]
 
 
 class _Reader:
@@ -187,10 +206,10 @@ async def _jump(asyncssh: Any, data: dict[str, Any]) -> Any:
         raise Unreachable("jump host %s: %s" % (data["jump"], error or "it does not answer")) from error
 
 
-def _command(endpoint: Endpoint) -> str:
-    """What the login runs, whatever shell the account has."""
-    landing = resources.files("sbroker.agent").joinpath("landing.py").read_text()
-    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), landing]
+def _command(endpoint: Endpoint, text: str = "") -> str:
+    """What the login runs, whatever shell the account has: `text` by the first Python that is new enough; "": what brings an agent there."""
+    text = text or resources.files("sbroker.agent").joinpath("landing.py").read_text()
+    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), text]
     return shlex.join((["sudo", "-n", "-H"] if endpoint.data.get("become") == "sudo" else []) + words)
 
 
@@ -223,12 +242,16 @@ async def _answer(endpoint: Endpoint, process: Any, noise: bytearray) -> dict[st
     with contextlib.suppress(asyncio.TimeoutError):
         words += (await asyncio.wait_for(process.stderr.read(2000), ENDING)).decode("utf-8", "replace")
         await asyncio.wait_for(process.wait(), ENDING)
-    words = words.strip()
-    if process.returncode == _NO_PYTHON:
-        raise Faulty("%s has no Python 3.6 or later (looked for: %s): install python3" % (_name(endpoint), ", ".join(endpoint.data.get("pythons") or PYTHONS[:2])))
+    raise _refused(endpoint, process.returncode, words.strip())
+
+
+def _refused(endpoint: Endpoint, code: int | None, words: str) -> Faulty:
+    """Why a login's command ended so: its exit code, and what it printed."""
+    if code == _NO_PYTHON:
+        return Faulty("%s has no Python 3.6 or later (looked for: %s): install python3" % (_name(endpoint), ", ".join(endpoint.data.get("pythons") or PYTHONS[:2])))
     if endpoint.data.get("become") == "sudo" and "sudo" in words:
-        raise Faulty("%s: %s: become: sudo needs sudo without a password" % (_name(endpoint), words.splitlines()[-1]))
-    raise Faulty("%s: the login says: %s" % (_name(endpoint), words or "nothing, and ends with %s" % process.returncode))
+        return Faulty("%s: %s: become: sudo needs sudo without a password" % (_name(endpoint), words.splitlines()[-1]))
+    return Faulty("%s: the login says: %s" % (_name(endpoint), words or "nothing, and ends with %s" % code))
 
 
 def _word(line: bytes) -> dict[str, Any] | None:
