@@ -236,3 +236,13 @@ def test_the_doctor_looks_at_the_hosts(hub, make_system):
     assert "the key of n1" in system.sh("sbroker doctor").stdout
     (system.home / "key").unlink()
     assert re.search(r"BAD   The configuration cannot be used: .*config\.yaml:\d+: sites\.lab\.identity_file: .*key cannot be read", system.sh("sbroker doctor").stdout)
+
+
+def test_the_commands_of_earlier_releases_go_from_the_nodes(make_system):
+    system = make_system("n1")
+    system.idle("n1")
+    old = system.agent_folder("n1") / "bin-0123456789abcdef"
+    old.mkdir()
+    system.kill_agent("n1")
+    system.until_there("n1", "ls /home/ubuntu/.sbroker/%s/n1 | grep -c ^bin-0123456789abcdef" % system.store(), "0")
+    assert system.ok("srun hostname") == "n1\n"
