@@ -58,6 +58,7 @@ if "".join("%02x" % byte for byte in importing.MAGIC_NUMBER) == magic:
     source = marshal.loads(zlib.decompress(binascii.a2b_base64(code)))
 exec(source, {"__name__": "__main__"})
 """
+_RELEASE = "import sys\nif sys.version_info < (3, 6): sys.exit(125)\nprint('%d.%d.%d' % sys.version_info[:3])"
 PYTHONS = ("python3", "/usr/libexec/platform-python", *("python3.%d" % minor for minor in range(14, 5, -1)), "/usr/local/bin/python3", "/opt/python3/bin/python3")
 
 
@@ -107,6 +108,23 @@ def _load() -> Any:
         ctypes.util.find_library = asked
     asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
     return asyncssh
+
+
+async def look(endpoint: Endpoint) -> str:
+    """Log in, start nothing: the release of the Python that an agent would run by. Unreachable or Faulty as `open`."""
+    loop = asyncio.get_running_loop()
+    asyncssh = await loop.run_in_executor(None, _load)
+    connection = await _login(asyncssh, endpoint)
+    try:
+        done = await asyncio.wait_for(connection.run(_line(endpoint, _RELEASE), encoding="utf-8", errors="replace", stdin=asyncssh.DEVNULL), CONNECT)
+    except (asyncssh.Error, asyncio.TimeoutError, OSError) as error:
+        raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "it lets us in, and answers nothing")) from error
+    finally:
+        connection.abort()
+    words = str(done.stdout).split()
+    if done.returncode or not words:
+        raise _refused(endpoint, done.returncode, (str(done.stdout) + str(done.stderr)).strip())
+    return words[-1]
 
 
 class _Reader:
@@ -240,7 +258,12 @@ def _landing() -> list[str]:
 def _command(endpoint: Endpoint, program: Program) -> str:
     """What the login runs, whatever shell the account has. Nothing in it is secret: the node's users see it."""
     told = [endpoint.directory, endpoint.data["store"], endpoint.node, program.hash, program.magic]
-    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), _BEGIN, *_landing(), *told]
+    return _line(endpoint, _BEGIN, *_landing(), *told)
+
+
+def _line(endpoint: Endpoint, text: str, *arguments: str) -> str:
+    """`text` by the first Python there that is new enough."""
+    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), text, *arguments]
     return shlex.join((["sudo", "-n", "-H"] if endpoint.data.get("become") == "sudo" else []) + words)
 
 
@@ -275,12 +298,16 @@ async def _answer(endpoint: Endpoint, process: Any, noise: bytearray) -> dict[st
     with contextlib.suppress(asyncio.TimeoutError):
         words += (await asyncio.wait_for(process.stderr.read(2000), ENDING)).decode("utf-8", "replace")
         await asyncio.wait_for(process.wait(), ENDING)
-    words = words.strip()
-    if process.returncode == _NO_PYTHON:
-        raise Faulty("%s has no Python 3.6 or later (looked for: %s): install python3" % (_name(endpoint), ", ".join(endpoint.data.get("pythons") or PYTHONS[:2])))
+    raise _refused(endpoint, process.returncode, words.strip())
+
+
+def _refused(endpoint: Endpoint, code: int | None, words: str) -> Faulty:
+    """Why a login's command ended so: its exit code, and what it printed."""
+    if code == _NO_PYTHON:
+        return Faulty("%s has no Python 3.6 or later (looked for: %s): install python3" % (_name(endpoint), ", ".join(endpoint.data.get("pythons") or PYTHONS[:2])))
     if endpoint.data.get("become") == "sudo" and "sudo" in words:
-        raise Faulty("%s: %s: become: sudo needs sudo without a password" % (_name(endpoint), words.splitlines()[-1]))
-    raise Faulty("%s: the login says: %s" % (_name(endpoint), words or "nothing, and ends with %s" % process.returncode))
+        return Faulty("%s: %s: become: sudo needs sudo without a password" % (_name(endpoint), words.splitlines()[-1]))
+    return Faulty("%s: the login says: %s" % (_name(endpoint), words or "nothing, and ends with %s" % code))
 
 
 def _word(line: bytes) -> dict[str, Any] | None:
