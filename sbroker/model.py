@@ -330,6 +330,7 @@ class Node(Value, kw_only=True):
     boot_time: float | None = None
     agent_time: float | None = None  # when its agent started
     last_heard: float | None = None
+    silent: float | None = None  # since when it does not answer; None: it does, or has not done so for moments only
     failed_launches: int = 0  # one after the other, by the node's own fault
     fault: bool = False  # DOWN because it cannot be reached before somebody mends what `reason` says
     load: float | None = None  # one-minute load average

@@ -57,9 +57,8 @@ class NodeInfo:
             flags.append("DRAIN")
         if completing:
             flags.append("COMPLETING")
-        if node.state is NodeState.DOWN and node.reason == NOT_RESPONDING:
-            flags.append("NOT_RESPONDING")
-        if node.state is NodeState.UNKNOWN and not node.cloud:
+        never = node.state is NodeState.UNKNOWN and not node.cloud
+        if node.silent is not None or never or (node.state is NodeState.DOWN and node.reason == NOT_RESPONDING):
             flags.append("NOT_RESPONDING")
         if node.cloud:
             flags.append("CLOUD")

@@ -1,10 +1,10 @@
 """Work that takes its time, in a process of its own: the agent's loop goes on meanwhile."""
 
-import json
+import _signal as signal
 import os
-import signal
 import sys
 
+from . import lean
 from .loop import Stream
 
 pids = set()  # of errands that are under way
@@ -16,7 +16,7 @@ def run(loop, work, then, patience=None):
 
     def told(data):
         try:
-            then(*json.loads(data.decode("utf-8", "surrogatepass")))
+            then(*lean.loads(data.decode("utf-8", "surrogatepass")))
         except ValueError:
             then(None, "the process for it was killed")
 
@@ -94,7 +94,7 @@ def _child(work, low, high):
                 sys.stderr.flush()
             told = [None, str(error) or repr(error)]
         with os.fdopen(high, "wb") as stream:
-            stream.write(json.dumps(told).encode("utf-8", "surrogatepass"))
+            stream.write(lean.dumps(told).encode("utf-8", "surrogatepass"))
     finally:
         os._exit(0)
 

@@ -32,13 +32,13 @@ whether a call from inside the job is a step command (else it goes to the broker
 chdir, execve, memory, job_memory.
 """
 
+import _struct as struct
 import os
-import socket
-import struct
 import sys
 import time
 
 from . import procs, tasks, users
+from . import sockets as socket
 from .batch import Batch
 from .calls import Calls, session_code
 from .ending import Ending
@@ -258,6 +258,8 @@ class Supervisor:
         elif op.startswith("chan_"):
             self.plain = False
             self.calls.frame(op, header, body)
+        elif op == "lose":
+            self.peers_link.lose(header["lost"])
         elif op in ("end", "signal", "freeze", "adjust"):
             getattr(self.ending, op)(header)
             self.announce(op, header)

@@ -1,14 +1,15 @@
 """Imports out of one file: the agent's program for nodes that have the broker's own release of Python.
 
-The file is `marshal` of {"start": code of this module, "code": {module: (whether a package, code)}, "data": {path: bytes}}, code being marshalled
-and compressed. Reading it is one `read`, and a module costs what its code does: a zip archive is searched and read by Python code,
-which would take half of the agent's start. `zipapp.pack` makes it, `landing` hands it over.
+The file is `marshal` of {"start": code of this module, "first": what every start needs, one compressed piece: marshalled {module: (whether a package, code)},
+"code": the rest, {module: (whether a package, code)}, "data": {path: bytes}}; code is marshalled, in "start", "code" and "data" compressed. Reading it is one `read`,
+and a module costs what its code does: a zip archive is searched and read by Python code, which would take half of the agent's start. `zipapp.pack`
+makes it, `landing` hands it over.
 """
 
 import marshal
 import sys
 import zlib
-from importlib._bootstrap import ModuleSpec
+from _frozen_importlib import ModuleSpec
 
 
 class Pack:
@@ -16,9 +17,10 @@ class Pack:
 
     def __init__(self, path, content):
         self.path, self._code, self._data = path, content["code"], content["data"]
+        self._first = marshal.loads(zlib.decompress(content["first"]))
 
     def find_spec(self, name, path=None, target=None):
-        entry = self._code.get(name)
+        entry = self._first.get(name) or self._code.get(name)
         if entry is None:
             return None
         place = self.path + "/" + name.replace(".", "/")
@@ -32,7 +34,9 @@ class Pack:
         return None
 
     def exec_module(self, module):
-        exec(marshal.loads(zlib.decompress(self._code[module.__name__][1])), module.__dict__)
+        name = module.__name__
+        code = self._first[name][1] if name in self._first else zlib.decompress(self._code[name][1])
+        exec(marshal.loads(code), module.__dict__)
 
     def get_data(self, path):
         """A file that came along. OSError if it did not."""

@@ -5,24 +5,23 @@ batch job's output where the user expects it (`sbroker.agent.writer`); options: 
 and takes no more from either end than the other has room for.
 """
 
+import _signal as signal
 import os
-import re
-import signal
 import sys
 
-from . import accounts, kernel, procs, users
+from . import kernel, procs, users
 from .link import CREDIT, Channel
 from .loop import Stream, forked
 
 KINDS = ("files", "output")
-_NAME = re.compile(r"[A-Za-z0-9_][^/\0]{0,254}\Z")
+_NAME = r"[A-Za-z0-9_][^/\0]{0,254}\Z"
 
 
 class Worker:
     """One process and its channel."""
 
-    def __init__(self, number, stream):
-        self.channel, self.stream, self.owed = Channel(number), stream, 0
+    def __init__(self, number, stream, pid):
+        self.channel, self.stream, self.pid, self.owed = Channel(number), stream, pid, 0
 
 
 class Workers:
@@ -35,11 +34,13 @@ class Workers:
 
     def open(self, header):
         """The broker's chan_open."""
+        import re  # not at the agent's start (tests/rules)
+
         number, options = header["chan"], header.get("options") or {}
         try:
-            user = self._user(options["user"])
+            user = self._user(options["user"], options.get("do") == "out")
             MODULES[header["kind"]]()  # once, here: else each process would read them anew
-            if header["kind"] == "files" and not _NAME.match(options["owner"]):
+            if header["kind"] == "files" and not re.match(_NAME, options["owner"]):
                 raise ValueError("no folder can be named after the user %r" % options["owner"])
             pid, ours = forked(lambda theirs: self._work(header["kind"], theirs, dict(options, user=user)))
         except (OSError, ValueError, KeyError) as error:
@@ -47,25 +48,31 @@ class Workers:
         self.pids.add(pid)
         self.relay.loop.on_child(pid, lambda status: self.pids.discard(pid))
         stream = Stream(self.relay.loop, ours)
-        worker = self.channels[number] = Worker(number, stream)
+        worker = self.channels[number] = Worker(number, stream, pid)
         stream.on_data = lambda data: self._from_worker(worker, data)
         stream.on_close = lambda error: self._ended(worker)
         stream.on_drain = lambda: self._drained(worker)
         stream.resume()
 
-    def _user(self, user):
-        """Who the process becomes, as this machine knows him. ValueError for one whose files are none of ours."""
+    def _user(self, user, out=False):
+        """Who the process becomes, as this machine knows him. ValueError for one whose files are none of ours. `out`: to take his files away."""
         policy = self.relay.policy
         if policy.mapped:
             tenant = self.relay.runs.admission.tenant
-            if tenant.uid != user["uid"]:
-                raise ValueError("this node serves one user at a time, and that is %s now" % (tenant.name or "nobody"))
+            if tenant.uid is None and not out:
+                raise ValueError("this node was installed anew since the job came here, and knows nothing of it")
+            if tenant.uid not in (None, user["uid"]):
+                raise ValueError("this node serves one user at a time, and that is %s now" % tenant.name)
             return users.own()
         refusal = policy.refusal(user)
         if refusal:
             raise ValueError(refusal)
+        if not policy.accounts:
+            return user
+        from . import accounts  # not at the agent's start
+
         try:
-            return accounts.settle(user, make=False) if policy.accounts else user
+            return accounts.settle(user, make=False)
         except accounts.Missing:
             raise ValueError("%s has no account here" % user["name"])
         except accounts.Refused as refused:
@@ -91,6 +98,8 @@ class Workers:
                 worker.stream.resume()
         else:
             del self.channels[header["chan"]]
+            if header.get("why") == "cancel" and worker.pid in self.pids:
+                os.kill(worker.pid, signal.SIGKILL)  # it may read a huge file and look at nothing else; what it was at is repeatable
             worker.stream.finish()  # the process reads its end of file, and ends
         return True
 

@@ -21,7 +21,15 @@ sys.exit(main())
 """
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip file can hold: the same content gives the same bytes
 _UNCHECKED = (1).to_bytes(4, "little") + bytes(8)  # a .pyc that is valid without a look at its source (PEP 552)
+_UNPACK = "sbroker.agent.unpack"
 _DIGITS = 16  # of `digest`
+
+# what every agent has loaded when it serves, in one piece of `pack` (tests/rules)
+START = ("sbroker", "sbroker.agent", *("sbroker.agent." + word for word in (
+    "__main__ admission batch bcast_node byway calls commands conversation devices door ending errand fingerprint heard inventory "
+    "kernel lean lease ledger limits link loop namespaces peers places procs proof relay reserve resolving rundir runs session site "
+    "sockets stdio stepfiles stephooks stepnode steps supervisor tasks tcp tenant users warm wire workers "
+).split()))
 
 
 def sources(node_files):
@@ -64,20 +72,37 @@ def image(files):
     return out.getvalue()
 
 
-def pack(files, data=()):
-    """What sbroker/agent/unpack.py reads. `data`: files that are wanted as files, too; those that are Python also as a .pyc."""
-    code, kept = {}, {}
+def pack(files, data=(), start=()):
+    """What sbroker/agent/unpack.py reads. `data`: files that are wanted as files, too; those that are Python also as a .pyc. `start`: the modules that every
+    start needs; they are one piece."""
+    first, code, kept = {}, {}, {}
     for name, content in files.items():
         if name in data or not name.endswith(".py"):
             kept[name] = zlib.compress(content)
-        if name.endswith(".py"):
-            package = name.endswith("/__init__.py")
-            module = name[: -len("/__init__.py" if package else ".py")].replace("/", ".")
-            compiled = marshal.dumps(_code(module, name, content))
+        if not name.endswith(".py"):
+            continue
+        package = name.endswith("/__init__.py")
+        module = name[: -len("/__init__.py" if package else ".py")].replace("/", ".")
+        compiled = _compiled(module, name, content)
+        if name in data:
+            kept[name + "c"] = zlib.compress(importlib.util.MAGIC_NUMBER + _UNCHECKED + compiled)
+        elif module in start:
+            first[module] = (package, compiled)
+        else:
             code[module] = (package, zlib.compress(compiled))
-            if name in data:
-                kept[name + "c"] = zlib.compress(importlib.util.MAGIC_NUMBER + _UNCHECKED + compiled)
-    return marshal.dumps({"start": code["sbroker.agent.unpack"][1], "code": code, "data": kept})
+    return marshal.dumps({"start": zlib.compress(_compiled(_UNPACK, _UNPACK, files["sbroker/agent/unpack.py"])), "first": zlib.compress(marshal.dumps(first)),
+                          "code": code, "data": kept})  # fmt: skip
+
+
+def module(name):
+    """(byte code, source) of a module of this installation, both bytes; it is not run."""
+    spec = importlib.util.find_spec(name)
+    source = spec.loader.get_data(spec.origin)
+    return _compiled(name, spec.origin, source), source
+
+
+def _compiled(module, name, content):
+    return marshal.dumps(_code(module, name, content))
 
 
 def _code(module, name, content):

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from sbroker import __version__
 from sbroker.api import Api, Call, Client
-from sbroker.cli import ssh_side
+from sbroker.cli import costs, ssh_side
 from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.states import JobState
 
@@ -64,17 +64,21 @@ async def explain(api: Api, arguments: list[str]) -> str:
 
 
 async def before_down(api: Api, arguments: list[str]) -> str:
-    """`down` asks first: refuse while jobs exist, or with "cancel" end them all and wait until nothing of them is left."""
+    """`down` asks first: refuse while jobs exist, or with "cancel" end them all and wait until nothing of them is left; refuse when what is
+    left will not go by itself."""
     if not api.caller.operator and api.caller.uid != os.getuid():
         raise SbrokerError("this broker is not yours to stop")
     jobs = [job.id for job in api.view.jobs.values() if not job.state.ended or job.completing]
     if jobs and "cancel" not in arguments:
         raise SbrokerError("%d jobs wait or run: --cancel ends them, --keep leaves running ones to the next broker" % len(jobs))
     await api.cancel_many([job for job in jobs if not api.view.jobs[job].state.ended])
-    for number in jobs:
-        while (job := api.view.jobs.get(number)) is not None and (job.completing or not job.state.ended):
-            with contextlib.suppress(asyncio.TimeoutError):
-                await api.changed(number, 1.0)
+    while left := [job for job in jobs if (known := api.view.jobs.get(job)) is not None and (known.completing or not known.state.ended)]:
+        reasons = [api.stuck(job) for job in left]
+        if all(reasons):
+            raise SbrokerError("%s. (sbroker down --keep leaves it to the next broker.)" % ".\n".join(reasons))
+        waits = left[reasons.index("")]
+        with contextlib.suppress(asyncio.TimeoutError):
+            await api.changed(waits, 1.0)
     said = "%d jobs were cancelled." % len(jobs) if jobs else "No jobs."
     made = [node for node in api.view.nodes.values() if node.token]
     if not made:
@@ -134,6 +138,7 @@ COMMANDS: dict[str, Callable[[Api, list[str]], Answer]] = {
     "status": status,
     "explain": explain,
     "before-down": before_down,
+    "cost": costs.answer,
     "machines": machines,
     "reap": reap,
     "ssh-where": ssh_side.where,

@@ -29,16 +29,11 @@ class Kubernetes(Elastic, frozen=True, kw_only=True):
     namespace: str | None = None
 
 
-class Aws(Elastic, frozen=True, kw_only=True):
-    regions: tuple[str, ...]
-    endpoint_url: str | None = None
-
-
 class GcpTpu(Elastic, frozen=True, kw_only=True):
     project: str
     zones: tuple[str, ...]
     endpoint: str | None = None
 
 
-KINDS: dict[str, type[SiteSettings]] = {"slurm": Slurm, "kubernetes": Kubernetes, "aws": Aws, "gcp-tpu": GcpTpu}
+KINDS: dict[str, type[SiteSettings]] = {"slurm": Slurm, "kubernetes": Kubernetes, "gcp-tpu": GcpTpu}
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from msgspec.structs import asdict, replace
 
-from sbroker import features
 from sbroker.catalog import places
-from sbroker.core import money, ruling
+from sbroker.core import money, ruling, spot
 from sbroker.core.draft import Draft
 from sbroker.core.effects import CreateGroup
 from sbroker.core.select import Miss, fits_config, offer, place
@@ -104,7 +103,7 @@ def question(draft: Draft, shape: Shape, partition: Partition, room: dict[str, i
             memory=want.mem_node or (want.mem_cpu or 0) * want.node_cpus,
             tmp=want.tmp,
             gres=want.gres or tuple(replace(item, count=1) for item in want.gpus) or want.task_gpus,
-            spot=market(spec),
+            spot=spot.market(spec, draft.state.settings, shape.requeues),
         ),
         fit=fit(draft, spec, want, partition),
         total=Ask(cpus=want.cpus, gres=want.gpus) if (want.tasks or 1) > 1 or want.gpus else None,
@@ -126,27 +125,19 @@ def question(draft: Draft, shape: Shape, partition: Partition, room: dict[str, i
     )
 
 
-def market(spec: JobSpec) -> bool | None:
-    """Whether it may, or must, be a spot machine: only batch jobs that asked, by --requeue or a constraint that names the market."""
-    if spec.kind != "batch":
-        return False
-    words = set(features.names(features.parse(spec.constraint))) if spec.constraint else set()
-    if "spot" in words:
-        return True
-    return None if spec.requeue and "ondemand" not in words else False
-
-
 def avoided(draft: Draft) -> dict[tuple[str, str, str, bool], str]:
     """Places that refused a while ago, or took a machine back: (site, zone or region, type, spot) → why. A site that does not let us in is
     avoided as a whole: ("", "") for zone and type."""
     found: dict[tuple[str, str, str, bool], str] = {}
+    for site, facts in sites(draft).items():
+        found.update(spot.forbidden(site, facts.get("spot")))
     for group in draft.groups():
         if group.avoid is not None and group.avoid > draft.now:
-            place, kind, spot = place_of(group)
+            place, kind, market = place_of(group)
             if group.kind == "auth":
                 found[group.site, "", "", False] = found[group.site, "", "", True] = group.error
             else:
-                found[group.site, place, kind, spot] = group.error
+                found[group.site, place, kind, market] = group.error
     return found
 
 

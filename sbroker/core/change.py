@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sbroker.api import Target
-from sbroker.core import admit, arrays, dependency, finish
+from sbroker.core import admit, arrays, dependency, finish, staging
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Freeze, Signal
 from sbroker.core.events import Cancel, Finish, Hold, Requeue, Suspend, Who
@@ -65,9 +65,8 @@ def cancel(draft: Draft, event: Cancel) -> None:
             _signal(draft, target, jobs, event)
             continue
         alive = [job for job in jobs if not job.state.ended]
-        if not alive and single and not any(job.completing for job in jobs):
-            raise Refused(Code.ALREADY_DONE, job=target.job)
-        if not alive and single:
+        given_up = [job for job in jobs if job.state.ended and job.completing and staging.abort(draft, job)]
+        if not alive and not given_up and single:
             raise Refused(Code.ALREADY_DONE, job=target.job)
         for job in alive:
             _cancel(draft, target, job, event)

@@ -76,6 +76,15 @@ class Freeze(Value, kw_only=True):
     suspend: bool
 
 
+class Lose(Value, kw_only=True):
+    """Tell the head (`node`) of a run that goes on without a node (--no-kill) which one is `lost`: nothing of the run works there any more, or will."""
+
+    job: int
+    run: int
+    node: str
+    lost: str
+
+
 class Adjust(Value, kw_only=True):
     """Tell the supervisors of a new time limit (seconds from start; -1 none)."""
 
@@ -139,7 +148,7 @@ class Wake(Value, kw_only=True):
     at: float
 
 
-Effect = Prepare | Start | Revoke | End | Signal | Freeze | Adjust | Forget | StageIn | StageOut | CreateGroup | Terminate | Mail | Wake
+Effect = Prepare | Start | Revoke | End | Signal | Freeze | Lose | Adjust | Forget | StageIn | StageOut | CreateGroup | Terminate | Mail | Wake
 
 
 class Decision(msgspec.Struct):

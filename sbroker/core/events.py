@@ -144,12 +144,13 @@ class Staged(Value, kw_only=True):
 
 class StagedOut(Value, kw_only=True):
     """The node's changes are on the submit host, or could not be brought there yet: `error` is a sentence then, and it is tried again.
-    `note`: what the user has to know though all is well (a conflict)."""
+    `final`: it is not, since they can never come back. `note`: what the user has to know though all is well (a conflict)."""
 
     job: int
     run: int
     node: str
     error: str = ""
+    final: bool = False
     note: str = ""
 
 

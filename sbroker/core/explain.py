@@ -34,13 +34,15 @@ _SIZES = {
 def explain(state: State, job: Job, now: float) -> list[str]:
     """Sentences about `job`, the most important first."""
     if job.state.ended:
-        return ["Job %d has ended: %s%s." % (job.id, job.state.value, ": " + job.reason_text if job.reason_text else ""), *_files(state, job)]
+        return ["Job %d has ended: %s%s." % (job.id, job.state.value, ": " + job.reason_text if job.reason_text else ""), *_silence(state, job), *_files(state, job)]
     if job.state is not JobState.PENDING:
-        return ["Job %d runs on %s." % (job.id, hostlist.fold(share.node for share in job.nodes)), *_files(state, job)]
+        names = hostlist.fold(share.node for share in job.nodes)
+        return ["Job %d runs on %s." % (job.id, names), *_silence(state, job), *_files(state, job)]
     draft, said = Draft(state, now), []
     left = [part for part in state.parts.get(job.id, {}).values() if part.state in HOLDING]
     if left:
         said.append("Its run %d still has to end on %s." % (left[0].run, hostlist.fold(part.node for part in left)))
+        said += _silence(state, job)
     if job.held:
         said.append("It is held by %s." % ("its user" if job.held == "user" else "an operator"))
     if job.dep_failed:
@@ -62,6 +64,34 @@ def explain(state: State, job: Job, now: float) -> list[str]:
     if start is not None:
         said.append("It is expected to start at %s." % _when(start))
     return said
+
+
+def stuck(state: State, job: Job) -> str:
+    """A sentence on a job that was ended and is not over because a node does not answer, or its files do not come back; "" if it may soon be."""
+    left = [part for part in state.parts.get(job.id, {}).values() if part.state in HOLDING]
+    silent = [part.node for part in left if _silent(state, part.node) is not None]
+    late = [part.node for part in left if part.node not in silent and part.state is PartState.LEAVING and job.stage_until is not None]
+    if not left or len(silent) + len(late) < len(left):
+        return ""
+    if silent:
+        return "Job %d may still be on %s. Its node answers and ends it; or an operator says that nothing works there any more: scontrol update nodename=%s state=down reason=off" % (
+            job.id, _since(state, silent), hostlist.fold(silent))
+    return "Files of job %d do not come back: %s. What is in the way is mended; or they stay there: scancel %d" % (job.id, job.reason_text, job.id)
+
+
+def _silent(state: State, name: str) -> float | None:
+    node = state.nodes.get(name)
+    return None if node is None else node.silent
+
+
+def _since(state: State, names: list[str]) -> str:
+    return ", ".join("%s, which has not answered since %s" % (name, _when(_silent(state, name) or 0)) for name in names)
+
+
+def _silence(state: State, job: Job) -> list[str]:
+    """Of the nodes that hold something of the job, those that nobody hears."""
+    names = {part.node for part in state.parts.get(job.id, {}).values() if part.state in HOLDING and _silent(state, part.node) is not None}
+    return ["How it is there is not known: %s has not answered since %s." % (name, _when(_silent(state, name) or 0)) for name in sorted(names, key=natural)]
 
 
 def _files(state: State, job: Job) -> list[str]:
@@ -119,6 +149,8 @@ def _node(draft: Draft, shape: Shape, partition: Partition, node: Node) -> str:
         return _SIZES[miss]
     if usable(node) is None:
         words = "down" if node.state is NodeState.DOWN else "drained" if node.drain else "not heard of yet"
+        if node.silent is not None and words != "drained":
+            words = "%snot responding since %s" % ("down, " if words == "down" else "", _when(node.silent))
         return "%s%s" % (words, " (%s)" % node.reason if node.reason else "")
     for wanted in (want.gres, want.gpus, want.task_gpus):
         if wanted and not gres.free_count(node, EMPTY, wanted, want.types):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sbroker.core import dependency, money
 from sbroker.core.draft import Draft
-from sbroker.core.effects import End, Forget, Mail, Revoke
+from sbroker.core.effects import End, Forget, Lose, Mail, Revoke
 from sbroker.core.state import HOLDING, OVERDUE
 from sbroker.model import INFINITE, Exit, Job, Node, Part, Run
 from sbroker.states import JobState, PartState, Reason, RunState
@@ -117,11 +117,21 @@ def requeue(draft: Draft, job: Job, *, delay: float | None, hold: str = "", reas
     return job
 
 
+def survives(draft: Draft, job: Job, node: str) -> bool:
+    """Whether the job goes on without this node: it asked to (--no-kill), and its head is another one. What the loss means for its steps is the head's to say."""
+    run = draft.run(job.id)
+    return job.spec.no_kill and run is not None and run.run == job.run and run.state is RunState.STARTED and run.head != node
+
+
 def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
     """The job lost a node: again if it may be run again, else NODE_FAIL. `fence`: what is there can not be asked.
 
     A job that was requeued so `max_requeue` times is held instead: it may be the job itself that breaks its runs."""
     run = draft.run(job.id)
+    if run is not None and survives(draft, job, node):
+        if not fence:
+            draft.effect(Lose(job=job.id, run=run.run, node=run.head, lost=node))
+        return job
     if run is not None and run.run == job.run:
         order_end(draft, run, "node_fail")
     if may_requeue(job):
@@ -135,6 +145,14 @@ def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
         soon = not began or (known is not None and known.cloud)  # another machine knows nothing of the run before
         return requeue(draft, job, delay=None if soon else REQUEUE_DELAY, reason=Reason.WAITING_FENCE if fence else None, text=text)
     return conclude(draft, job, JobState.NODE_FAIL, reason=Reason.NODE_DOWN)
+
+
+def taken_back(draft: Draft, job: Job, node: str) -> Job:
+    """The job's machine was taken back by its owner: again on another one, or held when that has happened `max_requeue` times."""
+    if job.requeues >= int(draft.state.settings["max_requeue"]):
+        text = "its machines were taken back or lost %d times, the last was %s" % (job.requeues + 1, node)
+        return requeue(draft, job, delay=None, hold="admin", reason=Reason.REQUEUED_HELD, text=text)
+    return requeue(draft, replace(job, requeues=job.requeues + 1), delay=None, text="%s was taken back" % node)
 
 
 def overdue(draft: Draft, job: Job, run: Run) -> float | None:

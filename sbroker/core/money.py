@@ -23,6 +23,7 @@ from sbroker.model import INFINITE, Gres, Job, JobSpec, Machine, Node, NodeShare
 
 if TYPE_CHECKING:
     from sbroker.core.draft import Draft
+    from sbroker.core.state import State
 
 PERIODS = ("day", "week", "month", "year")
 LOOK = 60.0  # seconds between looks whether an account whose jobs are to be cancelled has spent its budget
@@ -170,6 +171,21 @@ def spent(draft: Draft, account: str, since: float, until: float) -> int:
 def committed(draft: Draft, account: str, since: float, until: float) -> int:
     """What the account's present runs have cost, and may still cost by their time limits, in that period; micro-USD."""
     return draft.owed.sum(account, since, until)
+
+
+def site_costs(state: State, since: float, until: float, now: float) -> dict[str, int]:
+    """What the machines of each site have cost in these days, micro-USD; those that are still there until `now`."""
+    found: dict[str, int] = {}
+    for key, value in state.counters.items():
+        if key.startswith("spent:site:"):
+            site, _, day = key.removeprefix("spent:site:").rpartition(":")
+            if since <= datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=timezone.utc).timestamp() < until:
+                found[site] = found.get(site, 0) + value
+    for machine in state.machines.values():
+        if machine.gone is None and machine.price:
+            amount = Due(machine.site, machine.price, machine.created, max(now, machine.created)).within(since, until)
+            found[machine.site] = found.get(machine.site, 0) + amount
+    return found
 
 
 # -- who may spend

@@ -27,7 +27,7 @@ class Reservation(msgspec.Struct, frozen=True):
 
 def usable(node: Node | None) -> Node | None:
     """The node if jobs may start there."""
-    if node is None or node.drain or node.releasing or (node.cloud and not node.token):
+    if node is None or node.drain or node.releasing or node.silent is not None or (node.cloud and not node.token):
         return None
     return node if node.state is NodeState.IDLE or (node.cloud and node.state is NodeState.UNKNOWN) else None
 

@@ -104,13 +104,32 @@ def staged_out(draft: Draft, event: StagedOut) -> None:
     part, job = draft.part(event.job, event.run, event.node), draft.job(event.job)
     if part is None or job is None or part.state is not PartState.LEAVING:
         return
-    if event.error:
+    if event.error and not event.final:
         delay(draft, job, part, event.error)
+        return
+    if event.error:
+        give_up(draft, job, part, event.error)
         return
     if job.run == part.run and event.note:
         job = draft.change(job, reason_text=_add(job.reason_text, event.note))
     draft.move_part(part, PartState.EMPTY)
     finish.settle(draft, part.job, part.run)
+
+
+def give_up(draft: Draft, job: Job, part: Part, text: str) -> None:
+    """The files of this part do not come back."""
+    if job.run == part.run:
+        draft.change(job, reason_text=("%s: %s" % (part.node, text))[:MOST_TEXT])
+    draft.move_part(part, PartState.EMPTY, stage="lost")
+    finish.settle(draft, part.job, part.run)
+
+
+def abort(draft: Draft, job: Job) -> bool:
+    """The job's owner does not want to wait for its files. False if it waits for none."""
+    leaving = [part for part in draft.parts(job.id, job.run) if part.state is PartState.LEAVING]
+    for part in leaving:
+        give_up(draft, draft.job(job.id) or job, part, "cancelled while the files were brought back: what was not is still there")
+    return bool(leaving)
 
 
 def _add(text: str, note: str) -> str:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sbroker.core import admit, change, dependency, finish, ruling, watch
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Adjust
-from sbroker.core.events import Configure, CreatePartition, DeletePartition, UpdateJob, UpdateNode, UpdatePartition, Who
+from sbroker.core.events import Configure, CreatePartition, DeletePartition, Fence, UpdateJob, UpdateNode, UpdatePartition, Who
 from sbroker.errors import Code, Refused
 from sbroker.model import INFINITE, Job, JobSpec, Node, Partition
 from sbroker.states import JobState, NodeState, Reason
@@ -154,6 +154,9 @@ def update_node(draft: Draft, event: UpdateNode) -> None:
     draft.put_node(replace(node, **fields))
     if state == "down":
         watch.give_up(draft, node.name, fence=False)
+        if node.silent is not None or (node.state is NodeState.DOWN and node.reason == watch.NO_ANSWER):
+            # nobody can ask it: that it is down is the operator's word
+            watch.fence(draft, Fence(node=node.name, proof="operator"))
 
 
 def update_partition(draft: Draft, event: UpdatePartition) -> None:
@@ -211,6 +214,7 @@ _LEARNT = (
     "fault",
     "agent_time",
     "last_heard",
+    "silent",
     "load",
     "free_mem",
     "os",

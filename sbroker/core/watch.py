@@ -6,10 +6,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sbroker.core import dependency, finish, staging
+from sbroker.core import dependency, finish, fleet, gone, staging
 from sbroker.core.draft import Draft
-from sbroker.core.effects import Adjust, End, Forget, Freeze, Prepare, Revoke, Start
+from sbroker.core.effects import Adjust, End, Forget, Freeze, Lose, Prepare, Revoke, Start
 from sbroker.core.events import Fence, Hello, Reports, Silent
+from sbroker.core.gone import RUNNING
 from sbroker.core.state import HOLDING
 from sbroker.model import Exit, Gres, Job, Node, Part, Report, Run, Step
 from sbroker.states import JobState, NodeState, PartState, Reason, RunState
@@ -18,8 +19,8 @@ MOST_FAILED_LAUNCHES = 3  # one after the other
 MOST_REASON = 200  # characters
 NO_ANSWER = "Not responding"
 _REBOOTED = "Node unexpectedly rebooted"
-RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
 LEASE_MARGIN = 60  # seconds
+UNANSWERED = 10  # seconds of silence that say something of a node; less is an agent that was replaced, or a line that was cut for a moment
 
 
 def hello(draft: Draft, event: Hello) -> None:
@@ -33,12 +34,13 @@ def hello(draft: Draft, event: Hello) -> None:
         for job, run in list(draft.state.node_parts.get(node.name, ())):
             part = draft.part(job, run, node.name)
             if part is not None and part.state in HOLDING and _surely_gone(part, event):
-                _gone(draft, part, PartState.FENCED)
+                gone.gone(draft, part, PartState.FENCED)
     back = node.state is NodeState.UNKNOWN or (node.state is NodeState.DOWN and (node.fault or node.reason in (NO_ANSWER, _REBOOTED)))
     fields: dict[str, Any] = {
         "incarnation": event.incarnation,
         "last_heard": draft.now,
         "agent_time": draft.now,
+        "silent": None,
         **_inventory(node, event.inventory),
     }
     if back:
@@ -107,8 +109,19 @@ def resend(draft: Draft, part: Part) -> None:
             draft.effect(Freeze(job=part.job, run=part.run, node=part.node, suspend=True))
         if part.node == run.head:
             draft.effect(Adjust(job=part.job, run=part.run, node=part.node, time_limit=job.time_limit))
+            for each in draft.parts(run.job, run.run):
+                if finish.survives(draft, job, each.node) and (each.state not in HOLDING or _taken(draft, each.node)):
+                    draft.effect(Lose(job=run.job, run=run.run, node=run.head, lost=each.node))
+        elif finish.survives(draft, job, part.node) and _taken(draft, part.node):
+            draft.effect(End(job=part.job, run=part.run, node=part.node, why="node_fail"))
     else:
         finish.tell_end(draft, run, part, job.killed_by)
+
+
+def _taken(draft: Draft, name: str) -> bool:
+    """Whether an operator has the node down, which need not be silent for that."""
+    node = draft.node(name)
+    return node is not None and node.state is NodeState.DOWN and not node.fault and node.reason != NO_ANSWER
 
 
 def silent(draft: Draft, event: Silent) -> None:
@@ -121,6 +134,8 @@ def silent(draft: Draft, event: Silent) -> None:
             given = {} if node.drain and node.reason and not node.fault else {"reason": event.fault, "reason_time": draft.now, "reason_uid": 0}
             draft.put_node(replace(node, state=NodeState.DOWN, fault=True, **given))
         return
+    if event.seconds >= UNANSWERED and node.silent is None and node.incarnation:
+        node = draft.put_node(replace(node, silent=draft.now - event.seconds))
     if event.seconds < float(draft.state.settings["lost_after"]):
         return
     if node.state is not NodeState.DOWN:
@@ -132,7 +147,7 @@ def silent(draft: Draft, event: Silent) -> None:
         if run is None or not run.lease or part is None or event.seconds < lease_over(run.lease):
             continue
         if part.state in HOLDING and part.state is not PartState.LEAVING:  # nothing of it works; files that wait there are not the lease's
-            _gone(draft, part, PartState.FENCED)
+            gone.gone(draft, part, PartState.FENCED)
 
 
 def lease_over(lease: int) -> float:
@@ -151,34 +166,14 @@ def give_up(draft: Draft, node: str, *, fence: bool) -> None:
             staging.silent(draft, part)
         if job.state in RUNNING:
             finish.fail_node(draft, job, node, fence=fence)
+            if not fence and finish.survives(draft, job, node):
+                draft.effect(End(job=number, run=run, node=node, why="node_fail"))
         elif fence and job.state is JobState.PENDING and job.completing and not job.held:
             draft.change(job, reason=Reason.WAITING_FENCE, reason_text="waiting until %s is fenced" % node)
 
 
 def fence(draft: Draft, event: Fence) -> None:
-    """Nothing of the node's runs is left there."""
-    for job, run in list(draft.state.node_parts.get(event.node, ())):
-        part = draft.part(job, run, event.node)
-        if part is not None and part.state in HOLDING:
-            record = draft.job(job)
-            if record is not None and record.run == run and record.state in RUNNING:
-                finish.fail_node(draft, record, event.node, fence=False)
-            _gone(draft, part, PartState.FENCED)
-
-
-def _gone(draft: Draft, part: Part, how: PartState) -> None:
-    """Nothing of a part works any more (EMPTY), or its machine is not there any more (FENCED)."""
-    if how is PartState.FENCED:
-        staging.gone(draft, part)
-    else:
-        staging.leave(draft, part)
-    run, job = draft.run_of(part.job, part.run), draft.job(part.job)
-    if run is None or job is None:
-        return
-    if job.run == part.run and job.state in RUNNING and run.state in (RunState.PREPARING, RunState.HELD, RunState.STARTED):
-        # a part went away while the run needs it
-        finish.fail_node(draft, job, part.node, fence=False)
-    finish.settle(draft, part.job, part.run)
+    gone.fence(draft, event.node)
 
 
 def reports(draft: Draft, event: Reports) -> None:
@@ -378,6 +373,9 @@ def _ended(draft: Draft, report: Report) -> None:
     if job.run == run.run:
         if job.state in RUNNING and data.get("why") in ("unattended", "node_fail"):  # the head's own verdict of one of its nodes
             finish.fail_node(draft, job, run.head, fence=False)
+        elif job.state in RUNNING and run.why == "preempt" and finish.may_requeue(job):
+            # it was sent its --signal because its machine is taken back, and has saved what it has: that is no end of the job
+            finish.taken_back(draft, job, run.head)
         elif job.state in RUNNING:
             state, reason = finish.by_report(data)
             text = str(data.get("error") or "") if data.get("why") == "setup" else ""
@@ -397,7 +395,7 @@ def _empty(draft: Draft, report: Report) -> None:
     finish.forget(draft, report.job, report.run, report.node)
     part = draft.part(report.job, report.run, report.node)
     if part is not None and part.state in HOLDING and part.state is not PartState.LEAVING:
-        _gone(draft, part, PartState.EMPTY)
+        gone.gone(draft, part, PartState.EMPTY)
 
 
 def _lost(draft: Draft, report: Report) -> None:
@@ -423,7 +421,10 @@ def _suspended(draft: Draft, report: Report) -> None:
 
 
 def _notice(draft: Draft, report: Report) -> None:
-    """For the log and for `explain`; it changes nothing."""
+    """For the log; what says that the cloud takes the machine back ends what runs there."""
+    node = draft.node(report.node)
+    if node is not None and node.token and not node.releasing and "preempted_at" in report.data:
+        fleet.preempted(draft, node, str(report.data.get("text") or "preempted"))
 
 
 _HANDLERS = {

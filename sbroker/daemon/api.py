@@ -12,7 +12,7 @@ import msgspec
 
 from sbroker.agent import wire
 from sbroker.api import Call, HistoryQuery, Placement, Record, Target
-from sbroker.core import events
+from sbroker.core import events, money
 from sbroker.daemon.calls import Connection
 from sbroker.daemon.places import site_facts
 from sbroker.errors import BrokenOff, Code, ConfigError, Refused, StoreError
@@ -115,7 +115,7 @@ class BrokerApi:
         await self._do(events.Finish(job=job, who=self.who(), exit=Exit(code=code, signal=signal)))
         missing = await self._daemon.staging.back(job)
         if missing:
-            await self.connection.out("%s: error: files of job %d are not back yet: %s\n" % (self.caller.name, job, missing), 2)
+            await self.connection.out("%s: error: files of job %d are not back: %s\n" % (self.caller.name, job, missing), 2)
 
     async def hold(self, target: Target, held: str) -> None:
         await self._do(events.Hold(target=target, who=self.who(), held=held))  # type: ignore[arg-type]
@@ -193,6 +193,11 @@ class BrokerApi:
     async def explain(self, job: int) -> list[str]:
         return self._daemon.explain(self._mine(job))
 
+    def stuck(self, job: int) -> str:
+        from sbroker.core.explain import stuck
+
+        return stuck(self.view, self._mine(job))
+
     # ---- files
 
     def staged(self, job: int) -> list[str]:
@@ -221,6 +226,12 @@ class BrokerApi:
         if not self.caller.operator:
             raise Refused(Code.ACCESS_DENIED)
         return await self._daemon.fleet.reap(self.who())
+
+    def machine_costs(self, since: float, until: float) -> dict[str, float]:
+        if not self.caller.admin:
+            return {}
+        costs = money.site_costs(self._daemon.broker.state, since, until, self.now())
+        return {site: amount / money.MICRO for site, amount in costs.items()}
 
     # ---- sessions
 

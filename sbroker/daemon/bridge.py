@@ -53,7 +53,7 @@ class Bridge:
         if not self.closed.done() and not any(end.open for end in self.ends):
             self.closed.set_result(None)
 
-    def close(self) -> None:
+    def close(self, why: str = "link") -> None:
         for end in self.ends:
-            end.close("link")
+            end.close(why)
         self._look()

@@ -40,5 +40,5 @@ class Program:
 
     def _pack(self, files: dict[str, bytes]) -> bytes:
         name = self._front_end.node_module()
-        folder = os.path.dirname(name.replace(".", "/"))
-        return zipapp.pack(files, [os.path.join(folder, word) for word in getattr(importlib.import_module(name), "CLIENT", ())])
+        front, folder = importlib.import_module(name), os.path.dirname(name.replace(".", "/"))
+        return zipapp.pack(files, [os.path.join(folder, word) for word in getattr(front, "CLIENT", ())], {*zipapp.START, *getattr(front, "START", ())})

@@ -51,6 +51,7 @@ class Staging:
         self._again: set[tuple[type, int, int, str]] = set()
         self._locks: dict[tuple[str, int], asyncio.Lock] = {}
         self._waiting: dict[tuple[Any, ...], asyncio.Task[Outcome]] = {}
+        self._askers: dict[asyncio.Task[Outcome], int] = {}  # how many want what it is at
         self._room = asyncio.Semaphore(AT_ONCE)
         self._submit: Link | None = None
         self._bridges: set[Bridge] = set()
@@ -120,17 +121,33 @@ class Staging:
         while (wanted := self._wanted(effect)) is not None:
             job, node = wanted
             try:
-                outcome = await self.exchange("in" if isinstance(effect, StageIn) else "out", job, node)
+                outcome = await self._while_wanted(effect, job, node)
             except ConnectionError as error:
                 link = self._daemon.links.get(effect.node)
                 if link is None or not link.ready:
                     return  # its next hello orders this again
                 log.warning("job %d: staging with %s broke: %s", effect.job, effect.node, error)
             else:
-                if await self._tell(effect, outcome, tries):
+                if outcome is None or await self._tell(effect, outcome, tries):
                     return
             await asyncio.sleep(RETRY[min(tries, len(RETRY) - 1)])
             tries += 1
+
+    async def _while_wanted(self, effect: StageIn | StageOut, job: Job, node: Node) -> Outcome | None:
+        """The outcome of its exchange; None when its record does not wait for it any more: it is cut off then."""
+        work = self._daemon.loop.create_task(self.exchange("in" if isinstance(effect, StageIn) else "out", job, node))
+        try:
+            while not work.done() and self._wanted(effect) is not None:
+                changed = self._daemon.loop.create_task(self._changed(effect.job))
+                await asyncio.wait({work, changed}, return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+            return work.result() if work.done() else None
+        finally:
+            work.cancel()
+
+    async def _changed(self, number: int) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await self._daemon.broker.changed(number, 1.0)
 
     async def _tell(self, effect: StageIn | StageOut, outcome: Outcome, tries: int) -> bool:
         """Put the outcome on record. False when it is to be tried again."""
@@ -142,7 +159,7 @@ class Staging:
                 event = Staged(**fields, error=error, final=not outcome.get("again"), at=self._places(effect.job, effect.node, outcome), note=note(outcome))
         else:
             notes = self._notes.pop((effect.job, effect.run), []) if not error else []
-            event = StagedOut(**fields, error=error, note=note(dict(outcome, notes=notes + list(outcome.get("notes") or ()))))
+            event = StagedOut(**fields, error=error, final=bool(error and outcome.get("final")), note=note(dict(outcome, notes=notes + list(outcome.get("notes") or ()))))
             if event.note and not error:
                 await self._say(effect.job, event.note)
         if event is not None:
@@ -151,7 +168,7 @@ class Staging:
             except StoreError as failure:
                 log.warning("job %d: %s", effect.job, failure)
                 return False
-        return event is not None and not (error and isinstance(effect, StageOut))
+        return event is not None and not (error and isinstance(event, StagedOut) and not event.final)
 
     async def back(self, number: int) -> str:
         """Wait until nothing of the job's present run is on its way; why some files do not come back, "" if all did."""
@@ -159,9 +176,9 @@ class Staging:
         while (job := broker.state.jobs.get(number)) is not None and job.completing and self.of(job):
             if job.stage_until is not None:
                 return job.reason_text
-            with contextlib.suppress(asyncio.TimeoutError):
-                await broker.changed(number, 1.0)
-        return ""
+            await self._changed(number)
+        lost = job is not None and any(run == job.run and part.stage == "lost" for (run, _), part in broker.state.parts.get(number, {}).items())
+        return job.reason_text if job is not None and lost else ""
 
     def of(self, job: Job) -> list[str]:
         """The nodes to which the files of the job's present or last run were brought."""
@@ -179,7 +196,17 @@ class Staging:
         task = self._waiting.get(key)
         if task is None:
             task = self._waiting[key] = self._daemon.loop.create_task(self._in_turn(key, job, node))
-        return await asyncio.shield(task)
+        self._askers[task] = self._askers.get(task, 0) + 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._askers[task] -= 1
+            if not self._askers[task]:
+                del self._askers[task]
+                if not task.done():  # all who wanted it have gone
+                    if self._waiting.get(key) is task:
+                        del self._waiting[key]
+                    task.cancel()
 
     async def _in_turn(self, key: tuple[Any, ...], job: Job, node: Node) -> Outcome:
         async with self._locks.setdefault((node.name, job.uid), asyncio.Lock()), self._room:
@@ -194,7 +221,7 @@ class Staging:
         limit = int(daemon.config.stage_limit) << 20
         options = {
             "user": daemon.launcher.user(job), "owner": job.user, "do": do, "job": str(job.id), "node": node, "busy": self._busy(job, node),
-            "roots": roots, "limit": {"bytes": limit, "files": None} if do == "in" else None,
+            "roots": roots, "limit": {"bytes": limit, "files": None},
         }  # fmt: skip
         watches = (Watch(), Watch())
         ends = [each.channel("files", job.id, job.run, job.uid, dict(options, side=side), b"") for each, side in ((submit, "submit"), (link, "node"))]
@@ -208,9 +235,9 @@ class Staging:
                 daemon.progress.job(job.id, node, "staging %d of %d MB" % (min(moved, total) >> 20, total >> 20))
 
         why = await self._join(ends[0], ends[1], tap)
-        for end, where in zip(ends, ("this host", node), strict=True):
+        for end, where in zip(ends, ("this host: ", ""), strict=True):  # the node's name stands before whatever becomes of this
             if end.error:
-                return {"error": "%s: %s" % (where, end.error), "again": False}
+                return {"error": where + end.error, "again": False}
         told = [watch.done for watch in (watches if do == "out" else reversed(watches)) if watch.done is not None]
         good = [outcome for outcome in told if not outcome["error"]]
         if not told or (not good and "link" in why):
@@ -224,7 +251,7 @@ class Staging:
             await bridge.closed
             return bridge.why
         finally:
-            bridge.close()
+            bridge.close("cancel")
             self._bridges.discard(bridge)
 
     def _roots(self, job: Job, node: Node) -> list[dict[str, Any]]:
@@ -294,7 +321,7 @@ class Staging:
                     if isinstance(outcome, BaseException):
                         log.warning("job %d: files of a step, %s: %s", job.id, name, outcome)
                     elif outcome["error"] or findings(outcome):
-                        self._notes.setdefault((job.id, job.run), []).extend([*filter(None, [outcome["error"]]), *findings(outcome)])
+                        self._notes.setdefault((job.id, job.run), []).extend([*("%s: %s" % (name, text) for text in (outcome["error"],) if text), *findings(outcome)])
         finally:
             channel.close("done")
 

@@ -95,7 +95,7 @@ class Provider(base.Provider):
         super().__init__(settings, context)
         self.list_lag, self.atomic, self.dies_by = float(settings.list_lag), settings.atomic, settings.dies_by
         # a broker's own cloud outlives it as a real one does
-        self._file = settings.file or (os.path.join(context.spool, context.site + ".cloud") if context.spool else None)
+        self._file = settings.file or (os.path.join(context.spool, context.site + ".cloud") if os.path.isdir(context.spool) else None)
         self._shapes = {shape.name: shape for shape in settings.shapes}
 
     @classmethod

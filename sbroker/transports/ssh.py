@@ -8,7 +8,9 @@ also where that configuration would not ask. A login finds a Python, brings the 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import functools
 import hashlib
 import importlib
 import json
@@ -17,16 +19,19 @@ import os
 import pwd
 import shlex
 import socket
+import zlib
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
+from sbroker.agent import zipapp
 from sbroker.providers.base import Endpoint
 from sbroker.transports import Faulty, Streams, Unreachable
 
 CONNECT = 15.0  # seconds for the connection and the login
 LANDING = 60.0  # seconds for the agent to be there, after that: its program may have to go over a slow line
+ENDING = 5.0  # seconds for the last words of a login that is over: what it has left behind may keep its standard error open
+_NOISE = 1 << 16  # bytes that an account's own files (.bashrc, …) may print before the agent's first word
 KEEPALIVE = 15
 _NO_PYTHON = 127
 _FAST = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # what today's processors do in hardware comes first
@@ -34,11 +39,23 @@ _FAST = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # what today's process
 _SHELL = """
 for python in %s; do
   command -v "$python" >/dev/null 2>&1 || continue
-  "$python" -I -S -c "$0"
+  "$python" -I -S -c "$0" "$@"
   code=$?
   [ $code -eq 125 ] || exit $code
 done
 exit 127
+"""
+# what the Python that was found runs: `landing` as byte code where it is of the broker's release (to compile it takes longer than all that it does), else
+# its source. Must run under any Python.
+_BEGIN = """import sys
+if sys.version_info < (3, 6): sys.exit(125)
+import _frozen_importlib_external as importing
+magic, code, source = sys.argv[1:4]
+del sys.argv[1:4]
+if "".join("%02x" % byte for byte in importing.MAGIC_NUMBER) == magic:
+    import binascii, marshal, zlib
+    source = marshal.loads(zlib.decompress(binascii.a2b_base64(code)))
+exec(source, {"__name__": "__main__"})
 """
 PYTHONS = ("python3", "/usr/libexec/platform-python", *("python3.%d" % minor for minor in range(14, 5, -1)), "/usr/local/bin/python3", "/opt/python3/bin/python3")
 
@@ -59,14 +76,20 @@ async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], No
     loop = asyncio.get_running_loop()
     asyncssh = await loop.run_in_executor(None, importlib.import_module, "asyncssh")  # 0.3 s, in which calls are answered
     asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
-    connection = await _login(asyncssh, endpoint)
+    connection, noise = await _login(asyncssh, endpoint), bytearray()
+
+    async def land() -> Any:
+        await program.ready()
+        process = await connection.create_process(_command(endpoint, program), encoding=None, stderr=asyncssh.PIPE)
+        await _land(endpoint, process, program, tell, noise)
+        return process
+
     try:
-        process = await connection.create_process(_command(endpoint), encoding=None, stderr=asyncssh.PIPE)
-        await asyncio.wait_for(_land(endpoint, process, program, tell), LANDING)
+        process = await asyncio.wait_for(land(), LANDING)
     except BaseException as error:
         connection.abort()
         if isinstance(error, (asyncssh.Error, asyncio.TimeoutError, OSError)) and not isinstance(error, Unreachable):
-            raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "the agent does not answer")) from error
+            raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "the agent does not answer%s" % _heard(noise))) from error
         raise
     return _Reader(asyncssh, process.stdout), _Writer(connection, process)  # type: ignore[return-value]
 
@@ -180,36 +203,70 @@ async def _jump(asyncssh: Any, data: dict[str, Any]) -> Any:
         raise Unreachable("jump host %s: %s" % (data["jump"], error or "it does not answer")) from error
 
 
-def _command(endpoint: Endpoint) -> str:
-    """What the login runs, whatever shell the account has."""
-    landing = resources.files("sbroker.agent").joinpath("landing.py").read_text()
-    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), landing]
+@functools.lru_cache(maxsize=1)
+def _landing() -> list[str]:
+    """What `_BEGIN` takes first: magic number, byte code and source of `landing`."""
+    code, source = zipapp.module("sbroker.agent.landing")
+    return [zipapp.magic(), base64.b64encode(zlib.compress(code)).decode(), source.decode()]
+
+
+def _command(endpoint: Endpoint, program: Program) -> str:
+    """What the login runs, whatever shell the account has. Nothing in it is secret: the node's users see it."""
+    told = [endpoint.directory, endpoint.data["store"], endpoint.node, program.hash, program.magic]
+    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), _BEGIN, *_landing(), *told]
     return shlex.join((["sudo", "-n", "-H"] if endpoint.data.get("become") == "sudo" else []) + words)
 
 
-async def _land(endpoint: Endpoint, process: Any, program: Program, tell: Callable[[str], None]) -> None:
-    await program.ready()
-    asked = {"base": endpoint.directory, "store": endpoint.data["store"], "node": endpoint.node, "hash": program.hash, "magic": program.magic}
-    with contextlib.suppress(OSError):  # the command has ended: what it said says why
-        process.stdin.write(json.dumps(asked).encode() + b"\n")
-    said = await _answer(endpoint, process)
+async def _land(endpoint: Endpoint, process: Any, program: Program, tell: Callable[[str], None], noise: bytearray) -> None:
+    """Until the agent is at the other end of the stream. `noise` gets what else the login prints."""
+    said = await _answer(endpoint, process, noise)
     if said.get("want"):
         data = await program.data("pack" if said["want"] == "pack" else "pyz")
         tell("copying the agent (%d kB)" % (len(data) >> 10))
-        process.stdin.write(json.dumps({"size": len(data), "digest": hashlib.sha256(data).hexdigest()}).encode() + b"\n" + data)
-        said = await _answer(endpoint, process)
+        process.stdin.write(b"%d %s\n" % (len(data), _digest(data).encode()))
+        process.stdin.write(data)
+        said = await _answer(endpoint, process, noise)
     if not said.get("ready"):
         raise Faulty("%s: %s" % (_name(endpoint), said.get("error") or said))
 
 
-async def _answer(endpoint: Endpoint, process: Any) -> dict[str, Any]:
-    line = await process.stdout.readline()
-    if line.startswith(b"{"):
-        return dict(json.loads(line))
-    words = (line + await process.stderr.read(2000)).decode("utf-8", "replace").strip()
-    await process.wait()
+@functools.lru_cache(maxsize=4)
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+async def _answer(endpoint: Endpoint, process: Any, noise: bytearray) -> dict[str, Any]:
+    """The next word of `landing.py`. The account's shell reads its own files first, and what they print comes before it."""
+    while line := await process.stdout.readline():
+        said = _word(line)
+        if said is not None:
+            return said
+        noise += line
+        if len(noise) > _NOISE:
+            raise Faulty("%s: the login prints and prints before the agent can speak%s" % (_name(endpoint), _heard(noise)))
+    words = bytes(noise[-1000:]).decode("utf-8", "replace").strip()
+    with contextlib.suppress(asyncio.TimeoutError):
+        words += (await asyncio.wait_for(process.stderr.read(2000), ENDING)).decode("utf-8", "replace")
+        await asyncio.wait_for(process.wait(), ENDING)
+    words = words.strip()
     if process.returncode == _NO_PYTHON:
         raise Faulty("%s has no Python 3.6 or later (looked for: %s): install python3" % (_name(endpoint), ", ".join(endpoint.data.get("pythons") or PYTHONS[:2])))
     if endpoint.data.get("become") == "sudo" and "sudo" in words:
         raise Faulty("%s: %s: become: sudo needs sudo without a password" % (_name(endpoint), words.splitlines()[-1]))
     raise Faulty("%s: the login says: %s" % (_name(endpoint), words or "nothing, and ends with %s" % process.returncode))
+
+
+def _word(line: bytes) -> dict[str, Any] | None:
+    """What `landing.py` says, also behind something without a line's end. None: it was not it that spoke."""
+    at = line.find(b'{"')
+    try:
+        said = json.loads(line[at:]) if at >= 0 else None
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and said.keys() & {"want", "ready", "error"} else None
+
+
+def _heard(noise: bytearray) -> str:
+    """For the end of a sentence: the first of what the login printed."""
+    words = bytes(noise[:2000]).decode("utf-8", "replace").split("\n")[0].strip()
+    return "; the login says: %.200s" % words if words else ""

@@ -148,6 +148,8 @@ def test_node_states():
         "Not responding       root      2026-11-24T09:00:00 node4",
     ]
     assert lines("sinfo -h -d -o %N", view) == ["node4"]
+    mute = FakeView(jobs[3:], (), [node(1, silent=1.0), node(2), node(3, silent=1.0), node(4, state=NodeState.DOWN, silent=1.0)], PARTITIONS)
+    assert lines("sinfo -h -N -p debug -o '%N %t'", mute) == ["node1 idle*", "node2 idle", "node3 alloc*", "node4 down*"]
     assert lines("sinfo -h -r -o %N", view) == ["node[1-3]"]
     assert lines("sinfo -h -t 'drain&alloc' -o %N", view) == ["node3"]
     cloud = [node(1, cloud=True, incarnation="", state=NodeState.UNKNOWN)]

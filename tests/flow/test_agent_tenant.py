@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from agentlab import Lab, gone, wait_for
 
+from sbroker.agent.wire import LinkReader, link_frame
+
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the agent runs as a user of its own")]
 AGENT = 54331  # an id that no account has: whatever of it lies about is this test's
 ALICE = {"name": "alice", "uid": 6001, "gid": 6001, "group": "alice", "groups": [6001], "home": "/home/alice", "shell": "/bin/sh"}
@@ -155,3 +157,27 @@ def test_whose_turn_it_is_outlives_the_agent(lab):
     lab.prepare("true", 2, **of(lab, BOB))
     lab.wait("held", 2)
     assert left() == []
+
+
+def files(lab, number, do, owner):
+    """One side of an exchange, at the node; the frames that come."""
+    options = {"user": owner, "owner": owner["name"], "side": "node", "do": do, "job": "1", "node": "node1", "roots": []}
+    lab.send({"op": "chan_open", "chan": number, "kind": "files", "job": 1, "run": 0, "uid": 0, "options": options})
+    hello = {"op": "hello", "v": 1, "roots": [{"path": "/home/alice/p", "what": "tree"}]}
+    lab.send({"op": "chan_data", "chan": number}, link_frame(hello) + link_frame({"op": "done", "error": ""}))
+    lab.until(lambda: any(header["op"] == "chan_close" and header["chan"] == number for header, _ in lab.frames))
+    reader, said = LinkReader(), [frame for frame in lab.frames if frame[0].get("chan") == number]
+    return said[-1][0], [header for header, body in said if header["op"] == "chan_data" for header, _ in reader.feed(body)]
+
+
+def test_what_was_there_before_the_node_was_installed_anew_is_gone(lab):
+    """Nobody has been here: what is to be fetched is gone for good, and nothing more is to be brought for a job that is not here."""
+    end, said = files(lab, 2, "out", ALICE)
+    assert end["why"] == "done", end
+    assert (said[-1]["error"], said[-1]["final"]) == ("the files on node1 are gone, nothing of them can be brought back", True)
+    end, said = files(lab, 4, "in", ALICE)
+    assert (end["why"], end["error"]) == ("refused", "this node was installed anew since the job came here, and knows nothing of it")
+    lab.run("true", **of(lab, BOB))
+    ended(lab, 1)
+    end, said = files(lab, 6, "out", ALICE)
+    assert (end["why"], end["error"]) == ("refused", "this node serves one user at a time, and that is bob now")

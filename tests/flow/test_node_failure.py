@@ -36,3 +36,18 @@ def test_every_task_is_told_of_and_the_code_is_theirs(system: System, line: str)
     system.ok("scontrol update nodename=node2 state=resume")
     system.drain()
     assert system.ok("sacct -nXP -o state | tail -n1") == "NODE_FAIL\n"
+
+
+def test_a_job_that_is_not_to_be_killed_goes_on(system: System) -> None:
+    """Its node is taken from it; the step over both ends, the script goes on, and the next step runs on what is left."""
+    script = "#!/bin/bash\nsrun -Q -N2 -n2 sh -c 'echo up >> up; exec sleep 600'\necho rc $?\nsrun -N1 -n1 echo on\necho end\n"
+    (system.work / "kept.sh").write_text(script)
+    job = system.ok("sbatch --parsable --no-kill --no-requeue -N2 -n2 -o kept.out kept.sh").strip()
+    system.until("grep -c . up", "2")
+    system.ok("scontrol update nodename=node2 state=down reason=test")
+    system.until("sacct -nXP -o state -j " + job, "COMPLETED", 60)
+    said = (system.work / "kept.out").read_text().splitlines()
+    assert said[-3] in ("rc 137", "rc 143"), said  # whether the other task told its end before its node was lost
+    assert said[-2:] == ["on", "end"] and "srun: error: Node failure on node2" in said, said
+    system.ok("scontrol update nodename=node2 state=resume")
+    system.drain()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,6 +144,40 @@ def test_what_is_too_large_is_refused_with_a_sentence(system: System, folder: Pa
     (folder / ".gitignore").write_text("big\n")
     system.ok("sbatch -W -o out --wrap 'ls -A'")
     assert (folder / "out").read_text().split() == [".gitignore"]
+
+
+def test_what_is_too_large_does_not_come_back(system: System, folder: Path) -> None:
+    """A file of a terabyte that is nearly all holes: nobody reads it through before he sees that."""
+    script(folder, "truncate -s 1T big; echo made > made\n")
+    job = system.ok("sbatch --parsable -w far1 -o out job.sh").strip()
+    system.until("sacct -nXP -o state -j %s" % job, "FAILED", 30)
+    said = system.ok("scontrol show job %s" % job).replace("_", " ")
+    assert "1099.5 GB in 2 files would have to be brought back, and the limit is 21.0 MB: the biggest are big (1099.5 GB), made (5 bytes)." in said
+    assert "They stay in %s on far1." % str(replica(system, folder)).replace("_", " ") in said
+    assert system.ok("squeue -h") == "" and not (folder / "big").exists()
+    job = system.ok("sbatch --parsable -w far1 -o out --wrap 'rm big'").strip()
+    system.until("sacct -nXP -o state -j %s" % job, "COMPLETED", 30)
+    assert (folder / "made").read_text() == "made\n"
+
+
+def test_who_cancels_a_completing_job_does_not_wait_for_its_files(system: System, folder: Path) -> None:
+    script(folder, "echo made > made; until [ -e go ]; do sleep 0.05; done\n")
+    job = system.ok("sbatch --parsable -w far1 -o out job.sh").strip()
+    there = replica(system, folder)
+    system.until("cat %s/made" % there, "made")
+    state = Path("%s/spool/far1/files/%s/.sbroker/roots" % (system.home, system.ok("id -un").strip()))
+    with contextlib.ExitStack() as held:
+        for path in state.glob("*/lock"):  # whoever would bring the files back waits for these
+            fcntl.flock(held.enter_context(path.open()), fcntl.LOCK_EX)
+        (there / "go").touch()
+        system.until("squeue -h -o %%t -j %s" % job, "CG")
+        system.ok("scancel " + job)
+        system.until("squeue -h -j %s" % job, "", 20)
+    assert system.ok("sacct -nXP -o state -j %s" % job).strip() == "FAILED"
+    assert "cancelled_while_the_files_were_brought_back" in system.ok("scontrol show job %s" % job)
+    assert not (folder / "made").exists()
+    system.ok("sbatch -W -w far1 -o out --wrap true")
+    assert (folder / "made").read_text() == "made\n"
 
 
 def test_a_conflict_overwrites_nothing_and_is_said(system: System, folder: Path) -> None:

@@ -94,3 +94,23 @@ def test_a_host_that_was_cut_off_goes_on(system):
         system.cloud.heal(name)
     system.until("sacct -nXP -o state -j " + job, "COMPLETED", 60)
     assert Path(system.work, "cut.out").read_text().splitlines()[-1] == "rc 0"
+
+
+def test_down_says_what_it_cannot_end_and_takes_an_operators_word(system):
+    """The job of a host that never comes back keeps no broker from ending."""
+    name = system.names[1]
+    job = system.ok("sbatch --parsable --no-requeue -N1 -w %s -J never job.sh" % name).strip()
+    started(system, "never")
+    system.cloud.kill(name)
+    done = system.sh("timeout 150 sbroker down --cancel")
+    assert done.returncode == 1, done
+    assert "Job %s may still be on %s, which has not answered since 2" % (job, name) in done.stderr
+    assert "scontrol update nodename=%s state=down" % name in done.stderr and "down --keep" in done.stderr
+    assert "has not answered since" in system.ok("sbroker explain " + job)
+    assert system.ok("sinfo -h -N -n %s -o %%t" % name).strip() in ("comp*", "down*")
+    system.ok("scontrol update nodename=%s state=down reason=off" % name)
+    assert system.ok("squeue -h") == ""
+    assert "has ended" in system.ok("timeout 60 sbroker down --cancel")
+    system.cloud.boot(name)
+    system.ok("sinfo; scontrol update nodename=%s state=resume" % name)
+    system.idle(",".join(system.names))

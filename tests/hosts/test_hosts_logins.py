@@ -100,6 +100,18 @@ def test_a_key_file_that_is_not_there_is_named(make_system):
     system.reason("n1", "nokey")
 
 
+def test_what_the_accounts_own_files_print_is_passed_over(hub, make_system):
+    """bash reads ~/.bashrc for a command of sshd's, too, and people print there."""
+    system = make_system(hub.extra("noisy"))
+    system.on("noisy", "echo 'echo good morning' > /home/ubuntu/.bashrc; echo 'printf \"no end\"' >> /home/ubuntu/.bashrc; chown ubuntu /home/ubuntu/.bashrc")
+    system.ok("sinfo")
+    system.idle("noisy")
+    system.kill_agent("noisy")
+    system.kill_broker()
+    system.ok("sinfo")
+    system.idle("noisy", 30)
+
+
 @pytest.mark.parametrize("python", ["none", "old"])
 def test_a_host_without_a_python_says_so(hub, make_system, python):
     system = make_system(hub.extra("nopython-" + python, python=python))

@@ -43,7 +43,9 @@ class World:
         )
         self.files = Files(self)
         names = tuple(node.name for node in self.config_nodes)
-        self.config_partitions = (Partition(name="main", default=True, nodes=names, sites=("sim", *self.clouds), suspend_time=5, def_mem_per_cpu=500),)
+        limit = 3600 if clouds else None  # nothing is bought without one
+        main = Partition(name="main", default=True, nodes=names, sites=("sim", *self.clouds), suspend_time=5, default_time=limit, def_mem_per_cpu=500)
+        self.config_partitions = (main,)
         self.fenced = 0  # parts that were fenced before a new run of their job came to be
         self.execs: dict[tuple[tuple[int, int], str], int] = {}
         self.working: set[tuple[tuple[int, int], str]] = set()

@@ -154,6 +154,30 @@ def test_status_counts_nodes_and_jobs():
     assert rest == ["nodes: 1 down, 1 drained, 1 idle", "jobs: 1 completing, 4 pending, 1 running"]
 
 
+def test_down_does_not_wait_for_what_will_not_end():
+    class View:
+        jobs = {number: SimpleNamespace(id=number, state=JobState.CANCELLED, completing=True) for number in (7, 8)}
+
+    class Api:
+        view, caller = View(), SimpleNamespace(operator=True, uid=0)
+        slow = [8]  # which of them only takes its time
+
+        async def cancel_many(self, jobs):
+            assert jobs == []
+
+        def stuck(self, job):
+            return "" if job in self.slow else "Job %d may still be on n1: tell it down" % job
+
+        async def changed(self, job, timeout):
+            assert job == 8
+            self.slow.clear()
+
+    api = Api()
+    code, said, err = broker(["before-down", "cancel"], api)
+    assert (code, said) == (1, "") and api.slow == []
+    assert err.startswith("sbroker: error: Job 7 may still be on n1: tell it down.\nJob 8 may still be on n1: tell it down. (sbroker down --keep")
+
+
 def test_explain_asks_the_api_and_knows_missing_jobs():
     class Api:
         async def explain(self, job):

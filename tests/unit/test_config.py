@@ -209,7 +209,7 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "config.yaml:2: partitions[1].default_time: it is more than max_time",
         ),
         ("sites:\n  x:\n    provider: locl", "config.yaml:3: sites.x.provider: there is no provider of the kind locl; did you mean local?"),
-        ("sites:\n  x: {cpus: 2}", "config.yaml:2: sites.x: the key provider is missing; it is one of: fake, local, ssh"),
+        ("sites:\n  x: {cpus: 2}", "config.yaml:2: sites.x: the key provider is missing; it is one of: aws, fake, local, ssh"),
         (
             "sites:\n  a_b: {provider: local}",
             "config.yaml:2: sites.a_b: 'a_b' cannot be the name of a site: letters, digits and dashes, at most 63",
@@ -220,8 +220,24 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "config.yaml:2: sites.x.spott: there is no such key; did you mean spot?",
         ),
         (
-            "sites:\n  x: {provider: aws, regions: [us-east-1]}",
-            "config.yaml:2: sites.x.provider: this release has no provider of the kind aws yet; there are: fake, local, ssh",
+            "sites:\n  x: {provider: kubernetes}",
+            "config.yaml:2: sites.x.provider: this release has no provider of the kind kubernetes yet; there are: aws, fake, local, ssh",
+        ),
+        (
+            "sites:\n  x: {provider: aws, regions: [useast1]}",
+            "config.yaml:2: sites.x.regions: 'useast1' is not the name of a region: write for example us-east-1",
+        ),
+        (
+            "sites:\n  x: {provider: aws, regions: [us-east-1, us-west-2], image: ami-1}",
+            "config.yaml:2: sites.x.image: ami-1 is of one region: name an SSM parameter, or make a site for each region",
+        ),
+        (
+            "sites:\n  x: {provider: aws, regions: [us-east-1], credentials: {profil: me}}",
+            "config.yaml:2: sites.x.credentials: there is no profil; there are: profile, access_key_id, secret_access_key, session_token",
+        ),
+        (
+            "sites:\n  x: {provider: aws, regions: [us-east-1], max_lifetime: 60}",
+            "config.yaml:2: sites.x.max_lifetime: 60 is too short: a machine takes minutes to boot; at least 600",
         ),
         (
             'sites:\n  lab: {provider: ssh, hosts: "gpu[01-08]", user: ubuntu, become: root}',

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec.structs import replace
 
 from sbroker.api import Target
-from sbroker.core.effects import End, Prepare, Revoke, Start
+from sbroker.core.effects import End, Lose, Prepare, Revoke, Start
 from sbroker.core.events import Configure, Fence, Hello, Hold, Requeue, Silent, UpdateNode
-from sbroker.core.explain import explain
+from sbroker.core.explain import explain, stuck
 from sbroker.core.state import State
 from sbroker.model import Node, Partition
 from sbroker.states import JobState, NodeState, PartState, Reason, RunState
@@ -344,6 +346,104 @@ def test_nodes_that_are_not_configured_any_more_go_when_they_are_empty() -> None
     cluster.finish(job)
     cluster.do(Configure(nodes=rest, partitions=partitions()))
     assert "node1" not in cluster.state.nodes
+
+
+def test_a_node_that_does_not_answer_gets_no_new_work_and_is_told_of() -> None:
+    cluster = Cluster()
+    job = cluster.submit(nodelist=("node1",))
+    cluster.begin(job)
+    cluster.do(Silent(node="node1", seconds=9))
+    assert cluster.state.nodes["node1"].silent is None
+    cluster.do(Silent(node="node1", seconds=40))
+    cluster.now += 5
+    cluster.do(Silent(node="node1", seconds=45))
+    node = cluster.state.nodes["node1"]
+    assert (node.state, node.silent) == (NodeState.IDLE, 960.0)
+    since = "node1 has not answered since %s." % datetime.fromtimestamp(960).strftime("%Y-%m-%dT%H:%M:%S")
+    assert explain(cluster.state, cluster.job(job), cluster.now) == ["Job 1 runs on node1.", "How it is there is not known: " + since]
+    waits = cluster.submit(nodelist=("node1",))
+    assert cluster.job(waits).state is JobState.PENDING
+    assert any(line.startswith("node1: not responding since") for line in explain(cluster.state, cluster.job(waits), cluster.now))
+    assert cluster.job(cluster.submit()).nodes[0].node == "node2"
+    cluster.hello("node1", (job, 0, "ACTIVE"))
+    assert cluster.state.nodes["node1"].silent is None
+    assert cluster.job(waits).nodes[0].node == "node1"
+
+
+def test_an_operator_may_say_that_a_silent_node_is_off() -> None:
+    """What nobody can ask is asked of who stands before it: nothing of a run is left there then."""
+    cluster = Cluster()
+    job = cluster.submit(nodelist=("node1",), requeue=False)
+    cluster.begin(job)
+    cluster.cancel(job)
+    assert stuck(cluster.state, cluster.job(job)) == ""
+    cluster.do(Silent(node="node1", seconds=40))
+    assert stuck(cluster.state, cluster.job(job)).startswith("Job 1 may still be on node1, which has not answered since")
+    assert "scontrol update nodename=node1 state=down" in stuck(cluster.state, cluster.job(job))
+    assert cluster.job(job).completing
+    cluster.do(UpdateNode(node="node1", who=ROOT, state="down", reason="off"))
+    assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.CANCELLED, False)
+    assert cluster.state.parts[job][0, "node1"].state is PartState.FENCED
+    assert End(job=job, run=0, node="node1", why="node_fail") in cluster.hello("node1", (job, 0, "ACTIVE")).effects
+
+
+def test_a_node_that_answers_is_asked_itself() -> None:
+    cluster = Cluster()
+    job = cluster.submit(requeue=False)
+    cluster.begin(job)
+    cluster.do(UpdateNode(node="node1", who=ROOT, state="down", reason="mine"))
+    assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.NODE_FAIL, True)
+    assert cluster.state.parts[job][0, "node1"].state is PartState.ACTIVE
+
+
+def wide(cluster: Cluster, **fields: object) -> int:
+    job = cluster.submit(nodes_min=2, nodes_max=2, no_kill=True, requeue=False, **fields)
+    cluster.begin(job)
+    return job
+
+
+def test_a_job_that_is_not_to_be_killed_goes_on_without_a_node() -> None:
+    cluster = Cluster()
+    job = wide(cluster)
+    silence(cluster, "node2")
+    assert not [effect for effect in cluster.hello("node1", (job, 0, "ACTIVE")).effects if isinstance(effect, Lose)]
+    assert (cluster.job(job).state, cluster.state.nodes["node2"].state) == (JobState.RUNNING, NodeState.DOWN)
+    assert not [effect for effect in cluster.hello("node2", (job, 0, "ACTIVE")).effects if isinstance(effect, End)]
+    assert Lose(job=job, run=0, node="node1", lost="node2") in cluster.do(Fence(node="node2", proof="gone")).effects
+    assert (cluster.job(job).state, cluster.state.node_used("node2")[0]) == (JobState.RUNNING, 0)
+    cluster.report("node1", "ended", job, code=0, signal=0, why="exit")
+    cluster.report("node1", "empty", job)
+    assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.COMPLETED, False)
+
+
+def test_an_operator_takes_a_node_from_a_job_that_is_not_to_be_killed() -> None:
+    cluster = Cluster()
+    job = wide(cluster)
+    down = UpdateNode(node="node2", who=ROOT, state="down", reason="mine")
+    effects, lost = cluster.do(down).effects, Lose(job=job, run=0, node="node1", lost="node2")
+    assert End(job=job, run=0, node="node2", why="node_fail") in effects and lost in effects
+    assert lost in cluster.hello("node1", (job, 0, "ACTIVE")).effects
+    assert End(job=job, run=0, node="node2", why="node_fail") in cluster.hello("node2", (job, 0, "ACTIVE")).effects
+    cluster.report("node2", "empty", job)
+    assert (cluster.job(job).state, cluster.state.node_used("node2")[0]) == (JobState.RUNNING, 0)
+
+
+def test_a_job_without_its_head_ends_whatever_it_asked_for() -> None:
+    cluster = Cluster()
+    job = wide(cluster)
+    silence(cluster, "node1")
+    assert cluster.job(job).state is JobState.NODE_FAIL
+
+
+def test_a_supervisor_that_was_killed_is_a_lost_node() -> None:
+    cluster = Cluster()
+    job = wide(cluster)
+    cluster.report("node2", "lost", job)
+    cluster.report("node2", "empty", job)
+    assert cluster.job(job).state is JobState.RUNNING
+    cluster.report("node1", "lost", job)
+    cluster.report("node1", "empty", job)
+    assert cluster.job(job).state is JobState.NODE_FAIL
 
 
 def test_explanations_are_sentences() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
+from sbroker.api import Target
 from sbroker.core.effects import Decision, End, StageIn, StageOut, Start
-from sbroker.core.events import Fence, Silent, Staged, StagedOut, Submit
-from sbroker.core.explain import explain
+from sbroker.core.events import Cancel, Fence, Silent, Staged, StagedOut, Submit
+from sbroker.core.explain import explain, stuck
 from sbroker.core.staging import below, needed
+from sbroker.errors import Refused
 from sbroker.model import Dependency, DepItem, JobSpec, Node
 from sbroker.states import JobState, PartState, Reason, RunState
-from tests.unit.core_cluster import ALICE, Cluster, machines
+from tests.unit.core_cluster import ALICE, BOB, Cluster, machines
 
 
 def apart(**fields: object) -> Cluster:
@@ -246,3 +249,56 @@ def test_a_grace_that_is_over_is_over_though_another_node_still_works() -> None:
     back(cluster, job, "node2")
     record = cluster.job(job)
     assert (record.state, record.completing, record.reason, record.reason_text) == (JobState.FAILED, False, Reason.STAGE_OUT_FAIL, "node1: /home is full")
+
+
+def test_what_can_never_come_back_is_lost_at_once() -> None:
+    cluster = apart()
+    job = begun(cluster, ntasks=8)
+    after = cluster.submit(dependency=Dependency(items=(DepItem(kind="afterany", job=job),)))
+    cluster.report("node1", "ended", job, code=0, signal=0, why="exit")
+    cluster.report("node1", "empty", job)
+    cluster.do(StagedOut(job=job, run=0, node="node1", error="1 TB is more than stage_limit", final=True))
+    record = cluster.job(job)
+    assert (record.state, record.completing, record.reason) == (JobState.FAILED, False, Reason.STAGE_OUT_FAIL)
+    assert record.reason_text == "node1: 1 TB is more than stage_limit"
+    assert cluster.job(after).state is JobState.RUNNING and cluster.job(after).nodes[0].node == "node1"
+
+
+def test_who_cancels_a_completing_job_does_not_wait_for_its_files() -> None:
+    cluster = apart()
+    job = begun(cluster, nodes_min=2, nodes_max=2, ntasks=2)
+    cluster.report("node1", "ended", job, code=0, signal=0, why="exit")
+    cluster.report("node1", "empty", job)
+    with pytest.raises(Refused):
+        cluster.do(Cancel(targets=(Target(job=job),), who=BOB))
+    cluster.do(Cancel(targets=(Target(job=job),), who=ALICE))
+    assert cluster.job(job).completing  # node2 has not ended yet
+    cluster.report("node2", "empty", job)
+    back(cluster, job, "node2")
+    record = cluster.job(job)
+    assert (record.state, record.completing, record.reason) == (JobState.FAILED, False, Reason.STAGE_OUT_FAIL)
+    assert record.reason_text.startswith("node1: cancelled while the files were brought back")
+    with pytest.raises(Refused):
+        cluster.do(Cancel(targets=(Target(job=job),), who=ALICE))
+
+
+def test_files_that_do_not_come_back_are_a_reason_to_stop_waiting() -> None:
+    cluster = apart()
+    job = begun(cluster)
+    cluster.cancel(job)
+    cluster.report("node1", "ended", job, why="cancel")
+    cluster.report("node1", "empty", job)
+    assert stuck(cluster.state, cluster.job(job)) == ""
+    back(cluster, job, "node1", "No space left on device on the submit host")
+    said = stuck(cluster.state, cluster.job(job))
+    assert said.startswith("Files of job 1 do not come back: node1: No space left") and said.endswith("scancel 1")
+
+
+def test_a_job_cancelled_twice_is_over() -> None:
+    cluster = apart()
+    job = begun(cluster)
+    cluster.do(Cancel(targets=(Target(job=job),), who=ALICE))
+    cluster.report("node1", "ended", job, why="cancel")
+    assert kinds(cluster.report("node1", "empty", job), StageOut) == ["node1"]
+    cluster.do(Cancel(targets=(Target(job=job),), who=ALICE))
+    assert (cluster.job(job).state, cluster.job(job).completing) == (JobState.CANCELLED, False)

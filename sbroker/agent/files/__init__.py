@@ -24,12 +24,13 @@ Options, JSON. The same at both ends but for what is marked; paths are str with 
                  "what": "tree" (default) | "env" (a virtual or conda environment: "in" only),
                  "stage": what `ignore.parse_stage` made of `#SBROKER stage=`, or absent,
                  "exclude": [absolute paths on the submit host: files that are streamed live, spools]}, ...]    in this order
-    limit      {"bytes": n or null, "files": n or null}: of what would have to move for one root; absent: no limit
+    limit      {"bytes": n or null, "files": n or null}: of what would have to move for one root, either way; absent: no limit
     compress   true (default): zlib where the pipe is slower than we are; false: never
 
 Outcome, JSON, the same at both ends unless the pipe broke:
 
     {"op": "done", "error": "" | sentence for the user, "again": true if the same may work later (the pipe broke, disk full, …), else false,
+     "final": true if nothing that anybody mends makes it work (out: more than `limit`, the replica is gone), else false,
      "bytes": content moved, "files": entries changed on the receiving side, "removed": entries deleted there,
      "roots": [{"path", "at": its path on the node, "bytes", "files", "removed"}, ...],       at == path unless it was not ours to make
      "conflicts": [{"path": absolute on the submit host, "beside": name of the version put beside it or null, "text": sentence}, ...],

@@ -23,12 +23,15 @@ class Limit:
     def passed(self):
         return (self._bytes is not None and self.bytes > self._bytes) or (self._files is not None and self.files > self._files)
 
-    def sentence(self, root, complete):
-        """Why it is refused, what the biggest are, and what can be done. `root`: str; `complete`: whether all of it was looked at."""
+    def sentence(self, root, complete, stays=""):
+        """Why it is refused, what the biggest are, and what can be done. `root`: str; `complete`: whether all of it was looked at;
+        `stays`: where what is not brought back lies, "" on the way in."""
         limits = [self._bytes is not None and _size(self._bytes), self._files is not None and "%d files" % self._files]
-        return "%s: %s%s in %d files would have to be brought over, and the limit is %s: %s. Leave them out (#SBROKER stage=!PATTERN, or a line in .sbrokerignore)%s" % (
-            root, "" if complete else "more than ", _size(self.bytes), self.files, " and ".join(each for each in limits if each), self._biggest(),
-            ", or submit from a smaller folder")
+        leave = "Leave them out (#SBROKER stage=!PATTERN, or a line in .sbrokerignore), or submit from a smaller folder"
+        what_next = "They stay in %s. Raise stage_limit, or leave out what need not come (#SBROKER stage=!PATTERN)" % stays if stays else leave
+        return "%s: %s%s in %d files would have to be brought %s, and the limit is %s: %s. %s" % (
+            root, "" if complete else "more than ", _size(self.bytes), self.files, "back" if stays else "over", " and ".join(each for each in limits if each),
+            self._biggest(), what_next)
 
     def _biggest(self):
         by_bytes = self._bytes is not None and self.bytes > self._bytes

@@ -142,7 +142,8 @@ class Session:
         walk = Walk(tree, index, filter, record.mark, limit.too_much)
         scan = walk.run()
         if limit.passed():
-            raise Failed(limit.sentence(root["path"], scan.complete))
+            stays = "%s on %s" % (text(tree.path), self.options["node"]) if self.out else ""
+            raise Failed(limit.sentence(root["path"], scan.complete, stays), final=self.out)
         walk.hash_pending()
         index.only(scan.entries)
 

@@ -17,7 +17,7 @@ import select
 import zlib
 
 from .. import wire
-from .tree import PIECE
+from .tree import PIECE, pieces
 
 SMALL = 64 << 10  # bytes: what goes into a pack
 _PACK = 2000  # … how many of them
@@ -31,11 +31,11 @@ class Broken(Exception):
 
 
 class Failed(Exception):
-    """This cannot be done: a sentence for the user. `again`: the same may work later. `told`: the other side said it."""
+    """This cannot be done: a sentence for the user. `again`: the same may work later; `final`: never. `told`: the other side said it."""
 
-    def __init__(self, sentence, again=False, told=None):
+    def __init__(self, sentence, again=False, told=None, final=False):
         Exception.__init__(self, sentence)
-        self.again, self.told = again, told
+        self.again, self.told, self.final = again, told, final
 
 
 class Pipe:
@@ -59,7 +59,7 @@ class Pipe:
         header, body = self._frames.pop()
         if header.get("op") == "done" and "done" not in ops:
             if header.get("error"):
-                raise Failed(header["error"], bool(header.get("again")), header)
+                raise Failed(header["error"], bool(header.get("again")), header, bool(header.get("final")))
             raise Broken()
         if header.get("op") not in ops:
             raise ValueError("unexpected frame %r" % (header.get("op"),))
@@ -165,11 +165,8 @@ class Pipe:
 
     def _send_pieces(self, fd, content, size, at):
         worth = True
-        while at < size:
+        for data in pieces(fd, size, at):
             self.listen()
-            data = os.pread(fd, min(PIECE, size - at), at)
-            if not data:
-                return self.send({"op": "gone", "sha": content})
             if data == _ZEROS[: len(data)]:
                 extra, body = {"zeros": True}, b""
             else:
@@ -178,6 +175,8 @@ class Pipe:
             self.send(dict({"op": "piece", "sha": content, "at": at, "n": len(data)}, **extra), body)
             at += len(data)
             self.moved += len(data)
+        if at < size:
+            return self.send({"op": "gone", "sha": content})
         self.send({"op": "piece", "sha": content, "at": at, "n": 0, "end": True})
 
     def receive_contents(self, store, wants):

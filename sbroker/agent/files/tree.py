@@ -120,13 +120,36 @@ def check_path(path):
         check_name(part)
 
 
+def pieces(fd, size, at=0):
+    """What a file has from `at` up to `size`, in pieces of at most PIECE bytes; fewer than `size` if it is shorter. Holes are not read."""
+    found = os.fstat(fd)
+    sparse = found.st_blocks * 512 < min(size, found.st_size)
+    hole = data = at  # up to `hole` nothing is to be read, and up to `data` everything
+    while at < size:
+        count = min(PIECE, size - at)
+        if sparse and at >= data and at + count > hole:
+            hole, data = _extent(fd, at)
+        piece = _ZEROS[:count] if at + count <= hole else os.pread(fd, count, at)
+        if not piece:
+            return
+        yield piece
+        at += len(piece)
+
+
+def _extent(fd, at):
+    """(where the next data begin, where they end); as if all were data where the file system does not say."""
+    end = os.fstat(fd).st_size
+    try:
+        begin = os.lseek(fd, at, os.SEEK_DATA)
+        return begin, os.lseek(fd, begin, os.SEEK_HOLE)
+    except OSError as error:
+        return (end, at) if error.errno == errno.ENXIO else (at, end)
+
+
 def hashed(fd, size):
     """(sha256 as hex, bytes read) of the first `size` bytes at most, from the start."""
     digest, at = hashlib.sha256(), 0
-    while at < size:
-        data = os.pread(fd, min(PIECE, size - at), at)
-        if not data:
-            break
+    for data in pieces(fd, size):
         digest.update(data)
         at += len(data)
     return digest.hexdigest(), at
@@ -150,14 +173,10 @@ def copied(source, target, size):
         return hashed(target, size)[0]
     except OSError:
         pass  # another file system, or one without shared blocks
-    digest, at = hashlib.sha256(), 0
-    while at < size:
-        data = os.pread(source, min(PIECE, size - at), at)
-        if not data:
-            break
+    digest = hashlib.sha256()
+    for data in pieces(source, size):
         digest.update(data)
         write_all(target, data)
-        at += len(data)
     return digest.hexdigest()
 
 

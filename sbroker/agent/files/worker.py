@@ -24,7 +24,7 @@ def run(sock, options):
         session.run()
     except Failed as failure:
         told = failure.told
-        outcome.update(error=str(failure), again=failure.again)
+        outcome.update(error=str(failure), again=failure.again, final=failure.final)
     except Exception as error:
         outcome.update(_failure(error, options))
         if session is not None and getattr(error, "errno", None) in _FULL:
@@ -59,7 +59,7 @@ def alone(options):
 
 
 def _outcome():
-    return {"op": "done", "error": "", "again": False, "bytes": 0, "files": 0, "removed": 0, "roots": [], "conflicts": [], "skipped": [], "more": 0,
+    return {"op": "done", "error": "", "again": False, "final": False, "bytes": 0, "files": 0, "removed": 0, "roots": [], "conflicts": [], "skipped": [], "more": 0,
             "notes": [], "env": {}}
 
 
@@ -68,7 +68,7 @@ def _failure(error, options):
     if isinstance(error, (Broken, Cancelled)):
         return {"error": "the connection between the submit host and %s broke" % options["node"], "again": True}
     if isinstance(error, place.Gone):
-        return {"error": "the files on %s are gone, nothing of them can be brought back" % options["node"], "again": False}
+        return {"error": "the files on %s are gone, nothing of them can be brought back" % options["node"], "again": False, "final": True}
     if isinstance(error, OSError):
         sentence = "%s on %s" % (error.strerror or error, where)
         if error.filename is not None:

@@ -401,6 +401,41 @@ def test_a_watch_sees_the_same_however_it_is_cut(sent: list, cuts: list[int]) ->
     assert (watch.done is not None) == any(header["op"] == "done" for header, _ in sent)
 
 
+# --- holes
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 700_000)), max_size=6), st.integers(0, 1_000_000))
+def test_a_file_with_holes_is_read_as_it_is(tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[bool, int]], at: int) -> None:
+    path = tmp_path_factory.mktemp("holes") / "f"
+    whole = b"".join(bytes(length) if hole else b"x" * length for hole, length in parts)
+    with open(path, "wb") as stream:
+        for hole, length in parts:
+            stream.seek(length, os.SEEK_CUR) if hole else stream.write(b"x" * length)
+        stream.truncate(len(whole))
+    at = min(at, len(whole))
+    with open(path, "rb") as stream:
+        assert b"".join(tree.pieces(stream.fileno(), len(whole), at)) == whole[at:]
+        assert b"".join(tree.pieces(stream.fileno(), len(whole) + 5, at)) == whole[at:]
+        assert b"".join(tree.pieces(stream.fileno(), len(whole) // 2)) == whole[: len(whole) // 2]
+
+
+def test_holes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(tmp_path / "f", "wb") as stream:
+        stream.truncate(1 << 30)
+        stream.seek(512 << 20)
+        stream.write(b"x")
+    fd = os.open(tmp_path / "f", os.O_RDONLY)
+    if os.lseek(fd, 0, os.SEEK_DATA) == 0:
+        pytest.skip("this file system does not tell where holes are")
+    read: list[int] = []
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, count, at: read.append(at) or real(fd, count, at))
+    assert sum(map(len, tree.pieces(fd, 1 << 30))) == 1 << 30
+    os.close(fd)
+    assert read == [512 << 20]
+
+
 # --- the limit
 
 
@@ -419,3 +454,11 @@ def test_a_limit_looks_into_the_folder_that_has_most() -> None:
         limit.too_much(path, Entry("f", 0o644, size, 1, None))
     said = limit.sentence("/project", True)
     assert "17.0 KB in 4 files" in said and "data/raw/one.bin (9.0 KB), data/raw/two.bin (8.0 KB)" in said and "more than" not in said
+
+
+def test_a_limit_on_the_way_back_says_where_the_files_stay() -> None:
+    limit = Limit({"bytes": 1000}, {})
+    assert limit.too_much(b"ckpt/one", Entry("f", 0o644, 9000, 1, None))
+    said = limit.sentence("/project", False, "/var/lib/r/project on n1")
+    assert said.startswith("/project: more than 9.0 KB in 1 files would have to be brought back, and the limit is 1.0 KB: the biggest are ckpt/one (9.0 KB).")
+    assert "They stay in /var/lib/r/project on n1." in said and "Raise stage_limit" in said and "submit" not in said
