@@ -214,10 +214,16 @@ class Allocation:
         raise Over(exit_error(self.call))
 
     async def _withdrawn(self) -> None:
+        job = self.job()
         if self.command == "salloc":
             await self.revoked()
-        await self.info("Job has been cancelled")
-        await self.error(self.lead + "Job/step already completing or completed")
+        elif job is not None and job.state is JobState.NODE_FAIL:
+            await self.failures()
+        if job is not None and job.state is JobState.FAILED and job.reason_text:  # its launch was refused, and this is why
+            await self.error(self.lead + job.reason_text)
+        else:
+            await self.info("Job has been cancelled")
+            await self.error(self.lead + "Job/step already completing or completed")
         raise Over(exit_error(self.call))
 
     async def ready(self) -> None:

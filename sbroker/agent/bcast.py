@@ -8,6 +8,7 @@ import os
 import stat
 from errno import EACCES, ENODEV
 
+from .places import Places
 from .stepsession import Session
 
 _WINDOW = 1 << 20
@@ -56,12 +57,18 @@ class Broadcast:
         self._received += len(data)
         for node in self.nodes:
             header = {
-                "op": "bcast", "id": self.session.id, "path": self.path(node), "mode": self._mode, "force": self.force,
+                "op": "bcast", "id": self.session.id, "path": self._there(node), "mode": self._mode, "force": self.force,
                 "times": self._times, "end": not data,
             }  # fmt: skip
             self.session.sup.steps.order(node, header, data)
         if data:
             self._grant()
+
+    def _there(self, node):
+        """The path as that node has it: the caller gives it as his own machine does."""
+        session = self.session
+        own = session.sup.places if session.direct else Places(session.options.get("at"))
+        return Places(session.sup.at.get(node)).there(own.here(self.path(node)))
 
     def _grant(self):
         """More of the file, as soon as every node has taken most of what was sent."""

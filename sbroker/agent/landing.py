@@ -114,10 +114,12 @@ def _load(program, data):
     if data is None:
         with open(program, "rb") as stream:
             data = stream.read()
-    content = marshal.loads(data)
+    begin = 4 + int.from_bytes(data[:4], "big")
+    index = marshal.loads(data[4:begin])
+    start, end = index["start"]
     names = {"__name__": "unpack"}
-    exec(marshal.loads(zlib.decompress(content["start"])), names)
-    names["install"](program, content)
+    exec(marshal.loads(zlib.decompress(data[begin + start : begin + end])), names)
+    names["install"](program, index, data, begin)
 
 
 def _agent(folder, program, content, options):

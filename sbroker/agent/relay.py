@@ -210,8 +210,17 @@ class Relay:
         from . import dial, login, spool, stepcalls  # noqa: F401
 
         self.front.preload()
+        self._sweep()
         if hasattr(gc, "freeze"):
             gc.freeze()
+
+    def _sweep(self):
+        """What jobs of the releases before were given goes when none of them is left."""
+        infos = [record.info for record in self.runs.records.values()]
+        if self.login_path is not None and None not in infos:
+            present = self._commands(None)
+            if present:
+                commands.sweep(self.folder, {present} | {(info.get("here") or {}).get("bin") for info in infos})
 
     def _prepare_for_others(self):
         """What jobs need here that do not bring the submit host's environment and commands."""

@@ -13,6 +13,8 @@ import stat
 import zipfile
 import zlib
 
+from .slim import slim
+
 _MAIN = """import sys
 
 from sbroker.agent.__main__ import main
@@ -22,6 +24,8 @@ sys.exit(main())
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip file can hold: the same content gives the same bytes
 _UNCHECKED = (1).to_bytes(4, "little") + bytes(8)  # a .pyc that is valid without a look at its source (PEP 552)
 _UNPACK = "sbroker.agent.unpack"
+_OURS = (_UNPACK, "sbroker.agent.landing", "sbroker.agent.slim", "sbroker.agent.zipapp")  # no modules of a node
+_TOLD = ("sbroker.agent.__main__",)  # whose docstring is shown
 _DIGITS = 16  # of `digest`
 
 # what every agent has loaded when it serves, in one piece of `pack` (tests/rules)
@@ -75,34 +79,40 @@ def image(files):
 def pack(files, data=(), start=()):
     """What sbroker/agent/unpack.py reads. `data`: files that are wanted as files, too; those that are Python also as a .pyc. `start`: the modules that every
     start needs; they are one piece."""
-    first, code, kept = {}, {}, {}
+    first, index, pieces = {}, {"code": {}, "data": {}}, bytearray()
+
+    def place(content):
+        begin = len(pieces)
+        pieces.extend(zlib.compress(content))
+        return begin, len(pieces)
+
     for name, content in files.items():
         if name in data or not name.endswith(".py"):
-            kept[name] = zlib.compress(content)
+            index["data"][name] = place(content)
         if not name.endswith(".py"):
             continue
         package = name.endswith("/__init__.py")
         module = name[: -len("/__init__.py" if package else ".py")].replace("/", ".")
-        compiled = _compiled(module, name, content)
+        if module in _OURS:
+            continue
+        code = marshal.dumps(slim(_code(module, name, content), module in _TOLD))
         if name in data:
-            kept[name + "c"] = zlib.compress(importlib.util.MAGIC_NUMBER + _UNCHECKED + compiled)
+            index["data"][name + "c"] = place(importlib.util.MAGIC_NUMBER + _UNCHECKED + code)
         elif module in start:
-            first[module] = (package, compiled)
+            first[module] = (package, code)
         else:
-            code[module] = (package, zlib.compress(compiled))
-    return marshal.dumps({"start": zlib.compress(_compiled(_UNPACK, _UNPACK, files["sbroker/agent/unpack.py"])), "first": zlib.compress(marshal.dumps(first)),
-                          "code": code, "data": kept})  # fmt: skip
+            index["code"][module] = (package, *place(code))
+    index["first"] = place(marshal.dumps(first))
+    index["start"] = place(marshal.dumps(slim(_code(_UNPACK, _UNPACK, files["sbroker/agent/unpack.py"]))))
+    told = marshal.dumps(index)
+    return len(told).to_bytes(4, "big") + told + bytes(pieces)
 
 
 def module(name):
     """(byte code, source) of a module of this installation, both bytes; it is not run."""
     spec = importlib.util.find_spec(name)
     source = spec.loader.get_data(spec.origin)
-    return _compiled(name, spec.origin, source), source
-
-
-def _compiled(module, name, content):
-    return marshal.dumps(_code(module, name, content))
+    return marshal.dumps(slim(_code(name, spec.origin, source))), source
 
 
 def _code(module, name, content):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -17,6 +18,8 @@ from sbroker.errors import ConfigError, SbrokerError
 
 GOOD, NOTE, BAD = "ok", "note", "BAD"
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs", "9p", "fuse.glusterfs"}
+HOST_WAIT = 20.0  # seconds for one host
+HOSTS_AT_ONCE = 32
 LEAST_FREE = 1 << 30  # bytes for spools and database
 
 
@@ -28,7 +31,7 @@ class Finding(NamedTuple):
 def examine(environ: Mapping[str, str]) -> list[Finding]:
     """All findings, in the order in which things are needed."""
     where = paths.shared() if _is_shared(environ) else paths.personal(environ)
-    checks: tuple[Callable[[paths.Paths], Iterator[Finding]], ...] = (python, launchers, config, state, broker, names, gpus)
+    checks: tuple[Callable[[paths.Paths], Iterator[Finding]], ...] = (python, launchers, config, state, broker, names, gpus, hosts)
     return [finding for check in checks for finding in check(where)]
 
 
@@ -63,7 +66,7 @@ def config(where: paths.Paths) -> Iterator[Finding]:
         yield Finding(GOOD, "No %s: this machine is one node in the partition debug." % where.config)
         return
     try:
-        check.load(where.config)
+        check.load(where.config, files=not where.shared or os.geteuid() == 0)  # the keys of a shared broker are not for its users to read
     except (ConfigError, OSError) as error:
         yield Finding(BAD, "The configuration cannot be used: %s" % error)
     else:
@@ -133,23 +136,56 @@ def names(where: paths.Paths) -> Iterator[Finding]:
 
 def virtual_nodes(where: paths.Paths) -> list[str]:
     """The names of this machine's virtual nodes, of a configuration that is good."""
-    from sbroker import providers
+    return [end.node for end in _endpoints(where) if _nameless(end)]
+
+
+def _endpoints(where: paths.Paths) -> list[Any]:
+    """How the machines are reached that a good configuration has already."""
     from sbroker.clock import SystemClock
     from sbroker.config import check
-    from sbroker.providers.base import Context
+    from sbroker.daemon.places import endpoints
 
     if not os.path.exists(where.config):
         return []
     try:
-        sites = check.load(where.config).sites.items()
+        return list(endpoints(check.load(where.config), where, "", SystemClock()).values())
     except (ConfigError, OSError):
         return []  # `config` says so
-    found = []
-    for site, settings in sites:
-        provider = providers.make(settings, Context(site=site, spool=where.spool, store_id="", clock=SystemClock()))
-        ends = [machine.endpoint for machine in provider.list().machines]
-        found += [end.node for end in ends if end is not None and _nameless(end)]
-    return found
+
+
+def hosts(where: paths.Paths) -> Iterator[Finding]:
+    """Log into each host that is reached by SSH, as the broker does; nothing is started there."""
+    ends = [end for end in _endpoints(where) if end.transport == "ssh"]
+    if not ends:
+        return
+    if where.shared and os.geteuid() != 0:
+        yield Finding(NOTE, "%d hosts are reached by SSH with the shared broker's own key: root's `sbroker doctor` looks at them." % len(ends))
+        return
+    said = asyncio.run(_logins(ends))
+    good = [release for release, error in said if not error]
+    if good:
+        yield Finding(GOOD, "%d of %d hosts that are reached by SSH let us in and have a Python (%s)." % (len(good), len(ends), ", ".join(sorted(set(good)))))
+    for _, error in said:
+        if error:
+            yield Finding(BAD, error + ".")
+
+
+async def _logins(ends: list[Any]) -> list[tuple[str, str]]:
+    """Of each: (release of its Python, "") or ("", why not). None takes longer than HOST_WAIT, some at once."""
+    from sbroker.transports import Unreachable, ssh
+
+    room = asyncio.Semaphore(HOSTS_AT_ONCE)
+
+    async def one(end: Any) -> tuple[str, str]:
+        async with room:
+            try:
+                return await asyncio.wait_for(ssh.look(end), HOST_WAIT), ""
+            except Unreachable as error:
+                return "", str(error)
+            except asyncio.TimeoutError:
+                return "", "%s does not answer within %d seconds" % (end.node, HOST_WAIT)
+
+    return list(await asyncio.gather(*map(one, ends)))
 
 
 def _nameless(end: Any) -> bool:

@@ -26,14 +26,18 @@ _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
 
 
-def load(path: str | os.PathLike) -> Config:
-    """The configuration in the file at `path`. ConfigError if it cannot be read or is wrong."""
+def load(path: str | os.PathLike, *, files: bool = False) -> Config:
+    """The configuration in the file at `path`. ConfigError if it cannot be read or is wrong. `files`: also if a file is missing that a site names; a
+    broker does not ask for that, since it would keep all other sites from starting."""
     try:
         with open(path, "rb") as file:
             text = file.read()
     except OSError as error:
         raise ConfigError("%s cannot be read: %s" % (path, error.strerror)) from error
-    return parse(os.fspath(path), text)
+    config = parse(os.fspath(path), text)
+    if files:
+        _check_files(Document(os.fspath(path), text), config)
+    return config
 
 
 def parse(path: str, text: str | bytes) -> Config:
@@ -93,12 +97,27 @@ def _site(doc: Document, name: str, value: object) -> SiteSettings:
             parse_ports(str(settings.ports))
     except ValueError:
         raise doc.error((*path, "ports"), "%s is wrong: write LOW-HIGH, for example 40000-40100, or 0 for any" % settings.ports) from None
+    for index, prefix in enumerate(settings.shared_fs if isinstance(settings.shared_fs, tuple) else ()):
+        if not prefix.startswith("/"):
+            raise doc.error((*path, "shared_fs", index), "%r is wrong: write a whole path, from /" % prefix)
     try:
         found.check(name, settings)
     except ValueError as error:
         key = str(error).partition(":")[0]
         raise doc.error((*path, key) if (*path, key) in doc.lines else path, str(error).removeprefix(key + ": ")) from error
     return settings
+
+
+def _check_files(doc: Document, config: Config) -> None:
+    for name, settings in config.sites.items():
+        kind = providers.find(settings.provider)
+        for key, path in kind.files(settings).items() if kind is not None else ():
+            found = os.path.join(os.path.dirname(config.file), os.path.expanduser(path))
+            try:
+                with open(found, "rb"):
+                    pass
+            except OSError as error:
+                raise doc.error(("sites", name, key), "%s cannot be read: %s" % (found, error.strerror)) from error
 
 
 def _check_head(doc: Document, config: Config) -> None:

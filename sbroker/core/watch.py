@@ -257,11 +257,12 @@ def _refused(draft: Draft, report: Report) -> None:
         finish.requeue(draft, job, delay=None, text="the launch failed on %s: %s" % (part.node, error))
     elif job.run == run.run and job.state in RUNNING:
         finish.order_end(draft, run, "launch")
-        text = "launch failed requeued held: %s: %s" % (part.node, error)
+        text = ("%s: %s" % (part.node, error))[: staging.MOST_TEXT]
         if finish.may_requeue(job):
-            finish.requeue(draft, job, delay=None, hold="admin", reason=Reason.LAUNCH_FAILED_HELD, text=text)
+            held = "launch failed requeued held: " + text
+            finish.requeue(draft, job, delay=None, hold="admin", reason=Reason.LAUNCH_FAILED_HELD, text=held)
         else:
-            finish.conclude(draft, job, JobState.FAILED, reason=Reason.FAIL_LAUNCH, exit=Exit(code=1))
+            finish.conclude(draft, job, JobState.FAILED, reason=Reason.FAIL_LAUNCH, reason_text=text, exit=Exit(code=1))
     finish.settle(draft, run.job, run.run)
 
 

@@ -66,7 +66,7 @@ def _start(front_end: FrontEnd, options: argparse.Namespace) -> int:
     from sbroker.config import check, default_config
 
     path = Path(options.config or paths.config)
-    config = check.load(path) if options.config or path.exists() else default_config()
+    config = check.load(path, files=options.check) if options.config or path.exists() else default_config()
     if options.check:
         print("%s is good" % path)
         return 0

@@ -111,6 +111,11 @@ class Provider(ABC):
     def check(cls, site: str, settings: Any) -> None:
         """ValueError, with a sentence, if the settings contradict each other. Asks nobody."""
 
+    @classmethod
+    def files(cls, settings: Any) -> dict[str, str]:
+        """Key → path, relative to the configuration's folder, of the files on this host that the settings name and that have to be there."""
+        return {}
+
     def nodes(self) -> Iterable[Node]:
         """The nodes of a fixed site; for others those it may make, as far as they are known in advance."""
         return ()

@@ -12,7 +12,9 @@ from sbroker.errors import Unsatisfiable
 from sbroker.model import Node
 from sbroker.providers import base, local
 
-_JUMP = re.compile(r"(?:[^@\s]+@)?[^@:\s]+(?::[0-9]{1,5})?")
+_JUMP = re.compile(r"(?:[^@\s-][^@\s]*@)?[^@:\s-][^@:\s]*(?::[0-9]{1,5})?")
+_USER = re.compile(r"[^@:\s/-][^@:\s/]*")
+_ADDRESS = re.compile(r"[^@\s/-][^@\s/]*")
 
 
 class SshSettings(base.ElsewhereSettings, frozen=True, kw_only=True):
@@ -53,11 +55,22 @@ class Provider(base.Provider):
             raise ValueError("become: none is wrong: a login by root is root's agent; write root, or another user")
         if settings.port is not None and not 0 < settings.port < 65536:
             raise ValueError("port: %d is wrong: it must be from 1 to 65535" % settings.port)
-        for name in settings.addresses:
+        for name, address in settings.addresses.items():
             if name not in settings.hosts:
                 raise ValueError("addresses: %s is not among the hosts" % name)
+            if not _ADDRESS.fullmatch(address):
+                raise ValueError("addresses: %r is no address: write a name, or an IP address" % address)
+        if settings.user is not None and not _USER.fullmatch(settings.user):
+            raise ValueError("user: %r cannot be the name of an account" % settings.user)
+        if settings.directory is not None and not settings.directory.startswith(("/", "~/")):
+            raise ValueError("directory: %r is wrong: write a whole path, from / or ~/" % settings.directory)
         if settings.jump is not None and not _JUMP.fullmatch(settings.jump):
             raise ValueError("jump: %r is wrong: write host, user@host or user@host:port" % settings.jump)
+
+    @classmethod
+    def files(cls, settings: SshSettings) -> dict[str, str]:
+        named = {"identity_file": settings.identity_file, "known_hosts": settings.known_hosts, "config": settings.config}
+        return {key: path for key, path in named.items() if path is not None}
 
     def nodes(self) -> Iterable[Node]:
         """A node a host, in the order configured. Their size is what they say themselves (`measured`)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import ctypes.util
 import functools
 import hashlib
 import importlib
@@ -57,6 +58,7 @@ if "".join("%02x" % byte for byte in importing.MAGIC_NUMBER) == magic:
     source = marshal.loads(zlib.decompress(binascii.a2b_base64(code)))
 exec(source, {"__name__": "__main__"})
 """
+_RELEASE = "import sys\nif sys.version_info < (3, 6): sys.exit(125)\nprint('%d.%d.%d' % sys.version_info[:3])"
 PYTHONS = ("python3", "/usr/libexec/platform-python", *("python3.%d" % minor for minor in range(14, 5, -1)), "/usr/local/bin/python3", "/opt/python3/bin/python3")
 
 
@@ -74,8 +76,7 @@ class Program(Protocol):
 async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], None] = lambda doing: None) -> Streams:
     """Log in and reach the agent; `tell` hears in a few words what takes its time. Unreachable: try again later; Faulty: somebody has to mend something, and the text says what."""
     loop = asyncio.get_running_loop()
-    asyncssh = await loop.run_in_executor(None, importlib.import_module, "asyncssh")  # 0.3 s, in which calls are answered
-    asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
+    asyncssh = await loop.run_in_executor(None, _load)  # calls are answered meanwhile
     connection, noise = await _login(asyncssh, endpoint), bytearray()
 
     async def land() -> Any:
@@ -92,6 +93,38 @@ async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], No
             raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "the agent does not answer%s" % _heard(noise))) from error
         raise
     return _Reader(asyncssh, process.stdout), _Writer(connection, process)  # type: ignore[return-value]
+
+
+@functools.lru_cache(maxsize=1)
+def _load() -> Any:
+    """asyncssh. It looks for two libraries that few machines have; where the system's own list lacks them, `ctypes` would run a compiler and a linker to be
+    quite certain, which takes as long as to load half of asyncssh."""
+    asked, listed = ctypes.util.find_library, getattr(ctypes.util, "_findSoname_ldconfig", None)
+    if listed is not None:
+        ctypes.util.find_library = listed
+    try:
+        asyncssh = importlib.import_module("asyncssh")
+    finally:
+        ctypes.util.find_library = asked
+    asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
+    return asyncssh
+
+
+async def look(endpoint: Endpoint) -> str:
+    """Log in, start nothing: the release of the Python that an agent would run by. Unreachable or Faulty as `open`."""
+    loop = asyncio.get_running_loop()
+    asyncssh = await loop.run_in_executor(None, _load)
+    connection = await _login(asyncssh, endpoint)
+    try:
+        done = await asyncio.wait_for(connection.run(_line(endpoint, _RELEASE), encoding="utf-8", errors="replace", stdin=asyncssh.DEVNULL), CONNECT)
+    except (asyncssh.Error, asyncio.TimeoutError, OSError) as error:
+        raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "it lets us in, and answers nothing")) from error
+    finally:
+        connection.abort()
+    words = str(done.stdout).split()
+    if done.returncode or not words:
+        raise _refused(endpoint, done.returncode, (str(done.stdout) + str(done.stderr)).strip())
+    return words[-1]
 
 
 class _Reader:
@@ -161,10 +194,22 @@ async def _login(asyncssh: Any, endpoint: Endpoint) -> Any:
         raise Unreachable("%s: %s" % (_name(endpoint), getattr(error, "strerror", None) or error)) from error
 
 
+_read: dict[tuple[str, str], tuple[Any, Any]] = {}  # (kind, path) → (state of the file, what was read)
+
+
+def _once(kind: str, path: str, read: Callable[[str], Any]) -> Any:
+    """What `read` makes of a file, read again when it is another one or has changed: many nodes share a site's key and list of known hosts. OSError."""
+    status = os.stat(os.path.expanduser(path))
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if _read.get((kind, path), (None,))[0] != state:
+        _read[kind, path] = (state, read(path))
+    return _read[kind, path][1]
+
+
 async def _connect(asyncssh: Any, host: str, port: Any, user: Any, data: dict[str, Any], tunnel: Any) -> Any:
     options: dict[str, Any] = {"client_keys": [data["identity_file"]]} if data.get("identity_file") else {}
     if data.get("known_hosts"):
-        options["known_hosts"] = [data["known_hosts"]]
+        options["known_hosts"] = _once("known_hosts", data["known_hosts"], asyncssh.read_known_hosts)
     options["config"] = [data["config"]] if data.get("config") else ()  # (): ~/.ssh/config; left out, the options below would not read it
     options = {
         **options, "keepalive_interval": KEEPALIVE, "keepalive_count_max": 3, "login_timeout": CONNECT, "encryption_algs": _FAST,
@@ -213,7 +258,12 @@ def _landing() -> list[str]:
 def _command(endpoint: Endpoint, program: Program) -> str:
     """What the login runs, whatever shell the account has. Nothing in it is secret: the node's users see it."""
     told = [endpoint.directory, endpoint.data["store"], endpoint.node, program.hash, program.magic]
-    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), _BEGIN, *_landing(), *told]
+    return _line(endpoint, _BEGIN, *_landing(), *told)
+
+
+def _line(endpoint: Endpoint, text: str, *arguments: str) -> str:
+    """`text` by the first Python there that is new enough."""
+    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), text, *arguments]
     return shlex.join((["sudo", "-n", "-H"] if endpoint.data.get("become") == "sudo" else []) + words)
 
 
@@ -248,12 +298,16 @@ async def _answer(endpoint: Endpoint, process: Any, noise: bytearray) -> dict[st
     with contextlib.suppress(asyncio.TimeoutError):
         words += (await asyncio.wait_for(process.stderr.read(2000), ENDING)).decode("utf-8", "replace")
         await asyncio.wait_for(process.wait(), ENDING)
-    words = words.strip()
-    if process.returncode == _NO_PYTHON:
-        raise Faulty("%s has no Python 3.6 or later (looked for: %s): install python3" % (_name(endpoint), ", ".join(endpoint.data.get("pythons") or PYTHONS[:2])))
+    raise _refused(endpoint, process.returncode, words.strip())
+
+
+def _refused(endpoint: Endpoint, code: int | None, words: str) -> Faulty:
+    """Why a login's command ended so: its exit code, and what it printed."""
+    if code == _NO_PYTHON:
+        return Faulty("%s has no Python 3.6 or later (looked for: %s): install python3" % (_name(endpoint), ", ".join(endpoint.data.get("pythons") or PYTHONS[:2])))
     if endpoint.data.get("become") == "sudo" and "sudo" in words:
-        raise Faulty("%s: %s: become: sudo needs sudo without a password" % (_name(endpoint), words.splitlines()[-1]))
-    raise Faulty("%s: the login says: %s" % (_name(endpoint), words or "nothing, and ends with %s" % process.returncode))
+        return Faulty("%s: %s: become: sudo needs sudo without a password" % (_name(endpoint), words.splitlines()[-1]))
+    return Faulty("%s: the login says: %s" % (_name(endpoint), words or "nothing, and ends with %s" % code))
 
 
 def _word(line: bytes) -> dict[str, Any] | None:

@@ -49,6 +49,7 @@ def run(case):
 WAITS = {"start": False, "reason": Reason.PARTITION_NODE_LIMIT}
 STARTS = {"start": False, "moves": [{"state": JobState.RUNNING}]}
 CANCELLED = {"state": JobState.CANCELLED}
+REFUSED = {"state": JobState.FAILED, "reason_text": "node1: No space left"}
 GRANTED, GIVEN_BACK = "salloc: Granted job allocation 7\n", "salloc: Relinquishing job allocation 7\n"
 
 BOGUS_MPI = (
@@ -88,6 +89,12 @@ CASES = [
          "salloc: job 7 queued and waiting for resources\nsalloc: Job allocation 7 has been revoked.\nsalloc: Job has been cancelled\n"
          "salloc: error: Job submit/allocate failed: Job/step already completing or completed\n", 1,
          api={"start": False, "reason": Reason.HELD_USER, "moves": [CANCELLED]}),
+    # ours: why a launch was refused, which Slurm leaves to its log
+    Case("srun --begin=now+2 true", "srun: job 7 queued and waiting for resources\nsrun: error: Unable to allocate resources: node1: No space left\n", 1,
+         api={"start": False, "moves": [REFUSED]}),
+    Case("salloc --begin=now+2 true", "salloc: Pending job allocation 7\nsalloc: job 7 queued and waiting for resources\n"
+         "salloc: Job allocation 7 has been revoked.\nsalloc: error: Job submit/allocate failed: node1: No space left\n", 1,
+         api={"start": False, "moves": [REFUSED]}),
     Case("salloc -I -n33 true", "salloc: error: Job submit/allocate failed: %s\nsalloc: Job allocation 7 has been revoked.\n" % BUSY, 1,
          api=WAITS),
     Case("srun -I -N99 true", "srun: error: Unable to allocate resources: %s\n" % BUSY, 1, api=WAITS),

@@ -197,3 +197,13 @@ def test_without_bash_the_commands_are_shs(tmp_path, monkeypatch):
         env = {"PATH": "/nowhere", "SBROKER_SOCKET": str(tmp_path / "socket")}
         done = subprocess.run([str(place / "scontrol"), "show", "it's"], env=env, capture_output=True, text=True, check=False, timeout=100)
     assert (done.stdout, done.stderr, done.returncode) == ("scontrol it's\n", "", 3)
+
+
+def test_what_was_made_for_earlier_releases_goes(tmp_path):
+    from slurm_compat import node
+
+    place = commands.install(str(tmp_path), node)
+    for name in ("bin-0123456789abcdef", "bin-0123456789abcde0", "bin-0123456789abcde1.new", "bin-mine", "runs"):
+        (tmp_path / name / "below").mkdir(parents=True)
+    commands.sweep(str(tmp_path), {place, str(tmp_path / "bin-0123456789abcde0")})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bin-0123456789abcde0", "bin-mine", "runs", Path(place).name])

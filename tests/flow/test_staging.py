@@ -180,6 +180,33 @@ def test_who_cancels_a_completing_job_does_not_wait_for_its_files(system: System
     assert (folder / "made").read_text() == "made\n"
 
 
+def test_sbcast_writes_into_each_nodes_own_folder(system: System, folder: Path) -> None:
+    """By a path below the submit directory, from inside and from outside; srun --bcast, too."""
+    (folder / "data").write_text("x\n")
+    (folder / "tool").write_text("#!/bin/sh\necho tool $SLURM_PROCID\n")
+    (folder / "tool").chmod(0o755)
+    script(folder, "sbcast data copy; sbcast -f data $SLURM_SUBMIT_DIR/copy2; srun -N2 -n2 cat copy copy2; srun -N2 -n2 --bcast=./sent ./tool | sort\n"
+           "touch ready; until [ -e $SLURM_SUBMIT_DIR/outside ]; do sleep 0.05; done\n")
+    job = system.ok("sbatch --parsable -N2 -n2 -o out job.sh").strip()
+    there = [replica(system, folder, node) for node in ("far1", "far2")]
+    system.until("ls %s/ready" % there[0], "%s/ready" % there[0])
+    assert (folder / "out").read_text().split("\n") == ["x"] * 4 + ["tool 0", "tool 1", ""]
+    system.ok("sbcast --jobid=%s data %s/outside" % (job, folder))
+    system.drain()
+    for node in there:
+        assert all((node / name).is_file() for name in ("copy", "copy2", "sent", "outside")), sorted(node.iterdir())
+    assert system.ok("sacct -nXP -o state -j " + job).strip() == "COMPLETED"
+
+
+def test_a_command_says_why_its_launch_was_refused(system: System, folder: Path) -> None:
+    with open(folder / "big", "wb") as big:
+        big.truncate(30 << 20)
+    for command, lead in (("srun", "Unable to allocate resources"), ("salloc", "Job submit/allocate failed")):
+        done = system.sh(command + " -w far1 true")
+        assert done.returncode == 1 and "cancelled" not in done.stderr, done
+        assert "%s: error: %s: far1: %s: 31.5 MB in 1 files would have to be brought over" % (command, lead, folder) in done.stderr, done
+
+
 def test_a_conflict_overwrites_nothing_and_is_said(system: System, folder: Path) -> None:
     (folder / "f").write_text("old\n")
     script(folder, "echo theirs > f; until [ -e go ]; do sleep 0.05; done\n")

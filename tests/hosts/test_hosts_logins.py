@@ -220,3 +220,29 @@ def test_nothing_secret_is_on_the_command_line_or_readable(make_system):
         assert (folder / name).stat().st_mode & 0o077 == 0, name
     done = subprocess.run(["grep", "-rlF", "PRIVATE KEY", str(folder.parent.parent)], capture_output=True, check=False)
     assert done.stdout == b""
+
+
+def test_the_doctor_looks_at_the_hosts(hub, make_system):
+    """Reachable, its key known, a Python there: each said of the host that it is not true of, and the rest counted."""
+    bare = hub.extra("doctor-bare", python="none")
+    system = make_system("n1," + bare + ",nowhere")
+    done = system.sh("sbroker doctor")
+    said = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert [line for line in said if re.match(r"ok    1 of 3 hosts that are reached by SSH let us in and have a Python \(3\.[0-9.]+\)\.$", line)], done
+    assert [line.split(":")[0] for line in said if line.startswith("BAD") and "nowhere" in line] == ["BAD   nowhere"]
+    assert [line for line in said if line.startswith("BAD   %s" % bare) and "has no Python 3.6 or later" in line], done
+    (system.home / "known_hosts").write_text("")
+    assert "the key of n1" in system.sh("sbroker doctor").stdout
+    (system.home / "key").unlink()
+    assert re.search(r"BAD   The configuration cannot be used: .*config\.yaml:\d+: sites\.lab\.identity_file: .*key cannot be read", system.sh("sbroker doctor").stdout)
+
+
+def test_the_commands_of_earlier_releases_go_from_the_nodes(make_system):
+    system = make_system("n1")
+    system.idle("n1")
+    old = system.agent_folder("n1") / "bin-0123456789abcdef"
+    old.mkdir()
+    system.kill_agent("n1")
+    system.until_there("n1", "ls /home/ubuntu/.sbroker/%s/n1 | grep -c ^bin-0123456789abcdef" % system.store(), "0")
+    assert system.ok("srun hostname") == "n1\n"

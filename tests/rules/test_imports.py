@@ -198,3 +198,14 @@ def test_the_agent_starts_without_what_it_rarely_needs():
             "itertools", "pwd", "resource", "select", "termios"}  # fmt: skip
     loaded = {name for name in done.stdout.split() if name.split(".")[0] not in ("sbroker", "slurm_compat")}
     assert loaded <= python | in_c
+
+
+def test_the_pack_knows_what_a_start_loads():
+    """In one piece it has that, and no more: what is missing is unpacked alone, what is too much is unpacked for nothing."""
+    from sbroker.agent import zipapp
+    from slurm_compat import node
+
+    code = "import sys; sys.path.insert(0, %r)\n" % str(ROOT)
+    code += "import sbroker.agent.__main__ as m, slurm_compat.node; m.session_code(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {name for name in loaded if name.split(".")[0] in ("sbroker", "slurm_compat")} == {*zipapp.START, *node.START}

@@ -141,6 +141,39 @@ partitions:
     assert found.operators == ("root", "ops")
 
 
+SSH = "sites:\n  lab:\n    provider: ssh\n    hosts: a1\n    "
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("user: -x", "5: sites.lab.user: '-x' cannot be the name of an account"),
+        ("user: a b", "5: sites.lab.user: 'a b' cannot be the name of an account"),
+        ("jump: -oProxyCommand=x", "5: sites.lab.jump: '-oProxyCommand=x' is wrong: write host, user@host or user@host:port"),
+        ("addresses: {a1: -x}", "5: sites.lab.addresses: '-x' is no address: write a name, or an IP address"),
+        ("directory: here", "5: sites.lab.directory: 'here' is wrong: write a whole path, from / or ~/"),
+        ("shared_fs: [/home, data]", "5: sites.lab.shared_fs[2]: 'data' is wrong: write a whole path, from /"),
+    ],
+)
+def test_what_no_login_could_use_is_refused(line, message):
+    with pytest.raises(ConfigError) as error:
+        parse(SSH + line)
+    assert str(error.value) == "config.yaml:" + message
+
+
+@pytest.mark.parametrize("key", ["identity_file", "known_hosts", "config"])
+def test_a_file_that_a_site_names_is_looked_for_when_asked(tmp_path, key):
+    """Relative to the configuration; a broker does not ask: its other sites go on."""
+    path = tmp_path / "config.yaml"
+    path.write_text(SSH + key + ": named")
+    assert check.load(path).sites["lab"]
+    with pytest.raises(ConfigError) as error:
+        check.load(path, files=True)
+    assert str(error.value) == "%s:5: sites.lab.%s: %s/named cannot be read: No such file or directory" % (path, key, tmp_path)
+    (tmp_path / "named").touch()
+    assert check.load(path, files=True).sites["lab"]
+
+
 LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
 
 

@@ -296,6 +296,14 @@ def test_a_launch_that_is_refused_holds_the_job() -> None:
     assert cluster.job(job).restarts == 0
 
 
+def test_an_allocation_whose_launch_is_refused_says_why() -> None:
+    cluster = Cluster()
+    job = cluster.submit(kind="alloc")
+    cluster.report("node1", "refused", job, error="/var/lib: No space left on device", fault="node")
+    record = cluster.job(job)
+    assert (record.state, record.reason_text) == (JobState.FAILED, "node1: /var/lib: No space left on device")
+
+
 def test_a_node_that_fails_launch_after_launch_is_drained_and_its_jobs_run_elsewhere() -> None:
     """What is the node's fault costs no job anything: it is neither held nor counted among the requeues that it may have."""
     cluster = Cluster(max_requeue=0)
