@@ -131,6 +131,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...]
     partition: str
     job: int  # the id it would have had
+    said: tuple[str, ...] = ()  # where machines would be bought for it: which, what comes next, and why not others
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):

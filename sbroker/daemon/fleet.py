@@ -190,7 +190,10 @@ class Site:
         known = daemon.broker.state.markets.get(self.name)
         if not error or known is None:
             if known is None or known.offers != offers or known.error != error:
-                self.fleet.sell(Market(self.name, offers, at=daemon.clock.now(), error=error))
+                market = Market(self.name, offers, at=daemon.clock.now(), error=error)
+                if offers:  # of hundred thousands this takes a second, in which the broker has other things to do
+                    await asyncio.get_running_loop().run_in_executor(None, market.prepare)
+                self.fleet.sell(market)
         self.known.set()
 
     async def _list(self) -> None:
