@@ -1,5 +1,6 @@
 # make run    a virtual environment, a personal broker in ./.run, the scripts of examples/ through it, their output and accounting
 # make test   all tests that can run here, in about ten minutes; what needs more says so
+# make demo   three clouds that are not there: plan, failover, a machine that is taken back, and what it all cost; a minute, no account
 # make lint   ruff and mypy
 # make bench  the same work here and on a real Slurm, if one is installed: ratios
 # make idioms programs that other people wrote for Slurm (snakemake, parsl, submitit ...), each installed and driven on ours
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml sbroker_main.py $(wildcard bin/* man/* templates/*) $(shell find sbroker slurm_compat -type f -not -name '*.pyc')
 PYTEST := $(BIN)/python3 -m pytest
 
-.PHONY: run test lint bench idioms chaos chaos-nodes clean
+.PHONY: run demo test lint bench idioms chaos chaos-nodes clean
 
 $(VENV)/.run: $(SOURCES)
 	scripts/venv $(VENV)
@@ -20,6 +21,9 @@ $(VENV)/.run: $(SOURCES)
 $(VENV)/.dev: $(SOURCES)
 	scripts/venv $(VENV) dev
 	@touch $@ $(VENV)/.run
+
+demo: $(VENV)/.run
+	scripts/run-demo $(BIN)
 
 run: $(VENV)/.run
 	scripts/run-examples $(BIN)

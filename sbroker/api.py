@@ -155,6 +155,26 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None
     steps: tuple[Step, ...] = ()
 
+    def held(self, now: float) -> tuple[float, float] | None:
+        """From when to when (or to now) the run had its nodes, its files on their way back included; None if it never had any."""
+        if self.run is None:
+            return None
+        job, end = self.job, self.run.released
+        if end is None:
+            over = job.state.ended and not job.completing
+            end = job.end_time if over and job.end_time is not None else now
+        return self.run.created, max(end, self.run.created)
+
+    def cost(self, now: float, since: float | None = None, until: float | None = None) -> float:
+        """USD that the run has cost so far, or within a period: its share of its machines, and the estimated egress, which counts at its start."""
+        held = self.held(now)
+        if held is None or not (self.job.rate or self.job.egress):
+            return 0.0
+        begin, end = held
+        first, last = max(begin, since or 0.0), end if until is None else min(end, until)
+        moved = self.job.egress if (since or 0.0) <= begin and (until is None or begin < until) else 0.0
+        return max(0.0, last - first) * self.job.rate / 3600 + moved
+
 
 class Api(Protocol):
     """What a front end may ask of the broker. Every refusal is `errors.Refused` and changed nothing.
@@ -227,6 +247,10 @@ class Api(Protocol):
         ...
 
     async def history(self, query: HistoryQuery) -> list[Record]: ...
+    def machine_costs(self, since: float, until: float) -> dict[str, float]:
+        """Site → USD that its machines have cost in these days (UTC), whoever used them; operators only, others are told nothing ({})."""
+        ...
+
     async def session(self, call: Call, client: Client, job: int, options: dict[str, Any]) -> int:
         """Hand the call over to the head supervisor of a running job (srun, sattach, sbcast); the exit code."""
         ...
@@ -264,6 +288,19 @@ class Api(Protocol):
 
     def status(self) -> dict[str, Any]:
         """For `sbroker status`: plain JSON values."""
+        ...
+
+    async def power_down(self, nodes: list[str]) -> None:
+        """Terminate the machines of these nodes, of all cloud nodes where the list is empty; refused while jobs hold them. Operators only."""
+        ...
+
+    async def machines(self) -> dict[str, Any]:
+        """What each site that makes machines has, asked just now: {site: {"machines": [{id, token, index, node, state, price, created,
+        owner ("us", "stray", "foreign")}], "error"}}."""
+        ...
+
+    async def reap(self) -> int:
+        """Terminate all machines that bear this broker's mark and belong to no group on record. How many were found. Operators only."""
         ...
 
     async def explain(self, job: int) -> list[str]:

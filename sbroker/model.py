@@ -53,6 +53,16 @@ class SignalSpec(Value, kw_only=True):
     reservation: bool = False
 
 
+class Within(Value, frozen=True, kw_only=True):
+    """Where a rule leaves a job to run: on these sites, and on nodes with a feature (region, country, group of countries) of each of `places`
+    that matches one of its patterns. `why` is the end of a sentence about a node elsewhere."""
+
+    partitions: tuple[str, ...] = ()  # that it is about; () all
+    sites: tuple[str, ...] = ()
+    places: tuple[tuple[str, ...], ...] = ()
+    why: str = ""
+
+
 class JobSpec(Value, kw_only=True):
     """What the user asked for, after directives, variables and options were merged. Never changed; `scontrol update` makes a new one."""
 
@@ -109,10 +119,12 @@ class JobSpec(Value, kw_only=True):
     gpu_bind: str | None = None
     licenses: str | None = None
     # where
-    constraint: str | None = None  # as typed; grammar in sbroker.core.features
+    constraint: str | None = None  # as typed; grammar in sbroker.features
     nodelist: tuple[str, ...] = ()  # expanded host names
     exclude: tuple[str, ...] = ()
     barred: tuple[str, ...] = ()  # nodes to which the job's files may not be brought, set when it is admitted
+    bound: tuple[str, ...] = ()  # what rules of the site are about that it reads or lies in, as these name it; set when it is admitted
+    within: tuple[Within, ...] = ()  # what those rules leave; set when it is admitted
     contiguous: bool = False
     exclusive: Literal["", "node", "user", "mcs"] = ""
     oversubscribe: bool = False
@@ -222,6 +234,7 @@ class Job(Value, kw_only=True):
     stage_until: float | None = None  # when its files must be back at the latest: set when that failed for the first time
     requeue_as: Literal["", "pending", "held"] = ""  # ordered while it still ends
     rate: float = 0.0  # USD an hour of what its present or last run holds
+    sites: dict[str, float] = {}  # the same by site, those that cost nothing included, in the order of its nodes
     egress: float = 0.0  # USD that moving its files is estimated to cost, of the present or last run
     request_id: str = ""
 
@@ -237,6 +250,7 @@ class Run(Value, kw_only=True):
     created: float = 0
     started: float | None = None
     ended: float | None = None
+    released: float | None = None  # when nothing of it was left on any node, and it was charged; of one that costs something
     exit: Exit = Exit()
     why: str = ""  # end ordered because: cancel | time_limit | requeue | node_fail | deadline | preempt | launch | signal
     lease: int | None = None  # seconds; a run that ends itself when unattended
@@ -352,6 +366,10 @@ class Partition(Value, kw_only=True):
     allow_qos: tuple[str, ...] = ()
     priority_tier: int = 1
     policy: str = ""
+    burst_after: int = 0  # seconds of estimated waiting for nodes that are there before machines are bought
+    hour_worth: float = 0.0  # USD that an hour of waiting is worth; policy "weights"
+    spot: Literal["allow", "only", "never"] = "allow"
+    max_price: float | None = None  # USD an hour, of the machines of a job
     suspend_time: int | None = None
     hidden: bool = False
 

@@ -253,6 +253,10 @@ def _suspended(row: Row, times: Times) -> str:
     return full_duration(row.job.suspended_secs)
 
 
+def _usd(amount: float) -> str:
+    return f"{amount:.4f}" if amount else "0"
+
+
 def _consumed(row: Row, times: Times) -> str:
     return "0" if row.step is not None or row.record.steps or row.job.state is JobState.PENDING else ""
 
@@ -373,6 +377,13 @@ FIELDS: dict[str, tuple[int, Text]] = {
     "WCKey": (10, _job(lambda row, times: row.job.spec.wckey or "")),
     "WCKeyID": (10, _job(lambda row, times: "0")),
     "WorkDir": (20, _job(lambda row, times: row.job.spec.work_dir)),
+}
+
+# What Slurm has no word for: shown only where it is named in full, or by letters with which none of Slurm's fields begins.
+EXTRA: dict[str, tuple[int, Text]] = {
+    "Cost": (12, _job(lambda row, times: _usd(row.record.cost(row.scope.now, row.scope.start, row.scope.end)) if row.started else "")),
+    "Egress": (12, _job(lambda row, times: _usd(row.job.egress) if row.started else "")),
+    "Site": (10, _job(lambda row, times: ",".join(row.job.sites))),
 }
 
 DEFAULT = "jobid,jobname,partition,account,alloccpus,state,exitcode"

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from slurm_compat.acct_fields import FIELDS, Text
+from slurm_compat.acct_fields import EXTRA, FIELDS, Text
 from slurm_compat.acct_rows import Row
 from slurm_compat.timefmt import Times
 
 HELP_COLUMNS, HELP_WIDTH = 4, 19
 MAX_WIDTH = 65536  # more is a mistake, or an attack on the broker's memory
-_LOWER = {name.lower(): name for name in FIELDS}
+_LOWER = {name.lower(): name for name in (*FIELDS, *EXTRA)}
 
 
 class BadField(ValueError):
@@ -46,7 +46,7 @@ def columns(formats: Iterable[str]) -> list[Column]:
 
 
 def _column(name: str, percent: str, width: str) -> Column:
-    usual, text = FIELDS[name]
+    usual, text = FIELDS[name] if name in FIELDS else EXTRA[name]
     if not percent:
         return Column(name, usual, text)
     found = re.match(r"[+-]?\d+", width)
@@ -94,7 +94,6 @@ def _title(column: Column) -> str:
 
 
 def help_text() -> str:
-    """The list of --helpformat."""
-    names = list(FIELDS)
-    lines = [names[at : at + HELP_COLUMNS] for at in range(0, len(names), HELP_COLUMNS)]
+    """The list of --helpformat: Slurm's, and a line of ours."""
+    lines = [names[at : at + HELP_COLUMNS] for names in (list(FIELDS), list(EXTRA)) for at in range(0, len(names), HELP_COLUMNS)]
     return "".join(" ".join(name.ljust(HELP_WIDTH) for name in line) + "\n" for line in lines)

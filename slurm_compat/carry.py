@@ -5,12 +5,18 @@ lies on the submit host, who answers there, or who the user is there, would be w
 out: it stays, unless --export names it. Twins get everything. Pure; standard library, Python 3.6.
 """
 
-from collections import namedtuple
-
 NO, OWN = "no", "own"
-# names: exact ones, or a prefix that ends with a star. goes: "no", or "own": the node has its own value, which it gets when the
-# variable was exported at all. What no row names is carried as it is.
-Row = namedtuple("Row", "names goes why")
+
+
+class Row:
+    """names: exact ones, or a prefix that ends with a star. goes: "no", or "own": the node has its own value, which it gets when the
+    variable was exported at all. What no row names is carried as it is."""
+
+    __slots__ = ("goes", "names", "why")
+
+    def __init__(self, names, goes, why):
+        self.names, self.goes, self.why = names, goes, why
+
 
 TABLE = (
     Row("PATH", OWN, "folders of the submit host; a job has the commands of Slurm and the path that a login gets on the node, and what"

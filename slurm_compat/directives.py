@@ -215,7 +215,9 @@ def invalid_directive(word: str) -> Invalid:
     return Invalid("Invalid directive found in batch script: %s" % word, 1)
 
 
-SBROKER_KEYS = ("stage",)
+SBROKER_KEYS = ("stage", "data", "max_price", "max_cost")
+_AMOUNTS = ("max_price", "max_cost")  # USD an hour, USD
+_AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 SBROKER_LINE = re.compile(r"#SBROKER[ \t]+([A-Za-z_][A-Za-z0-9_-]*)=(.*)$")
 
 
@@ -232,6 +234,8 @@ def sbroker_lines(script: str) -> dict[str, str]:
             found[match.group(1)] = match.group(2).strip()
             if not found[match.group(1)]:
                 raise Invalid("Invalid #SBROKER line in batch script: %s= says nothing" % match.group(1), 1)
+            if match.group(1) in _AMOUNTS and not _AMOUNT.fullmatch(found[match.group(1)]):
+                raise Invalid("Invalid #SBROKER line in batch script: %s=%s is no amount of USD: write %s=12.50" % (match.group(1), found[match.group(1)], match.group(1)), 1)
     return found
 
 

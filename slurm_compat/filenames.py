@@ -3,9 +3,6 @@
 A backslash anywhere in a pattern switches replacement off for all of it, and the backslashes go.
 """
 
-import re
-
-_ITEM = re.compile(r"%(\d*)(.)", re.S)
 _MAX_PAD = 10
 # letter → field of `fields`; these take a width, filled with zeros
 _NUMBERS = {"A": "array_id", "a": "array_task", "b": "array_mod", "j": "job", "J": "job_step", "n": "node_index", "s": "step", "t": "rank"}
@@ -19,6 +16,12 @@ def _padded(text, width):
     return number.rjust(width, "0") + sep + rest
 
 
+def _items():
+    import re  # not at the start of a node's agent (tests/rules)
+
+    return re.compile(r"%(\d*)(.)", re.S)
+
+
 def filename(pattern, fields):
     """`pattern` with its items replaced.
 
@@ -28,6 +31,8 @@ def filename(pattern, fields):
     """
     if "\\" in pattern:
         return pattern.replace("\\", "")
+    if "%" not in pattern:
+        return pattern
     job = fields.get("job", 0)
     step = fields.get("step")
     task = fields.get("array_task")
@@ -55,11 +60,11 @@ def filename(pattern, fields):
             return _padded(text, min(int(width), _MAX_PAD)) if width and text[:1].isdigit() else text
         return found.group(0)
 
-    return _ITEM.sub(item, pattern)
+    return _items().sub(item, pattern)
 
 
 def items(pattern):
     """The set of letters that `pattern` replaces: which of them decide whether a step writes one file, one a node or one a task."""
     if "\\" in pattern:
         return set()
-    return {letter for _, letter in _ITEM.findall(pattern) if letter in _WORDS or letter in _NUMBERS}
+    return {letter for _, letter in (_items().findall(pattern) if "%" in pattern else ()) if letter in _WORDS or letter in _NUMBERS}

@@ -3,11 +3,9 @@
 Standard library, Python 3.6: nodes use it too. Order and duplicates are kept as given; nothing is sorted unless asked.
 """
 
-import re
-
 MAX_HOSTS = 65536  # in one range, as Slurm allows; and MAX_TOTAL in one expression, so that a typo cannot eat the memory
 MAX_TOTAL = 1 << 20
-_NUMBER = re.compile("[0-9]+$")
+_DIGITS = "0123456789"
 
 
 class HostlistError(ValueError):
@@ -39,7 +37,7 @@ def compress(names):
     prefix = None
     ranges = []  # type: list
     for name in names:
-        base = name.rstrip("0123456789")
+        base = name.rstrip(_DIGITS)
         digits = name[len(base) :]
         if not digits:
             groups.append((name, None))
@@ -59,7 +57,7 @@ def compress(names):
 
 def sort_key(name):
     """Slurm's order of host names: by prefix, then by width of the number, then by the number."""
-    base = name.rstrip("0123456789")
+    base = name.rstrip(_DIGITS)
     digits = name[len(base) :]
     return (base, len(digits), int(digits) if digits else 0)
 
@@ -117,7 +115,7 @@ def _range(part, text):
     """Numbers of "7", "01-12" or "3-" as text of the width of the low end."""
     low, _, high = part.partition("-")
     high = high or low
-    if not _NUMBER.match(low) or not _NUMBER.match(high):
+    if not low or not high or (low + high).strip(_DIGITS):
         raise HostlistError(text, "Invalid range: `%s'" % part)
     first, last, width = int(low), int(high), len(low)
     if last < first:

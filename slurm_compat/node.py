@@ -3,8 +3,9 @@
 Standard library, Python 3.6: it travels in the agent's zipapp with all that it imports.
 """
 
+import _signal as signal
+
 from slurm_compat import filenames
-from slurm_compat import talk as talking
 from slurm_compat.environ import alloc_environ, batch_environ, exported_names, login_environ, step_environ, submitted_environ, task_environ
 from slurm_compat.filenames import filename
 from slurm_compat.layout import layout
@@ -14,6 +15,7 @@ __all__ = [
     "CAUGHT",
     "CLIENT",
     "FILES",
+    "START",
     "alloc_environ",
     "batch_environ",
     "exported_names",
@@ -54,6 +56,18 @@ def parse_sbcast(call, imitate):
     return small.parse_sbcast(call, imitate)
 
 
+def talk(request, fields):
+    from slurm_compat import talk
+
+    return talk.Talk(request, fields)
+
+
+def tasks_text(ranks):
+    from slurm_compat import talk
+
+    return talk.tasks_text(ranks)
+
+
 def layout_text(found):
     from slurm_compat import small
 
@@ -66,10 +80,19 @@ def preload():
 
 
 CLIENT = ("client.py", "attach.py", "reach.py")  # data to the agent: what it makes the commands of on its node
-CAUGHT = talking.CAUGHT  # the signals that srun handles itself
+# the signals that srun handles itself
+CAUGHT = (
+    signal.SIGCONT,  # before SIGTERM, which ends a job together with it: who would not die of the one also hears the other
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGPIPE,
+    signal.SIGALRM,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 filename_items = filenames.items
-tasks_text = talking.tasks_text
-talk = talking.Talk
 
 # what the zipapp needs, relative to slurm_compat/: this module and all that it imports
 FILES = (
@@ -95,3 +118,5 @@ FILES = (
     "srunsize.py",
     "talk.py",
 )
+# of these, what is loaded with this module
+START = ("slurm_compat", *("slurm_compat." + word for word in ('carry', 'environ', 'filenames', 'hostlist', 'layout', 'node', 'notices')))

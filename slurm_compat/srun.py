@@ -10,9 +10,9 @@ from slurm_compat import carry, getopt, hostlist, multiprog, optable, srunsize
 from slurm_compat.grammar import Invalid, numbers, timelimit, words
 from slurm_compat.releases import version
 from slurm_compat.srunsize import Refusal
-from slurm_compat.talk import CAUGHT, Talk
+from slurm_compat.talk import Talk
 
-__all__ = ["CAUGHT", "Talk", "parse_step"]
+__all__ = ["Talk", "parse_step"]
 
 DEFAULT_CPU_BIND = "cluster configuration lacks support for cpu binding"
 MPI_LIST = "MPI plugin types are...\n\tnone\n\tpmi2\n"

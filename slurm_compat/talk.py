@@ -9,8 +9,8 @@
 Runs in a head node's supervisor: standard library, Python 3.6.
 """
 
+import _signal as signal
 import os
-import signal
 
 from slurm_compat import layout, notices
 
@@ -48,17 +48,6 @@ SIGNAL_NAMES = {
     30: "Power failure",
     31: "Bad system call",
 }
-CAUGHT = (
-    signal.SIGCONT,  # before SIGTERM, which ends a job together with it: who would not die of the one also hears the other
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGPIPE,
-    signal.SIGALRM,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
 _FORWARDED = (signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 INTERRUPT_WINDOW = 1.0  # seconds for the second Ctrl-C
 

@@ -1,13 +1,13 @@
 """python -m sbroker.agent serve --dir DIR --node NAME [--hostname NAME] [--front MODULE]"""
 
+import _signal as signal
 import fcntl
 import gc
 import os
-import signal
-import socket
 import sys
 
 from . import kernel, limits, users
+from . import sockets as socket
 from .calls import session_code
 from .loop import Loop
 from .namespaces import Names

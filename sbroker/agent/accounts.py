@@ -9,14 +9,13 @@ import fcntl
 import grp
 import os
 import pwd
-import re
 import time
 
 from .errand import Sentence
 
 COMMENT = "made by sbroker for its jobs"
 _FIRST_USER = 1000  # groups below are the system's
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}[A-Za-z0-9_.$-]?\Z")
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}[A-Za-z0-9_.$-]?\Z"
 _TOOLS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 PATIENCE = 30  # seconds for useradd, and for whoever else is changing the accounts
 
@@ -96,8 +95,10 @@ def _found(function, key):
 
 def _check_names(name, group, user):
     """What shall go into a file whose fields end with colons and lines."""
+    import re  # not at the agent's start (tests/rules)
+
     for word in (name, group):
-        if not _NAME.match(word):
+        if not re.match(_NAME, word):
             raise Refused(f"no account can be made here with the name {word!r}")
     home = user.get("home") or ""
     if not home.startswith("/") or re.search(r"[:\n\0]|/\.\.?(/|$)", home):
@@ -133,7 +134,7 @@ def _add_group(name, gid, etc):
 def _add_user(user, etc):
     name, uid, gid, home = user["name"], user["uid"], user["gid"], user["home"]
     shell = user.get("shell") or "/bin/sh"
-    if not os.access(shell, os.X_OK) or re.search(r"[:\n\0]", shell):
+    if not os.access(shell, os.X_OK) or any(sign in shell for sign in ":\n\0"):
         shell = "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
     tool = _tool("useradd", etc)
     if tool:

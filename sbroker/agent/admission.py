@@ -2,7 +2,7 @@
 
 import os
 
-from . import accounts, errand, procs, users
+from . import errand, procs, users
 from .rundir import ACTIVE, HELD
 from .tenant import Tenant
 
@@ -25,6 +25,8 @@ class Admission:
         refusal = policy.refusal(info["user"])
         if refusal or not policy.accounts:
             return then(info, refusal, False)
+        from . import accounts  # not at the agent's start
+
         try:
             then(dict(info, user=accounts.settle(info["user"], make=False)), "", False)
         except accounts.Missing:
@@ -33,6 +35,8 @@ class Admission:
             then(info, str(error), False)
 
     def _make_account(self, info, then):
+        from . import accounts
+
         def made(user, error):
             then(dict(info, user=user or info["user"]), error, True)
 

@@ -5,7 +5,6 @@ import os
 import stat
 
 from . import commands, site, tasks
-from .spool import Spool
 
 STEP = -5  # the batch script's number among the steps
 LAUNCH_SIGNAL = 53  # Slurm's exit code of a batch job whose files could not be opened: 0:53
@@ -41,6 +40,8 @@ class Batch:
         if not sup.info.get("streamed"):
             return self._opened(user_env, None)
         out, err = outputs(sup.info, sup.front, sup.node)
+        from .spool import Spool  # not at the agent's start
+
         self.spool = Spool(sup, 1 if out == err else 2)
         self.spool.open(lambda error: self._opened(user_env, error))
 

@@ -4,12 +4,10 @@ Both are a `Caller` to the steps' code. What is not a step command is passed on 
 broker or the agent is away; a call that was cut is closed, and the client asks again by itself.
 """
 
-import importlib
 
-from . import wire
+from . import lean, wire
 from .byway import Byway
 from .link import Channel
-from .login import Login
 from .loop import peer_ids
 
 STEP_COMMANDS = ("srun", "sattach", "sbcast")
@@ -272,6 +270,8 @@ class Calls:
 
     def _opened(self, number, header, body):
         if header.get("kind") == "ssh":
+            from .login import Login  # not at the agent's start
+
             made = self._logins[number] = Login(self, number, lambda number: self._logins.pop(number, None))
             return made.begin(body)
         remote = Remote(self, number, header.get("uid", 0), header.get("options"))
@@ -305,7 +305,7 @@ def session_code():
     """The steps' module, or None where the agent was built without it."""
     name = __package__ + ".session"
     try:
-        return importlib.import_module(name)
+        return lean.module(name)
     except ImportError as error:
         if error.name != name:
             raise

@@ -10,13 +10,12 @@ those (also with -l): it is ours, which sees to it that the names are found and 
 node elsewhere, /etc/profile.d does the same for other and for interactive login shells; without, bash does it before it prompts.
 """
 
-import hashlib
+import _frozen_importlib_external as _bootstrap_external
 import os
 import re
 import sys
-from importlib import _bootstrap_external
 
-from . import site, tasks
+from . import lean, site, tasks
 
 _UNCHECKED = (1).to_bytes(4, "little")  # byte code that says it needs no look at its source (PEP 552)
 _MADE = re.compile(r"bin-[0-9a-f]{16}(?:\.new)?\Z")
@@ -73,7 +72,7 @@ def install(folder, front, bin=None, python=None):
 
 
 def _make(folder, kind, content, fill):
-    name = kind + "-" + hashlib.sha256(repr((content, _START)).encode()).hexdigest()[:16]
+    name = kind + "-" + lean.sha256(repr((content, _START)).encode()).hexdigest()[:16]
     place = os.path.join(folder, name)
     if os.path.isdir(place):
         return place

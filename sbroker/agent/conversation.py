@@ -5,8 +5,8 @@ begins with {"op": "attach", life, got}, from both sides: `life` is the same as 
 sent again. {"op": "beat", a} has no number: it is said when there was nothing else to say, and it acknowledges.
 """
 
-import collections
 
+from .lean import deque
 from .wire import WireError, link_frame
 
 _ACK_FRAMES, _ACK_BYTES = 64, 64 << 10  # received and not acknowledged: more than that is acknowledged at once
@@ -23,7 +23,7 @@ class Conversation:
         self.life = life
         self.other = None  # the other side's life, once known
         self.pending = 0  # bytes that the other side is not known to have
-        self._kept = collections.deque()  # (number, frame), ascending
+        self._kept = deque()  # (number, frame), ascending
         self._sent = self._got = self._told = 0
         self._owed = 0  # bytes received since we last said what we got
 

@@ -4,9 +4,7 @@ All are the resource `gpu`, with the model as its type: a100, mi300x, trainium2,
 variable takes. Every function takes the root of the file system, for tests.
 """
 
-import functools
 import os
-import re
 
 _SMI = 15.0  # seconds; without its daemon the driver takes a while to wake the cards
 _NOISE = ("nvidia", "tesla", "geforce", "quadro", "amd", "instinct", "radeon", "ati")
@@ -51,12 +49,19 @@ def nvidia(root="/", smi=None):
         return [found[minor] for minor in sorted(found)]
     if not count:
         return []
+    import re  # not at the agent's start (tests/rules)
+
     names = re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", _smi() if smi is None else smi, re.MULTILINE)
     return [kind_of(name) for name in names] if len(names) == count else [None] * count
 
 
-@functools.lru_cache(maxsize=None)
-def _smi():
+def _smi(known=[]):  # noqa: B006
+    if not known:
+        known.append(_ask_smi())
+    return known[0]
+
+
+def _ask_smi():
     import shutil  # not at the agent's start (tests/rules)
     import subprocess
 
@@ -134,7 +139,7 @@ def _numbered(root, folder, prefix):
 
 def kind_of(model):
     """``NVIDIA A100-SXM4-40GB`` → a100; ``Tesla T4`` → t4; ``NVIDIA GeForce RTX 3090`` → rtx_3090; ``AMD Instinct MI300X OAM`` → mi300x."""
-    words = [word for word in re.split(r"[\s_]+", model.strip()) if word and word.lower() not in _NOISE]
+    words = [word for word in model.replace("_", " ").split() if word and word.lower() not in _NOISE]
     if not words:
         return None
     if words[0].upper() in _PREFIXES and len(words) > 1:

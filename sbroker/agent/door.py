@@ -4,13 +4,13 @@ Who has proven nothing can do nothing: a few bytes of him are kept, for seconds,
 oldest of the address that has most there makes room.
 """
 
-import collections
+import _struct as struct
 import os
-import socket
-import struct
 import sys
 
 from . import proof, tcp, wire
+from . import sockets as socket
+from .lean import OrderedDict
 from .loop import Stream, connect_unix, peer_ids
 from .rundir import replace
 
@@ -38,7 +38,7 @@ class Door:
         self.port = 0
         self._path = os.path.join(folder, "port")
         self._listening = None
-        self._visitors = collections.OrderedDict()  # Visitor → None, oldest first
+        self._visitors = OrderedDict()  # Visitor → None, oldest first
         kept = self._kept()
         if kept:
             self.open("%d-%d" % tuple(kept[1:]) if kept[1] else "0")
@@ -102,8 +102,8 @@ class Door:
         visitor = Visitor(Stream(self.loop, sock), address[0])
         self._visitors[visitor] = None
         if len(self._visitors) > MOST:
-            counts = collections.Counter(other.address for other in self._visitors)
-            worst = counts.most_common(1)[0][0]
+            addresses = [other.address for other in self._visitors]
+            worst = max(dict.fromkeys(addresses), key=addresses.count)
             self._dismiss(next(other for other in self._visitors if other.address == worst))
         if visitor.stream.closed:
             return

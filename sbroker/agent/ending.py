@@ -3,7 +3,7 @@
 Works without broker and agent: every clock here is this process's own.
 """
 
-import signal
+import _signal as signal
 import time
 
 from . import lease, procs

@@ -1,12 +1,13 @@
 """Work that takes its time, in a process of its own: the agent's loop goes on meanwhile."""
 
-import json
+import _signal as signal
 import os
-import signal
 import sys
 
+from . import lean
 from .loop import Stream
 
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)  # that our loop may handle
 pids = set()  # of errands that are under way
 
 
@@ -16,7 +17,7 @@ def run(loop, work, then, patience=None):
 
     def told(data):
         try:
-            then(*json.loads(data.decode("utf-8", "surrogatepass")))
+            then(*lean.loads(data.decode("utf-8", "surrogatepass")))
         except ValueError:
             then(None, "the process for it was killed")
 
@@ -24,12 +25,19 @@ def run(loop, work, then, patience=None):
 
 
 def command(loop, argv, env, then, patience=None, first=None):
-    """Execute a command in /, then call `then(bytes)` with what it wrote to its descriptor 3; its other streams are /dev/null. `first()`: called
-    in the child before. The rest as in `run`."""
+    """Execute a command in a session of its own, in /, then call `then(bytes)` with what it wrote to its descriptor 3; its other streams are
+    /dev/null. `first()`: called in the child before. The rest as in `run`."""
+
+    def spawn(_low, high):
+        # shares our memory until it executes: a fork would copy what we touch meanwhile
+        null = os.devnull
+        actions = [(os.POSIX_SPAWN_DUP2, high, 3), (os.POSIX_SPAWN_OPEN, 0, null, os.O_RDWR, 0), (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
+        return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=_SIGNALS)
 
     def child(_low, high):
         try:
             _settle()
+            os.setsid()
             if first is not None:
                 first()
             os.chdir("/")
@@ -41,20 +49,35 @@ def command(loop, argv, env, then, patience=None, first=None):
         finally:
             os._exit(127)
 
+    if first is None and hasattr(os, "posix_spawn") and os.getcwd() == "/":
+        try:
+            return _started(loop, spawn, then, patience)
+        except NotImplementedError:  # this C library cannot begin a session
+            pass
     return _fork(loop, child, then, patience)
 
 
 def _fork(loop, child, then, patience):
     """`child(low, high)` in a fork, which never returns; `then(bytes)` with all that it wrote to `high`, when it has ended."""
+
+    def start(low, high):
+        pid = os.fork()
+        if pid == 0:
+            child(low, high)
+        return pid
+
+    return _started(loop, start, then, patience)
+
+
+def _started(loop, start, then, patience):
+    """`start(low, high)`: the pid of a new process; `then(bytes)` with all that it wrote to `high`, when it has ended."""
     low, high = os.pipe()
     try:
-        pid = os.fork()
-    except OSError:
+        pid = start(low, high)
+    except (OSError, NotImplementedError):
         os.close(low)
         os.close(high)
         raise
-    if pid == 0:
-        child(low, high)
     os.close(high)
     pids.add(pid)
     heard, ends = [], []
@@ -94,7 +117,7 @@ def _child(work, low, high):
                 sys.stderr.flush()
             told = [None, str(error) or repr(error)]
         with os.fdopen(high, "wb") as stream:
-            stream.write(json.dumps(told).encode("utf-8", "surrogatepass"))
+            stream.write(lean.dumps(told).encode("utf-8", "surrogatepass"))
     finally:
         os._exit(0)
 
@@ -102,7 +125,7 @@ def _child(work, low, high):
 def _settle():
     """Signals as a new process has them."""
     signal.set_wakeup_fd(-1)
-    for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+    for signum in _SIGNALS:
         signal.signal(signum, signal.SIG_DFL)
 
 

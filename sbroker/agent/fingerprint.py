@@ -1,7 +1,8 @@
 """Which state of the sources a process was loaded from, cheaply: names, sizes and times of the files, not their content."""
 
-import hashlib
 import os
+
+from . import lean
 
 
 def of(folders):
@@ -19,7 +20,7 @@ def of(folders):
                     except OSError:
                         continue  # being replaced at this moment
                     told.append("%s %d %d" % (os.path.relpath(path, os.path.dirname(folder)), status.st_size, status.st_mtime_ns))
-    return "at-" + hashlib.sha256("\n".join(told).encode("utf-8", "surrogateescape")).hexdigest()[:16] if told else ""
+    return "at-" + lean.sha256("\n".join(told).encode("utf-8", "surrogateescape")).hexdigest()[:16] if told else ""
 
 
 def of_agent(front):

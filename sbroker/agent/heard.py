@@ -90,6 +90,7 @@ _FIELDS = {
     "fault": _text,
     "derived": _counts,
     "text": _text,
+    "preempted_at": _int,
 }
 
 

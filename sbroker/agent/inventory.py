@@ -1,12 +1,12 @@
 """What this machine has, as the hello tells it."""
 
+import _struct as struct
 import fcntl
 import os
-import socket
-import struct
 import sys
 
 from . import devices, users
+from . import sockets as socket
 from .loop import boottime
 
 _SIOCGIFADDR = 0x8915

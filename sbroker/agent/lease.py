@@ -7,7 +7,7 @@ once the broker answers that it has heard it and was still the broker then (it h
 CLOCK_BOOTTIME of this node.
 """
 
-import signal
+import _signal as signal
 
 from . import procs
 from .rundir import ACTIVE

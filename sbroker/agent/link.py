@@ -5,7 +5,7 @@ which frames to send and what a received frame means; `Channel` keeps one byte s
 or killing the process, between any two calls loses no report and repeats none: the property tests/unit/test_agent_link.py checks.
 """
 
-import json
+from . import lean
 
 CREDIT = 256 << 10  # bytes that a channel's sender may have outstanding
 
@@ -37,7 +37,7 @@ class Journal:
             if not line:
                 continue
             try:
-                entry = json.loads(line.decode("utf-8", "surrogatepass"))
+                entry = lean.loads(line.decode("utf-8", "surrogatepass"))
             except ValueError:
                 continue  # a line torn by a crash, with more written behind it: it was never said to be durable
             self._apply(entry)
@@ -135,7 +135,7 @@ class Epoch:
     """The highest (store, epoch) that this directory has seen: orders of an older broker are refused."""
 
     def __init__(self, data=b""):
-        stored = json.loads(data.decode()) if data else {}
+        stored = lean.loads(data.decode()) if data else {}
         self.store, self.epoch = stored.get("store", ""), stored.get("epoch", 0)
 
     def check(self, store, epoch):
@@ -149,7 +149,7 @@ class Epoch:
         if (self.store, self.epoch) == (store, epoch):
             return b""
         self.store, self.epoch = store, epoch
-        return json.dumps({"store": store, "epoch": epoch}).encode() + b"\n"
+        return lean.dumps({"store": store, "epoch": epoch}).encode() + b"\n"
 
 
 class Link:
@@ -231,4 +231,4 @@ def _key(job, run):
 
 
 def _line(entry):
-    return json.dumps(entry, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+    return lean.dumps(entry).encode("utf-8", "surrogatepass") + b"\n"

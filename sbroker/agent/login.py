@@ -4,11 +4,10 @@ It is the run's own: forked by the supervisor, as the run's user, inside its lim
 that may enter come with the connection and lie in a folder of their own until it ends. Nothing of SSH itself is done here.
 """
 
-import json
 import os
-import socket
 
-from . import commands, tasks
+from . import commands, lean, tasks
+from . import sockets as socket
 from .link import Channel
 from .loop import Stream
 
@@ -55,7 +54,7 @@ class Login:
     def begin(self, body):
         """Start sshd. body: JSON {"host_key": private key in OpenSSH's form, "authorized": one public key}. What cannot be is told."""
         try:
-            self._start(json.loads(body.decode("utf-8")))
+            self._start(lean.loads(body.decode("utf-8")))
         except NoServer:
             self._refuse("no sshd", "there is no sshd on node %s" % self.sup.node)
         except RuntimeError:

@@ -4,15 +4,16 @@
 descriptor and never blocks. An exception in a callback ends `run()`: whoever owns the process decides what that means.
 """
 
+import _heapq as heapq
+import _signal as signal
+import _struct as struct
 import errno
-import heapq
 import os
 import select
-import signal
-import socket
-import struct
 import sys
 import time
+
+from . import sockets as socket
 
 CLOCK_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", 7)  # the name came with Python 3.7
 _MAX_SLEEP = 30.0  # epoll sleeps on CLOCK_MONOTONIC: look again after a machine's sleep

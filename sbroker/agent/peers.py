@@ -6,12 +6,10 @@ conversation.py: it outlives its connections, so that a network that fails and h
 for longer than `lost_after` is given up for the rest of the run.
 """
 
-import hmac
 import os
 
-from . import resolving
+from . import lean, resolving
 from .conversation import Conversation, Stranger
-from .dial import Dial
 from .loop import Stream
 from .wire import LinkReader, WireError
 
@@ -119,6 +117,8 @@ class Peers:
         if sup.empty or peer.lost or peer.dial is not None or peer.stream is not None:
             return
         found = [address for name in _names(share) for address in self._names.get(name, ((), 0))[0]]
+        from .dial import Dial  # not at the agent's start
+
         peer.dial = Dial(sup, share, list(dict.fromkeys(found)), lambda stream, rest, way: self._dialled(share, peer, stream, rest, way))
 
     def _dialled(self, share, peer, stream, rest, way):
@@ -171,7 +171,7 @@ class Peers:
         """A caller greeted with op "peer"; True if it is the run's head (by its key) and the run may start here. `handed`: the descriptor
         that came with it, if the head called the agent, which gives it to us; the body is what it has said since."""
         (header, body), info = frames[0], self.sup.info
-        same = hmac.compare_digest(str(header.get("key", "")).encode(), info["key"].encode()) and info["key"]
+        same = lean.same_digest(str(header.get("key", "")).encode(), info["key"].encode()) and info["key"]
         if not same or header.get("node") != info["head"] or self.sup.is_head or not self.sup.start():
             return False
         peer = self._peer(info["head"])

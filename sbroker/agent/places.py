@@ -4,7 +4,6 @@ A node keeps the replica of a folder under the same path where it may, and then 
 names by its path on the submit host (folders, arguments, variables) is changed on the way to the node, and back on the way from it.
 """
 
-import re
 
 _BEFORE, _AFTER = r"(?:(?<![^:=,])|(?<=^))", r"(?=$|[/:,])"
 
@@ -77,8 +76,11 @@ class _Change:
 
     def __init__(self, pairs):
         self.pairs = sorted(pairs, key=lambda pair: -len(pair[0]))
-        self._to = dict(self.pairs)
-        self._pattern = re.compile("%s(%s)%s" % (_BEFORE, "|".join(re.escape(old) for old, _ in self.pairs), _AFTER)) if pairs else None
+        self._to, self._pattern = dict(self.pairs), None
+        if pairs:
+            import re  # not at the agent's start (tests/rules)
+
+            self._pattern = re.compile("%s(%s)%s" % (_BEFORE, "|".join(re.escape(old) for old, _ in self.pairs), _AFTER))
 
     def path(self, path):
         for old, new in self.pairs:

@@ -9,8 +9,9 @@ The head calls a node's agent by TCP:
 Names, run and both nonces are in what is proven: nothing of it is of use for another run, node, direction or time.
 """
 
-import hmac
 import os
+
+from . import lean
 
 _NONCE = 32  # bytes
 
@@ -23,12 +24,12 @@ def proof(key, side, call, ours, theirs):
     """The proof of `side` ("head" or "agent") as hex digits. call: (job, run, from, to); ours, theirs: the nonces of the head and of the
     agent."""
     words = ["sbroker peer 1", side, "%d.%d" % (call[0], call[1]), call[2], call[3], ours, theirs]
-    return hmac.new(key.encode("utf-8", "surrogatepass"), "\0".join(words).encode("utf-8", "surrogatepass"), "sha256").hexdigest()
+    return lean.hmac_sha256(key.encode("utf-8", "surrogatepass"), "\0".join(words).encode("utf-8", "surrogatepass"))
 
 
 def same(told, expected):
     """Whether two proofs are alike, in a time that says nothing of where they differ."""
-    return isinstance(told, str) and hmac.compare_digest(told.encode("utf-8", "surrogatepass"), expected.encode())
+    return isinstance(told, str) and lean.same_digest(told.encode("utf-8", "surrogatepass"), expected.encode())
 
 
 def is_nonce(text):

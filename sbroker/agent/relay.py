@@ -5,14 +5,13 @@ one goes on from there. What one turn of the loop brings is handled as one batch
 """
 
 import gc
-import importlib
 import os
 import sys
 import time
 
 import sbroker
 
-from . import commands, devices, fingerprint, heard, inventory, lease, users, wire
+from . import commands, devices, fingerprint, heard, inventory, lean, lease, users, wire
 from .door import Door
 from .link import Epoch, Journal, Link
 from .loop import Stream, listen_unix
@@ -23,6 +22,7 @@ from .site import LoginPath
 from .workers import KINDS, Workers
 
 _SILENT = 60.0  # seconds without a word after which a broker that is connected is taken for gone: it says something every 15
+_HEARD = 10.0  # seconds between two touches of the file that says so
 _IDLE = 10.0  # seconds after a broker's hello in which the node has better things to do than to prepare itself for the second job
 _COMPACT = 1 << 20  # bytes of journal beyond which it is written anew when half of it is acknowledged
 
@@ -36,7 +36,7 @@ class Relay:
         self.settings = {}
         self._program = program or (fingerprint.of_agent(front) if front else "")  # else when the broker has named the front end
         self._own_policy = self.policy = policy or users.Policy()
-        self.front = importlib.import_module(front) if front else None
+        self.front = lean.module(front) if front else None
         self._places = {}  # (front end, folder of a twin's names or None) → folder of the commands for jobs
         self.login_path = None  # of a node that is no twin, once the broker has said so
         self.boot_id = inventory.boot_id()
@@ -49,7 +49,8 @@ class Relay:
         self._journal_fd = -1
         self._write_journal_anew()
         self._broker = self._link = None
-        self._heard = 0.0  # when the broker said something (loop time)
+        self._heard = self._touched_at = 0.0  # when the broker said something (loop time), and when the file FOLDER/heard was last touched for it
+        self._spot = None  # of a machine that may be taken back
         self._touched = set()  # records whose supervisor waits for an acknowledgement
         self._flushing = self._preloading = False
         self._channels = {}  # broker's channel → (record, supervisor's channel)
@@ -138,7 +139,7 @@ class Relay:
                 stream.close()
                 return closed(None)
             if self._broker is stream:
-                self._heard = self.loop.now()
+                self._hear()
             self._batch(stream, link, frames)
 
         def closed(_error):
@@ -180,7 +181,7 @@ class Relay:
             sync_folder(self.folder)
         self.settings = header.get("settings") or {}
         if self.settings.get("front"):
-            self.front = importlib.import_module(self.settings["front"])
+            self.front = lean.module(self.settings["front"])
             self._program = self._program or fingerprint.of_agent(self.settings["front"])
             if not self._preloading and hasattr(self.front, "preload"):
                 self._preloading = True
@@ -191,7 +192,9 @@ class Relay:
         self.runs.dismiss()
         self.names.add(self.settings.get("hosts") or {})
         self.door.open(self.settings.get("ports") or "")
-        self._broker, self._link, self._heard = stream, link, self.loop.now()
+        self._broker, self._link = stream, link
+        self._hear()
+        self._watch_spot(self.settings.get("spot_notice"))
         self._listen(stream, self.settings.get("silent", _SILENT))
         self.attendance.greeting(self.loop.now())
         identity = {"node": self.node, "incarnation": self.incarnation, "boot_id": self.boot_id, "version": sbroker.__version__}
@@ -204,6 +207,8 @@ class Relay:
 
     def _preload(self):
         """What supervisors share with us when we have loaded it; not in the moment in which a node is wanted most."""
+        from . import dial, login, spool, stepcalls  # noqa: F401
+
         self.front.preload()
         self._sweep()
         if hasattr(gc, "freeze"):
@@ -234,6 +239,31 @@ class Relay:
         found = {"bin": place} if twin else {"bin": place, "path": self.login_path.value}
         cores = devices.neuron_cores()
         return dict(found, neuron_cores=cores) if cores else found
+
+    def _hear(self):
+        """The broker said something. A machine that ends by itself looks at the file (sbroker.fleet.boot)."""
+        self._heard = self.loop.now()
+        if self._touched_at and self._heard - self._touched_at < _HEARD:
+            return
+        self._touched_at = self._heard
+        try:
+            os.close(os.open(os.path.join(self.folder, "heard"), os.O_WRONLY | os.O_CREAT, 0o644))
+            os.utime(os.path.join(self.folder, "heard"))
+        except OSError as error:
+            print(f"the machine may end although the broker is heard: {error}", file=sys.stderr)
+
+    def _watch_spot(self, url):
+        """Ask for a notice there from now on; None: nobody will take this machine back."""
+        if self._spot is not None and self._spot.url != url:
+            self._spot.close()
+            self._spot = None
+        if url and self._spot is None:
+            from . import spotnotice  # few machines are of that kind
+
+            try:
+                self._spot = spotnotice.Watch(self.loop, url, lambda data: self.report("notice", (0, 0), data))
+            except ValueError as error:
+                print(f"no notice will be seen: {error}", file=sys.stderr)
 
     def _listen(self, stream, patience):
         """Notice a broker that says nothing any more: the login that carries its words may outlive it, where the network is cut."""

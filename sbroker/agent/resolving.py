@@ -3,12 +3,11 @@
 `addresses(loop, names, then)` calls `then({name: [address, …]})`; a name that is not known, or not in time, has no entry.
 """
 
-import json
+import _signal as signal
 import os
-import signal
-import socket
 
-from . import errand
+from . import errand, lean
+from . import sockets as socket
 from .loop import Stream
 
 _PATIENCE = 3.0  # seconds
@@ -73,7 +72,7 @@ def addresses(loop, names, then, on_end=None):
         timer.cancel()
         for line in b"".join(parts).split(b"\n"):
             try:
-                name, told = json.loads(line.decode())
+                name, told = lean.loads(line.decode())
             except ValueError:
                 continue  # the empty rest, or what was cut off
             found[name] = told
@@ -115,7 +114,7 @@ def _child(names, fd):
                     continue
                 told = list(dict.fromkeys(answer[4][0] for answer in answers))
                 with lock:
-                    os.write(fd, json.dumps([name, told]).encode() + b"\n")
+                    os.write(fd, lean.dumps([name, told]).encode() + b"\n")
 
         threads = [threading.Thread(target=work) for _ in range(min(_THREADS, len(names)))]
         for thread in threads:

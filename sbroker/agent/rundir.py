@@ -17,12 +17,10 @@ its own seal.
 """
 
 import errno
-import hmac
-import json
 import os
 import stat
 
-from . import heard
+from . import heard, lean
 
 NEW, HELD, ACTIVE, ENDED, REVOKED = "NEW", "HELD", "ACTIVE", "ENDED", "REVOKED"
 FILES = ("slurm_script", "held.new", "held", "started", "revoked", "srun.sock", "login.env", "site.env", "output.marks")
@@ -58,7 +56,7 @@ class RunDir:
                 return state
         if info.get("kind") == "batch":
             write(self.file("slurm_script"), script, 0o700)
-        head = json.dumps({"info": info, "environ": len(environ), "seal": self._seal(info)}).encode("utf-8", "surrogatepass")
+        head = lean.dumps({"info": info, "environ": len(environ), "seal": self._seal(info)}).encode("utf-8", "surrogatepass")
         write(self.file("held.new"), head + b"\n" + environ + b"\n", 0o600)
         if owner is not None:
             for name in os.listdir(self.path):
@@ -94,7 +92,7 @@ class RunDir:
         """Leave word for an agent that is away, durably: `reports` as [number, kind, time, data] not acknowledged so far."""
         fd = os.open(self.file("started"), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
-            _write_all(fd, json.dumps({"reports": reports}).encode("utf-8", "surrogatepass") + b"\n")
+            _write_all(fd, lean.dumps({"reports": reports}).encode("utf-8", "surrogatepass") + b"\n")
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -119,18 +117,18 @@ class RunDir:
         info = self.record()[0]
         if self.key:
             try:
-                seal = str(json.loads(head.decode("utf-8", "surrogatepass"))["seal"])
+                seal = str(lean.loads(head.decode("utf-8", "surrogatepass"))["seal"])
             except KeyError:
                 seal = ""
             ours = (info.get("job"), info.get("run")) == (self.job, self.run)
-            if not ours or not hmac.compare_digest(seal.encode("utf-8", "surrogatepass"), self._seal(info).encode()):
+            if not ours or not lean.same_digest(seal.encode("utf-8", "surrogatepass"), self._seal(info).encode()):
                 raise ValueError("not the description that was written")
         return info
 
     def _seal(self, info):
         if not self.key:
             return ""
-        return hmac.new(self.key, json.dumps(info, sort_keys=True).encode("utf-8", "surrogatepass"), "sha256").hexdigest()
+        return lean.hmac_sha256(self.key, lean.canonical(info).encode("utf-8", "surrogatepass"))
 
     def _whole(self):
         for name in ("started", "held", "revoked"):
@@ -143,7 +141,7 @@ class RunDir:
     def _record(self):
         head, _, rest = self._whole().partition(b"\n")
         try:
-            head = json.loads(head.decode("utf-8", "surrogatepass"))
+            head = lean.loads(head.decode("utf-8", "surrogatepass"))
             size = int(head["environ"])
             return dict(head["info"]), rest[:size], rest[size + 1 :]
         except (KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -154,7 +152,7 @@ class RunDir:
         try:
             rest = self._record()[2]
             line = rest[: rest.rfind(b"\n") + 1].splitlines()[-1]
-            reports = json.loads(line.decode("utf-8", "surrogatepass"))["reports"]
+            reports = lean.loads(line.decode("utf-8", "surrogatepass"))["reports"]
             return [heard.report(number, kind, when, data) for number, kind, when, data in reports]
         except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
             return []  # also what the job's owner wrote there

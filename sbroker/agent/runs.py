@@ -1,12 +1,12 @@
 """The agent's runs: preparing them, forking their supervisors, finding them again, and cleaning up after one that died."""
 
+import _signal as signal
 import errno
 import os
-import signal
-import socket
 import sys
 
 from . import errand, kernel, lease, procs, rundir, users
+from . import sockets as socket
 from .admission import Admission
 from .loop import Stream, connect_unix, forked, listen_unix, peer_ids, unix_socket
 from .rundir import ACTIVE, ENDED, HELD, NEW, REVOKED, RunDir

@@ -4,9 +4,8 @@
 call from inside the job is for us. What all sessions share is in stepsession.py, the kinds in stepcalls.py, sattach.py and bcast.py.
 """
 
-from . import stepcalls, wire
+from . import wire
 from .steps import Steps
-from .stepsession import NO_SESSION
 
 
 def setup(sup):
@@ -18,11 +17,15 @@ def setup(sup):
 
 def wants(sup, call):
     """Whether a call from inside the job concerns this job's steps. One that names another job goes to the broker."""
+    from . import stepcalls  # not at the agent's start
+
     return sup.is_head and stepcalls.job_of(call) in (None, str(sup.info["job"]))
 
 
 def accept(sup, call, caller):
     """Serve `call` (wire.parse_call) over `caller` (calls.Caller). Answers come through the loop."""
+    from . import stepcalls, stepsession
+
     if not hasattr(sup, "steps"):
         setup(sup)
     phase, _, ops = call["meta"].get("resume", "0:0").partition(":")
@@ -36,6 +39,6 @@ def accept(sup, call, caller):
         caller.send(wire.PHASE, b"\x01")
     made.attach(caller)
     if phase == "1" and ops not in ("", "0"):
-        made.say(call["name"].encode() + b": " + NO_SESSION, 2)
+        made.say(call["name"].encode() + b": " + stepsession.NO_SESSION, 2)
         return made.exit(1)
     made.begin()

@@ -202,7 +202,7 @@ class LoginPath:
                 shell = shell_path()
                 env = {"PATH": self.value, "HOME": "/", "USER": "nobody", "LOGNAME": "nobody", "SHELL": shell}
                 argv = [shell, "-c", '. "$0"; printf %s "$PATH" >&3', profile]
-                errand.command(loop, argv, env, self._told, _PATIENCE, _become_nobody)
+                errand.command(loop, argv, env, self._told, _PATIENCE, _become_nobody if os.geteuid() == 0 else None)
             except OSError:
                 return  # no process to be had now: what is configured is good enough
 
@@ -213,11 +213,9 @@ class LoginPath:
 
 
 def _become_nobody():
-    os.setsid()
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(_NOBODY)
-        os.setuid(_NOBODY)
+    os.setgroups([])
+    os.setgid(_NOBODY)
+    os.setuid(_NOBODY)
 
 
 def configured_path(root="/"):

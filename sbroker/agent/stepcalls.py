@@ -1,7 +1,7 @@
 """srun at the head's supervisor: from its argv to a running step, and everything that passes between the step and the user meanwhile."""
 
+import _signal as signal
 import os
-import signal
 import time
 
 from . import bcast as bcasts

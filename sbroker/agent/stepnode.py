@@ -18,16 +18,15 @@ and what a node tells the head:
     step_done {step, usage}                           nothing of the step is left here
 """
 
+import _signal as signal
+import _struct as struct
 import errno
 import fcntl
 import os
-import signal
-import struct
 import termios
 
 from . import commands, procs, stephooks, tasks
 from .loop import Stream
-from .pmi import node as pmi
 from .stdio import LONG_LINE
 
 WINDOW = 256 << 10  # bytes of one output (all ranks of a node) that the head has not taken
@@ -123,8 +122,11 @@ class NodeStep:
         self._env = places.environ_there(env)
         self._held = None  # a list while the site's setup runs: standard input that came meanwhile
         self._pmi = None
-        if fields["describe"].get("mpi") in pmi.KINDS:
-            self._pmi = pmi.NodePmi(self)
+        if fields["describe"].get("mpi", "none") != "none":
+            from .pmi import node as pmi  # not at the agent's start
+
+            if fields["describe"]["mpi"] in pmi.KINDS:
+                self._pmi = pmi.NodePmi(self)
 
     def launch(self):
         """Start the tasks, after what the node's site has for those that come from elsewhere."""

@@ -4,13 +4,12 @@
 session of its srun, and those of sattach.
 """
 
-import collections
-import signal
+import _signal as signal
 import time
 
 from .bcast_node import Receiver
+from .lean import OrderedDict
 from .ledger import Busy, Ledger, Never
-from .pmi.space import HeadSpace
 from .stepnode import NodeStep
 
 _TO_NODE = ("step_launch", "step_in", "step_credit", "step_signal", "step_cancel", "step_window", "step_space")
@@ -27,7 +26,7 @@ class Step:
         self.listeners = []
         self.nodes_left = set(layout["nodes"])
         self.status = {}  # rank → wait status
-        self.owed = collections.OrderedDict()  # (node, fd) → bytes not credited yet
+        self.owed = OrderedDict()  # (node, fd) → bytes not credited yet
         self.taken = {}  # node → bytes of standard input taken
         self.usage = {}
         self.why = ""  # it was ended because
@@ -223,6 +222,8 @@ class Steps:
         body = b"".join(b"%s=%s\0" % (_bytes(key), _bytes(value)) for key, value in places.environ_here(request["env"]).items())
         programs = request.get("programs")
         if request.get("mpi") == "pmi2":
+            from .pmi.space import HeadSpace  # not at the agent's start
+
             step.space = HeadSpace(
                 step.layout["nodes"],
                 lambda node, told, data: self.order(node, dict(told, op="step_space", step=step.number), data),
@@ -333,7 +334,7 @@ class Steps:
     def room(self, step):
         """Give credit for what was taken if all listeners have room again."""
         if step.owed and all(listener.room() for listener in step.listeners):
-            owed, step.owed = step.owed, collections.OrderedDict()
+            owed, step.owed = step.owed, OrderedDict()
             for (node, fd), count in owed.items():
                 if node in step.nodes_left:
                     self.order(node, {"op": "step_credit", "step": step.number, "fd": fd, "bytes": count})

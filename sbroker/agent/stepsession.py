@@ -4,9 +4,9 @@ The ops of a session are counted from 1 and kept until the client acknowledged t
 where it was; a session nobody comes back to is treated as if the client had died.
 """
 
-import collections
 
 from . import wire
+from .lean import deque
 
 KEEP = 120.0  # seconds that a session waits for a client whose connection broke
 _BOUND = 8 << 20  # bytes of unacknowledged ops; beyond it a client that acknowledges is waited for, one that never does cannot resume
@@ -24,7 +24,7 @@ class Session:
         self.broadcast = None  # a file that is being sent to the nodes
         self.options = {}
         self.ended = False
-        self._ops: collections.deque = collections.deque()  # (number, op, payload) not acknowledged
+        self._ops: deque = deque()  # (number, op, payload) not acknowledged
         self._size = 0
         self._number = self._acked = 0
         self._acks = False  # whether this client acknowledges at all

@@ -32,13 +32,13 @@ whether a call from inside the job is a step command (else it goes to the broker
 chdir, execve, memory, job_memory.
 """
 
+import _struct as struct
 import os
-import socket
-import struct
 import sys
 import time
 
 from . import procs, tasks, users
+from . import sockets as socket
 from .batch import Batch
 from .calls import Calls, session_code
 from .ending import Ending

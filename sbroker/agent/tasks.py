@@ -4,9 +4,9 @@ The supervisor has already become the user; what is left for the child: session 
 folder, standard streams, exec. A failed exec ends the child with the errno as exit code, as Slurm's tasks end.
 """
 
+import _signal as signal
 import fcntl
 import os
-import signal
 import termios
 
 from . import limits as rlimits

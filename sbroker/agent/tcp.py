@@ -1,7 +1,8 @@
 """TCP sockets for the loop: nothing here waits. Names are not resolved: see resolving.py."""
 
 import errno
-import socket
+
+from . import sockets as socket
 
 _USER_TIMEOUT = 20000  # milliseconds that sent bytes may stay unacknowledged
 

@@ -5,13 +5,11 @@ the one before goes: processes, replicas of his files, what appeared in the fold
 the next one is held; a wipe that fails refuses it, and is tried again for the next. The home of the login's user is not touched.
 """
 
-import importlib
-import json
+import _signal as signal
 import os
-import signal
 import time
 
-from . import errand, procs
+from . import errand, lean, procs
 from .rundir import replace
 
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
@@ -35,7 +33,7 @@ class Tenant:
     def _load(self):
         try:
             with open(self._path, encoding="utf-8") as stream:
-                found = json.load(stream)
+                found = lean.loads(stream.read())
             self.uid, self.name, self.since = int(found["uid"]), str(found["name"]), float(found["since"])
         except (OSError, ValueError, KeyError, TypeError):
             return  # nobody was here, or nobody knows who: then there is nothing of his that would be known
@@ -67,7 +65,7 @@ class Tenant:
         """Write down whose turn it is; a sentence if that cannot be."""
         since = time.time()
         try:
-            replace(self._path, json.dumps({"uid": owner["uid"], "name": owner["name"], "since": since}).encode(), 0o600)
+            replace(self._path, lean.dumps({"uid": owner["uid"], "name": owner["name"], "since": since}).encode(), 0o600)
         except OSError as error:
             return f"{self._path}: {error.strerror}"
         self.uid, self.name, self.since = owner["uid"], owner["name"], since
@@ -119,7 +117,7 @@ def replicas(folder):
     except FileNotFoundError:
         return []
     try:
-        worker = importlib.import_module(__package__ + ".files.worker")
+        worker = lean.module(__package__ + ".files.worker")
     except ImportError:
         worker = None  # an agent without files: then there are none
     for owner in owners:

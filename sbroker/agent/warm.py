@@ -5,8 +5,8 @@ as new: nothing of the earlier run is kept but the process. It waits a little fo
 """
 
 import os
-import socket
 
+from . import sockets as socket
 from .loop import unix_socket
 from .rundir import RunDir
 from .supervisor import Supervisor

@@ -7,8 +7,9 @@ Call ops, client → server: CALL REPLY INPUT SIGNAL WINDOW ACK; server → clie
 CATCH TTY PHASE EXIT DIE. ARCHITECTURE.md, "The call protocol", says what each means.
 """
 
-import json
-import struct
+import _struct as struct
+
+from . import lean
 
 MAX_HEADER = 4 << 20
 MAX_BODY = 64 << 20
@@ -29,7 +30,7 @@ class WireError(ValueError):
 
 def link_frame(header, body=b""):
     """One link frame as bytes. `header` must be a JSON object (dict)."""
-    head = json.dumps(header, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    head = lean.dumps(header).encode("utf-8", "surrogatepass")
     if len(head) > MAX_HEADER or len(body) > MAX_BODY:
         raise WireError("frame too large: header %d, body %d bytes" % (len(head), len(body)))
     return _LINK.pack(len(head), len(body)) + head + body
@@ -54,7 +55,7 @@ class LinkReader:
             if len(buffer) < end:
                 break
             try:
-                header = json.loads(bytes(buffer[at + 8 : at + 8 + head]).decode("utf-8", "surrogatepass"))
+                header = lean.loads(bytes(buffer[at + 8 : at + 8 + head]).decode("utf-8", "surrogatepass"))
             except (ValueError, RecursionError) as error:
                 raise WireError("header is not JSON: %s" % error)
             if not isinstance(header, dict):

@@ -13,6 +13,8 @@ import stat
 import zipfile
 import zlib
 
+from .slim import slim
+
 _MAIN = """import sys
 
 from sbroker.agent.__main__ import main
@@ -21,7 +23,17 @@ sys.exit(main())
 """
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip file can hold: the same content gives the same bytes
 _UNCHECKED = (1).to_bytes(4, "little") + bytes(8)  # a .pyc that is valid without a look at its source (PEP 552)
+_UNPACK = "sbroker.agent.unpack"
+_OURS = (_UNPACK, "sbroker.agent.landing", "sbroker.agent.slim", "sbroker.agent.zipapp")  # no modules of a node
+_TOLD = ("sbroker.agent.__main__",)  # whose docstring is shown
 _DIGITS = 16  # of `digest`
+
+# what every agent has loaded when it serves, in one piece of `pack` (tests/rules)
+START = ("sbroker", "sbroker.agent", *("sbroker.agent." + word for word in (
+    "__main__ admission batch bcast_node byway calls commands conversation devices door ending errand fingerprint heard inventory "
+    "kernel lean lease ledger limits link loop namespaces peers places procs proof relay reserve resolving rundir runs session site "
+    "sockets stdio stepfiles stephooks stepnode steps supervisor tasks tcp tenant users warm wire workers "
+).split()))
 
 
 def sources(node_files):
@@ -64,20 +76,43 @@ def image(files):
     return out.getvalue()
 
 
-def pack(files, data=()):
-    """What sbroker/agent/unpack.py reads. `data`: files that are wanted as files, too; those that are Python also as a .pyc."""
-    code, kept = {}, {}
+def pack(files, data=(), start=()):
+    """What sbroker/agent/unpack.py reads. `data`: files that are wanted as files, too; those that are Python also as a .pyc. `start`: the modules that every
+    start needs; they are one piece."""
+    first, index, pieces = {}, {"code": {}, "data": {}}, bytearray()
+
+    def place(content):
+        begin = len(pieces)
+        pieces.extend(zlib.compress(content))
+        return begin, len(pieces)
+
     for name, content in files.items():
         if name in data or not name.endswith(".py"):
-            kept[name] = zlib.compress(content)
-        if name.endswith(".py"):
-            package = name.endswith("/__init__.py")
-            module = name[: -len("/__init__.py" if package else ".py")].replace("/", ".")
-            compiled = marshal.dumps(_code(module, name, content))
-            code[module] = (package, zlib.compress(compiled))
-            if name in data:
-                kept[name + "c"] = zlib.compress(importlib.util.MAGIC_NUMBER + _UNCHECKED + compiled)
-    return marshal.dumps({"start": code["sbroker.agent.unpack"][1], "code": code, "data": kept})
+            index["data"][name] = place(content)
+        if not name.endswith(".py"):
+            continue
+        package = name.endswith("/__init__.py")
+        module = name[: -len("/__init__.py" if package else ".py")].replace("/", ".")
+        if module in _OURS:
+            continue
+        code = marshal.dumps(slim(_code(module, name, content), module in _TOLD))
+        if name in data:
+            index["data"][name + "c"] = place(importlib.util.MAGIC_NUMBER + _UNCHECKED + code)
+        elif module in start:
+            first[module] = (package, code)
+        else:
+            index["code"][module] = (package, *place(code))
+    index["first"] = place(marshal.dumps(first))
+    index["start"] = place(marshal.dumps(slim(_code(_UNPACK, _UNPACK, files["sbroker/agent/unpack.py"]))))
+    told = marshal.dumps(index)
+    return len(told).to_bytes(4, "big") + told + bytes(pieces)
+
+
+def module(name):
+    """(byte code, source) of a module of this installation, both bytes; it is not run."""
+    spec = importlib.util.find_spec(name)
+    source = spec.loader.get_data(spec.origin)
+    return marshal.dumps(slim(_code(name, spec.origin, source))), source
 
 
 def _code(module, name, content):

@@ -63,6 +63,17 @@ def canonical(text: str) -> str | None:
     return next((name for name in found if every[name].bare), found[0])
 
 
+@functools.lru_cache(maxsize=4096)
+def means(asked: str, has: str) -> bool:
+    """Whether a device of type `has` is one that somebody means who asks for `asked`."""
+    if asked == has:
+        return True
+    try:
+        return canonical(has) in resolve(asked)
+    except UnknownAccelerator:
+        return asked.lower() == has.lower()
+
+
 @functools.cache
 def accelerators() -> dict[str, Accelerator]:
     """Name → what is known of it."""
@@ -100,5 +111,6 @@ def _without_memory(text: str) -> tuple[str, ...]:
     return tuple(name for name in models if abs(every[name].memory - size) <= max(2, every[name].memory // 8))
 
 
+@functools.lru_cache(maxsize=256)
 def _near(text: str) -> tuple[str, ...]:
     return tuple(difflib.get_close_matches(text.lower(), _names()[1], n=3, cutoff=0.5))

@@ -1,10 +1,16 @@
-"""One thing that can be bought in one place, and what somebody may ask for."""
+"""One line of a catalogue, and the offer that is made of it."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sbroker.model import Value
+from sbroker.machines import Offer
+from sbroker.model import Gres, Value
+
+BOOT = 90  # seconds that a machine of a cloud usually takes until its agent answers, where nobody said
+_NO_LABEL = re.compile(r"[^a-z0-9]+")
 
 
 class Row(Value, frozen=True, kw_only=True):
@@ -24,26 +30,36 @@ class Row(Value, frozen=True, kw_only=True):
     data: dict[str, Any] = {}  # the cloud's own
 
 
-class Wanted(Value, frozen=True, kw_only=True):
-    """What one machine must have at least, and where it may be. Empty tuples mean any."""
-
-    cpus: float = 0
-    memory: float = 0  # GiB
-    accelerators: tuple[str, ...] = ()  # canonical names, any of them will do
-    count: float = 0  # of accelerators; 0: none are wanted
-    exact_count: bool = False
-    arch: str = ""
-    spot: bool | None = None  # None: either
-    clouds: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()  # patterns such as us-*
-    zones: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    max_price: float | None = None  # USD an hour
-
-
-class Dropped(Value, frozen=True, kw_only=True):
-    """A place that has nothing, and the first demand that left nothing there."""
-
-    cloud: str
-    region: str
-    why: str
+def sold(rows: Iterable[Row], boot_seconds: int = BOOT) -> Iterator[Offer]:
+    """What can be ordered of a catalogue. Left out: a part of an accelerator, which is no device that a job could be given."""
+    gres: dict[tuple[str, float], tuple[Gres, ...]] = {("", 0): ()}
+    shapes: dict[str, str] = {}
+    for row in rows:
+        if row.accelerator and row.count != int(row.count):
+            continue
+        key = (row.accelerator, row.count)
+        devices = gres.get(key)
+        if devices is None:
+            devices = gres[key] = (Gres(name="gpu", type=row.accelerator, count=int(row.count)),) if row.accelerator and row.count else ()
+        what = row.type or row.accelerator
+        if what not in shapes:
+            shapes[what] = _NO_LABEL.sub("-", what.lower()).strip("-") or "machine"
+        # a host type is sold with and without accelerators: n1-standard-8 with two t4
+        extra = "+%s:%d" % key if row.accelerator and row.cloud == "gcp" and row.type.startswith("n1-") else ""
+        place = row.zone or row.region
+        yield Offer(
+            name="%s%s/%s%s" % (what, extra, place, "/spot" if row.spot else ""),
+            shape=shapes[what] + ("-%s-%d" % (row.accelerator, row.count) if extra else ""),
+            cloud=row.cloud,
+            region=row.region,
+            zone=row.zone,
+            type=row.type,
+            cpus=max(1, int(row.cpus)),
+            memory=int(row.memory * 1024),
+            gres=devices,
+            arch=row.arch,
+            spot=row.spot,
+            price=row.price,
+            boot_seconds=boot_seconds,
+            data=row.data,
+        )

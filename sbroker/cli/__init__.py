@@ -1,4 +1,4 @@
-"""The command `sbroker`: up, down, status, doctor, options, plan, explain, sync, ssh, ssh-config, ssh-proxy.
+"""The command `sbroker`: up, down, status, doctor, options, plan, explain, cost, sync, ssh, ssh-config, ssh-proxy.
 
 `up`, `down` and `doctor` act here; what needs the broker is asked of it as a call named "sbroker" and runs on its side
 (`broker_side`). Users of the cluster need none of it but ssh and sync.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 
 import click
 
 from sbroker.api import FrontEnd
 from sbroker.errors import SbrokerError
 
+_DAYS = ["%Y-%m-%d", "%Y-%m"]
 FrontEndMaker = Callable[[], FrontEnd]
 
 
@@ -75,6 +77,34 @@ def options(front_end: FrontEndMaker, command: str | None, kind: str | None) -> 
 def status(as_json: bool) -> None:
     """The broker's pid, and what it has."""
     _relay("status", *(["--json"] if as_json else []))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def machines(as_json: bool) -> None:
+    """What the sites that make machines have now, and what each costs."""
+    _relay("machines", *(["--json"] if as_json else []))
+
+
+@cli.command()
+@click.option("--by", type=click.Choice(["job", "user", "account", "site", "month"]), default="account", show_default=True, help="What a row is about.")
+@click.option("-S", "--start", type=click.DateTime(_DAYS), help="From this day or month on (UTC); the present month if neither is given.")
+@click.option("-E", "--end", type=click.DateTime(_DAYS), help="Before this day or month.")
+@click.option("-A", "--account", "accounts", multiple=True, help="Only jobs of this account; may be repeated.")
+@click.option("-u", "--user", "users", multiple=True, help="Only jobs of this user; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def cost(by: str, start: datetime | None, end: datetime | None, accounts: tuple[str, ...], users: tuple[str, ...], as_json: bool) -> None:
+    """What jobs have cost, and machines beyond them. You see your own; operators see all."""
+    import json
+
+    days = {name: value.replace(tzinfo=timezone.utc).timestamp() if value else None for name, value in (("start", start), ("end", end))}
+    _relay("cost", json.dumps({"by": by, "accounts": accounts, "users": users, "json": as_json, **days}))
+
+
+@cli.command()
+def reap() -> None:
+    """Terminate machines that bear this broker's mark and belong to none of its groups."""
+    _relay("reap")
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []})

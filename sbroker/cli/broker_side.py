@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable
 
 from sbroker import __version__
 from sbroker.api import Api, Call, Client
-from sbroker.cli import ssh_side
+from sbroker.cli import costs, ssh_side
 from sbroker.errors import Code, Refused, SbrokerError
 from sbroker.states import JobState
 
 Answer = Awaitable[str]
+GONE_WAIT = 300  # seconds
 OF_A_JOB = {Code.INVALID_JOB_ID: "There is no job %s.", Code.ACCESS_DENIED: "Job %s is another user's."}
 
 
@@ -78,7 +79,55 @@ async def before_down(api: Api, arguments: list[str]) -> str:
         waits = left[reasons.index("")]
         with contextlib.suppress(asyncio.TimeoutError):
             await api.changed(waits, 1.0)
-    return "%d jobs were cancelled." % len(jobs) if jobs else "No jobs."
+    said = "%d jobs were cancelled." % len(jobs) if jobs else "No jobs."
+    made = [node for node in api.view.nodes.values() if node.token]
+    if not made:
+        return said
+    if "cancel" not in arguments:
+        raise SbrokerError(
+            "%d machines are there, for %.2f USD an hour: --cancel terminates them, --keep leaves them to the next broker"
+            % (len(made), sum(node.price for node in made))
+        )
+    await api.power_down([])
+    return "%s\n%s" % (said, await _gone(api, len(made)))
+
+
+async def _gone(api: Api, number: int) -> str:
+    """Wait until no machine of ours is listed any more."""
+    end = api.now() + GONE_WAIT
+    while api.now() < end:
+        left = [(site, each) for site, found in (await api.machines()).items() for each in found["machines"] if each["owner"] != "foreign"]
+        errors = ["%s: %s" % (site, found["error"]) for site, found in (await api.machines()).items() if found["error"]]
+        if not left and not errors:
+            return "%d machines were terminated." % number
+        await asyncio.sleep(0.5)
+    what = ", ".join("%s of %s" % (each["id"], site) for site, each in left) or "; ".join(errors)
+    raise SbrokerError("not all machines are gone after %d seconds: %s; `sbroker machines` lists them" % (GONE_WAIT, what))
+
+
+async def machines(api: Api, arguments: list[str]) -> str:
+    """A line for each machine that a site has now."""
+    from tabulate import tabulate
+
+    found = await api.machines()
+    if "--json" in arguments:
+        return json.dumps(found)
+    rows = [
+        [site, each["id"], each["node"] or {"stray": "(nobody's)", "foreign": "(another broker's)"}.get(each["owner"], ""), each["state"],
+         "%.4f" % each["price"], "%.1f" % (max(0.0, api.now() - each["created"]) / 3600) if each["created"] else ""]
+        for site, known in sorted(found.items()) for each in known["machines"]
+    ]  # fmt: skip
+    said = [tabulate(rows, headers=["SITE", "MACHINE", "NODE", "STATE", "USD/H", "HOURS"], tablefmt="plain", disable_numparse=True)] if rows else []
+    said += ["%s cannot be listed: %s" % (site, known["error"]) for site, known in sorted(found.items()) if known["error"]]
+    return "\n".join(said) or "No machines."
+
+
+async def reap(api: Api, arguments: list[str]) -> str:
+    """Terminate what bears our mark and is on no record."""
+    number = await api.reap()
+    if not number:
+        return "No machine is left that belongs to nobody."
+    return "%d machines that belonged to nobody are being terminated." % number
 
 
 def _counts(counts: Counter[str]) -> str:
@@ -89,6 +138,9 @@ COMMANDS: dict[str, Callable[[Api, list[str]], Answer]] = {
     "status": status,
     "explain": explain,
     "before-down": before_down,
+    "cost": costs.answer,
+    "machines": machines,
+    "reap": reap,
     "ssh-where": ssh_side.where,
     "ssh-users": ssh_side.users,
 }

@@ -17,6 +17,7 @@ from sbroker.paths import Paths
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2_000_000_000)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2_000_000_000)]
+Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)]
 MaxArray = Annotated[int, msgspec.Meta(ge=1, le=4_000_001)]  # Slurm's own bound; a list of tasks is made of each
 JobId = Annotated[int, msgspec.Meta(ge=1, le=0x03FFFFFF)]  # Slurm's MaxJobId: programs read ids as 32 bits
 
@@ -43,7 +44,11 @@ class PartitionConfig(Value, frozen=True, kw_only=True):
     allow_groups: tuple[str, ...] = ()
     allow_qos: tuple[str, ...] = ()
     priority_tier: int = 1
-    policy: Literal["", "cheapest", "soonest"] = ""
+    policy: Literal["", "cheapest", "soonest", "onprem", "weights"] = ""
+    burst_after: Seconds = Seconds(0)
+    hour_worth: Dollars = 0.0
+    spot: Literal["allow", "only", "never"] = "allow"
+    max_price: Dollars | None = None
     suspend_time: Seconds | None = None
     hidden: bool = False
 
@@ -63,6 +68,27 @@ class Account(Value, frozen=True, kw_only=True):
 
 class Qos(Value, frozen=True, kw_only=True):
     priority: int = 0
+
+
+class RuleConfig(Value, frozen=True, kw_only=True):
+    """One entry of `rules`: what it is about (`data`, `path`, `partitions`, `accounts`), and what it leaves."""
+
+    data: str | None = None
+    path: str | None = None
+    partitions: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+    spot: Literal["allow", "only", "never"] = "allow"
+    max_price: Dollars | None = None
+    max_cost: Dollars | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """A `Rule` of the plan, as JSON values."""
+        found = msgspec.to_builtins(self)
+        spot = found.pop("spot", "allow")
+        return found if spot == "allow" else {**found, "spot": spot == "only"}
 
 
 class Head(Value, frozen=True, kw_only=True):
@@ -95,6 +121,8 @@ class Config(Head, frozen=True, kw_only=True):
     users: Mapping[str, User] = {}
     accounts: Mapping[str, Account] = {}
     qos: Mapping[str, Qos] = {}
+    rules: tuple[RuleConfig, ...] = ()
+    peering: tuple[Any, ...] = ()  # egress.Peering
 
     def nodes(self) -> tuple[Node, ...]:
         """All nodes that are known in advance, site by site in the order written."""
@@ -144,6 +172,8 @@ class Config(Head, frozen=True, kw_only=True):
         from sbroker.providers.base import Context
 
         plain: dict[str, Any] = {key: msgspec.to_builtins(getattr(self, key), enc_hook=_plain) for key in keys}
+        plain["rules"] = [rule.plain() for rule in self.rules]
+        plain["peering"] = msgspec.to_builtins(self.peering)
         plain["sites"] = {
             site: _demand(settings, provider)
             for site, settings in self.sites.items()

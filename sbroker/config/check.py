@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 
 from sbroker import providers
 from sbroker.agent.tcp import parse_ports
-from sbroker.config import Account, Config, Head, PartitionConfig, Qos, User, default_config, later
+from sbroker.catalog import places
+from sbroker.catalog.egress import Peering
+from sbroker.config import Account, Config, Head, PartitionConfig, Qos, RuleConfig, User, default_config, later
 from sbroker.config.text import Document, nearest
+from sbroker.core.money import parse_budget
 from sbroker.errors import ConfigError
 from sbroker.providers.base import SiteSettings
 
 RELEASES = ("22.05",)  # of Slurm, that the front end can be
 MPI_KINDS = ("none", "pmi2", "openmpi")  # of srun's --mpi; the last is Slurm's old word for none
 LEASE_LEAST = 120  # seconds beside kill_wait
-_SECTIONS = ("partitions", "sites", "users", "accounts", "qos", "rules")
+_SECTIONS = ("partitions", "sites", "users", "accounts", "qos", "rules", "peering")
 _OVERSUBSCRIBE = re.compile(r"no|exclusive|(?:yes|force)(?::[1-9][0-9]*)?", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_BUDGET = re.compile(r"[0-9]+(?:\.[0-9]+)? [A-Z]{3}/(?:day|week|month|year)")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
 
 
@@ -49,16 +52,16 @@ def parse(path: str, text: str | bytes) -> Config:
     head = doc.convert((), Head, {key: value for key, value in doc.value.items() if key not in _SECTIONS})
     sites = {name: _site(doc, name, value) for name, value in doc.named("sites")}
     parts = tuple(doc.convert(("partitions", index), PartitionConfig, value) for index, value in enumerate(doc.listed("partitions")))
-    for index, value in enumerate(doc.listed("rules")):
-        doc.convert(("rules", index), later.Rule, value)
-    if doc.value.get("rules"):
-        raise doc.error(("rules",), "this release cannot bind data to sites yet, and does not run jobs as if it did")
+    rules = tuple(doc.convert(("rules", index), RuleConfig, value) for index, value in enumerate(doc.listed("rules")))
+    peering = tuple(doc.convert(("peering", index), Peering, value) for index, value in enumerate(doc.listed("peering")))
     if not sites and not parts:
         sites, parts = dict(default_config().sites), default_config().parts
     config = Config(
         file=path,
         sites=sites,
         parts=parts,
+        rules=rules,
+        peering=peering,
         users={name: doc.convert(("users", name), User, value) for name, value in doc.named("users")},
         accounts={name: doc.convert(("accounts", name), Account, value) for name, value in doc.named("accounts")},
         qos={name: doc.convert(("qos", name), Qos, value) for name, value in doc.named("qos")},
@@ -67,6 +70,7 @@ def parse(path: str, text: str | bytes) -> Config:
     _check_head(doc, config)
     _check_partitions(doc, config)
     _check_users(doc, config)
+    _check_rules(doc, config)
     _check_leases(doc, config)
     _check_nodes(doc, config)
     return config
@@ -155,8 +159,11 @@ def _check_partitions(doc: Document, config: Config) -> None:
 
 def _check_users(doc: Document, config: Config) -> None:
     for name, account in config.accounts.items():
-        if account.budget is not None and not _BUDGET.fullmatch(account.budget):
-            raise doc.error(("accounts", name, "budget"), "%r is not a budget: write 5000 USD/month" % account.budget)
+        try:
+            if account.budget is not None:
+                parse_budget(account.budget)
+        except ValueError as error:
+            raise doc.error(("accounts", name, "budget"), str(error)) from None
     for name, user in config.users.items():
         if user.default_account is not None and user.default_account not in user.accounts:
             raise doc.error(
@@ -168,6 +175,30 @@ def _check_users(doc: Document, config: Config) -> None:
                 ("users", name, "default_qos"),
                 "there is no QOS %s%s" % (user.default_qos, nearest(user.default_qos, user.qos or config.qos)),
             )
+
+
+def _check_rules(doc: Document, config: Config) -> None:
+    partitions = [part.name for part in config.parts]
+    for index, rule in enumerate(config.rules):
+        path = ("rules", index)
+        named: list[tuple[str, tuple[str, ...], Collection[str]]] = [
+            ("sites", rule.sites, config.sites),
+            ("partitions", rule.partitions, partitions),
+            ("countries", rule.countries, {*places.countries(), *places.groups()}),
+        ]
+        if config.accounts:
+            named.append(("accounts", rule.accounts, config.accounts))
+        for key, names, right in named:
+            for at, name in enumerate(names):
+                if name not in right:
+                    raise doc.error((*path, key, at), "there is no %s %s%s" % (_SINGULAR[key], name, nearest(name, right)))
+        if rule.path is not None and not rule.path.startswith("/"):
+            raise doc.error((*path, "path"), "%r is not an absolute path: begin it with /" % rule.path)
+        if not (rule.sites or rule.regions or rule.countries or rule.spot != "allow" or rule.max_price is not None or rule.max_cost is not None):
+            raise doc.error(path, "it leaves all as it is: say sites, regions, countries, spot, max_price or max_cost")
+
+
+_SINGULAR = {"sites": "site", "partitions": "partition", "countries": "country, or group of countries,", "accounts": "account"}
 
 
 def _check_leases(doc: Document, config: Config) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from sbroker.config.units import Size
-from sbroker.model import Value
 from sbroker.providers.base import ElsewhereSettings, SiteSettings
 
 
@@ -30,24 +29,11 @@ class Kubernetes(Elastic, frozen=True, kw_only=True):
     namespace: str | None = None
 
 
-class Aws(Elastic, frozen=True, kw_only=True):
-    regions: tuple[str, ...]
-    endpoint_url: str | None = None
-
-
 class GcpTpu(Elastic, frozen=True, kw_only=True):
     project: str
     zones: tuple[str, ...]
     endpoint: str | None = None
 
 
-KINDS: dict[str, type[SiteSettings]] = {"slurm": Slurm, "kubernetes": Kubernetes, "aws": Aws, "gcp-tpu": GcpTpu}
+KINDS: dict[str, type[SiteSettings]] = {"slurm": Slurm, "kubernetes": Kubernetes, "gcp-tpu": GcpTpu}
 
-
-class Rule(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Binds a path or bucket to sites or regions."""
-
-    data: str | None = None
-    path: str | None = None
-    regions: tuple[str, ...] = ()
-    sites: tuple[str, ...] = ()

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from sbroker import features
 from sbroker.api import Placement
-from sbroker.core import buy, dependency, features, finish, gres, purge, queue, staging
+from sbroker.core import buy, dependency, finish, gres, purge, queue, ruling, staging
 from sbroker.core.draft import Draft
 from sbroker.core.events import Submit, Who
 from sbroker.core.plan import NowPool, earliest
@@ -58,7 +59,7 @@ def submit(draft: Draft, event: Submit) -> None:
             return
     partitions = resolve_partitions(draft, spec, who)
     check_spec(draft, spec, partitions, who)
-    spec = staging.admitted(draft, spec, partitions)
+    spec = ruling.admitted(draft, staging.admitted(draft, spec, partitions), account_qos(draft, spec, who)[0])
     job = make_job(draft, spec, partitions, event)
     dependency.refuse_loops(draft, job, job.deps_left)
     if event.test:
@@ -273,8 +274,15 @@ def _never(draft: Draft, shape: Shape) -> Miss | str | None:
                 return None
             sentence = sentence or answer
             continue
+        sentence = sentence or _ruled_out(draft, shape, partition)
         miss = miss or _cause(draft, shape, partition)
     return sentence or miss or Miss.NODES
+
+
+def _ruled_out(draft: Draft, shape: Shape, partition: Partition) -> str:
+    """A sentence where rules leave nothing of a partition to the shape, else ""."""
+    reasons = [ruling.lets(shape.spec, partition.name, node) for node in map(draft.node, partition.nodes) if node is not None]
+    return "no node of partition %s may run this job: %s" % (partition.name, reasons[0]) if reasons and all(reasons) else ""
 
 
 def _unsized(draft: Draft, partition: Partition) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 from msgspec.structs import asdict, replace
 
-from sbroker.core import features
+from sbroker.catalog import places
+from sbroker.core import money, ruling, spot
 from sbroker.core.draft import Draft
 from sbroker.core.effects import CreateGroup
 from sbroker.core.select import Miss, fits_config, offer, place
@@ -29,6 +30,7 @@ class Orders:
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         self.answers: dict[tuple[tuple, str], Answer] = {}
+        self.barred = ""  # why the last one that was to buy may spend nothing on what it was offered
         self.open: dict[tuple[str, str], Group] = {}  # (site, offer) → group of single machines that this decision made
         self.room = {site: int(facts["max_nodes"]) for site, facts in sites(draft).items() if facts.get("max_nodes") is not None}
         for name in draft.state.fleet:
@@ -44,13 +46,19 @@ class Orders:
         return self.answers[key]
 
     def buy(self, shape: Shape, partition: Partition) -> tuple[NodeShare, ...] | None:
-        """Order what the plan likes best, and give the shares on it. None if the plan has no place."""
+        """Order what the plan likes best, and give the shares on it. None if the plan has no place, or `barred` says why nothing may be spent."""
+        self.barred = ""
         for placement in self.answer(shape, partition).placements:
             single = placement.count == 1
             group = self.open.get((placement.site, placement.offer.name)) if single else None
             group, nodes = _grown(self.draft, group, placement)
             shares = on_these(shape, partition, nodes)
             if shares is None:
+                continue
+            rates = money.rates_on(shape.spec, partition, shares, {node.name: node for node in nodes}.get)
+            bar = money.barrier(self.draft, shape, sum(rates.values()), egress=placement.egress, boot=placement.offer.boot_seconds)
+            if bar:
+                self.barred = self.barred or bar
                 continue
             for node in nodes:
                 self.draft.put_node(node)
@@ -95,43 +103,41 @@ def question(draft: Draft, shape: Shape, partition: Partition, room: dict[str, i
             memory=want.mem_node or (want.mem_cpu or 0) * want.node_cpus,
             tmp=want.tmp,
             gres=want.gres or tuple(replace(item, count=1) for item in want.gpus) or want.task_gpus,
-            spot=market(spec),
+            spot=spot.market(spec, draft.state.settings, shape.requeues),
         ),
         fit=fit(draft, spec, want, partition),
+        total=Ask(cpus=want.cpus, gres=want.gpus) if (want.tasks or 1) > 1 or want.gpus else None,
         seconds=None if shape.time_limit == INFINITE else shape.time_limit,
         partition=partition.name,
-        policy=Policy(kind=partition.policy or "cheapest"),  # type: ignore[arg-type]
+        account=shape.account or "",
+        policy=Policy(kind=partition.policy or "cheapest", burst_after=partition.burst_after, hour_worth=partition.hour_worth),  # type: ignore[arg-type]
+        rules=ruling.of(draft, partition),
+        max_price=partition.max_price,
+        peering=ruling.peering(draft),
+        sources=ruling.sources(spec),
         sites=partition.sites,
         types=partition.gpu_types,
         constraint=spec.constraint,
-        paths=(spec.work_dir,),
+        paths=spec.bound,
         avoid=avoided(draft),
         room=room,
         now=draft.now,
     )
 
 
-def market(spec: JobSpec) -> bool | None:
-    """Whether it may, or must, be a spot machine: only batch jobs that asked, by --requeue or a constraint that names the market."""
-    if spec.kind != "batch":
-        return False
-    words = set(features.names(features.parse(spec.constraint))) if spec.constraint else set()
-    if "spot" in words:
-        return True
-    return None if spec.requeue and "ondemand" not in words else False
-
-
 def avoided(draft: Draft) -> dict[tuple[str, str, str, bool], str]:
     """Places that refused a while ago, or took a machine back: (site, zone or region, type, spot) → why. A site that does not let us in is
     avoided as a whole: ("", "") for zone and type."""
     found: dict[tuple[str, str, str, bool], str] = {}
+    for site, facts in sites(draft).items():
+        found.update(spot.forbidden(site, facts.get("spot")))
     for group in draft.groups():
         if group.avoid is not None and group.avoid > draft.now:
-            place, kind, spot = place_of(group)
+            place, kind, market = place_of(group)
             if group.kind == "auth":
                 found[group.site, "", "", False] = found[group.site, "", "", True] = group.error
             else:
-                found[group.site, place, kind, spot] = group.error
+                found[group.site, place, kind, market] = group.error
     return found
 
 
@@ -173,7 +179,6 @@ def needed(spec: JobSpec, want: Want, node: Node) -> int | None:
 def virtual(draft: Draft, site: str, bought: Offer, name: str, index: int, token: str) -> Node:
     """The node that a machine of this offer will be."""
     facts = sites(draft).get(site) or {}
-    words = (*bought.features, bought.cloud, bought.region, bought.zone, bought.type, "spot" if bought.spot else "ondemand")
     return Node(
         name=name,
         site=site,
@@ -189,7 +194,7 @@ def virtual(draft: Draft, site: str, bought: Offer, name: str, index: int, token
         memory=bought.memory,
         tmp=bought.tmp,
         gres=tuple(Gres(name=item.name, type=item.type, count=item.count) for item in bought.gres),
-        features=tuple(dict.fromkeys(word for word in words if word)),
+        features=places.features(bought),
         arch=bought.arch,
         **facts.get("node", {}),
     )

@@ -38,6 +38,7 @@ _HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     events.Created: fleet.created,
     events.Listed: fleet.listed,
     events.Power: fleet.power,
+    events.Reap: fleet.reap,
     events.Tick: _tick,
 }
 

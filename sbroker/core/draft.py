@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from sbroker.core import usage
 from sbroker.core.effects import Decision, Del, Effect, Put
+from sbroker.core.owed import Overlay, owes
 from sbroker.core.state import HOLDING, State, lives, queued, share_of, sharing_mode
 from sbroker.model import Group, Job, Machine, Node, Part, Partition, Run, Step
 from sbroker.states import PART_MOVES, RUN_MOVES, JobState, PartState, RunState, advance
@@ -42,6 +43,7 @@ class Draft:
         self._members: dict[int, list[int]] = {}  # array id → records that came to be in this decision
         self._live: dict[int, int] = {}  # array id → change of State.array_live
         self._active: dict[int, int] = {}
+        self.owed = Overlay(state.owed)
 
     def decision(self) -> Decision:
         return Decision(changes=self.changes, effects=self.effects, answer=self.answer)
@@ -60,6 +62,7 @@ class Draft:
             return job
         self.jobs[job.id] = job
         self.changes.append(Put("job", job.id, job))
+        self.owed.put(job.id, owes(job, self.run(job.id)))
         if job.array_id:
             if old is None:
                 self._members.setdefault(job.array_id, []).append(job.id)
@@ -119,6 +122,7 @@ class Draft:
         if last is None or last.run <= run.run:
             self._last_run[run.job] = run
         self.changes.append(Put("run", (run.job, run.run), run))
+        self.owed.put(run.job, owes(self.job(run.job), self.run(run.job)))
         return run
 
     def move_run(self, run: Run, to: RunState, **fields: Any) -> Run:

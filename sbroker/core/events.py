@@ -188,11 +188,18 @@ class Power(Value, kw_only=True):
     force: bool = False
 
 
+class Reap(Value, kw_only=True):
+    """An operator's word that machines of these groups, which are not on record, are to go, although the record may be an old one."""
+
+    tokens: tuple[str, ...]
+    who: Who
+
+
 class Tick(Value, kw_only=True):
     """Time passed: begin times, deadlines, purges, and a scheduling pass when one is due."""
 
 
 Event = (
     Submit | Cancel | Finish | Hold | Requeue | Suspend | UpdateJob | UpdateNode | UpdatePartition | CreatePartition | DeletePartition | Configure
-    | Hello | Silent | Reports | Staged | StagedOut | Fence | Created | Listed | Power | Tick
+    | Hello | Silent | Reports | Staged | StagedOut | Fence | Created | Listed | Power | Reap | Tick
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sbroker import hostlist
-from sbroker.core import features, gres, queue
+from sbroker import features, hostlist
+from sbroker.core import gres, queue, ruling
 from sbroker.core.draft import Draft
 from sbroker.core.plan import LaterPool, usable
 from sbroker.core.select import Miss, fits_config, offer, place
@@ -137,6 +137,9 @@ def _node(draft: Draft, shape: Shape, partition: Partition, node: Node) -> str:
         return "excluded by --exclude"
     if node.name in spec.barred:
         return "does not share %s, and its site does not let files be staged (stage: deny)" % spec.work_dir
+    ruled = ruling.lets(spec, partition.name, node)
+    if ruled:
+        return ruled
     if spec.constraint:
         ways = features.alternatives(spec.constraint)
         if not any(features.holds(way.every, node.features) for way in ways):

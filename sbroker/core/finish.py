@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sbroker.core import dependency
+from sbroker.core import dependency, money
 from sbroker.core.draft import Draft
 from sbroker.core.effects import End, Forget, Lose, Mail, Revoke
 from sbroker.core.state import HOLDING, OVERDUE
@@ -147,6 +147,14 @@ def fail_node(draft: Draft, job: Job, node: str, *, fence: bool) -> Job:
     return conclude(draft, job, JobState.NODE_FAIL, reason=Reason.NODE_DOWN)
 
 
+def taken_back(draft: Draft, job: Job, node: str) -> Job:
+    """The job's machine was taken back by its owner: again on another one, or held when that has happened `max_requeue` times."""
+    if job.requeues >= int(draft.state.settings["max_requeue"]):
+        text = "its machines were taken back or lost %d times, the last was %s" % (job.requeues + 1, node)
+        return requeue(draft, job, delay=None, hold="admin", reason=Reason.REQUEUED_HELD, text=text)
+    return requeue(draft, replace(job, requeues=job.requeues + 1), delay=None, text="%s was taken back" % node)
+
+
 def overdue(draft: Draft, job: Job, run: Run) -> float | None:
     """When this run should surely have ended by its time limit; None while that can not be told."""
     if run.started is None or job.time_limit == INFINITE or job.state is not JobState.RUNNING:
@@ -171,6 +179,7 @@ def settle(draft: Draft, job_id: int, number: int) -> None:
         close_steps(draft, run, draft.now)
     if job.run != number:
         return
+    money.settle(draft, job, run)
     if job.state in (JobState.RUNNING, JobState.SUSPENDED):
         fail_node(draft, job, run.head, fence=False)
     elif job.state is JobState.PENDING:
@@ -184,6 +193,9 @@ def settle(draft: Draft, job_id: int, number: int) -> None:
         if any(part.stage == "lost" for part in draft.parts(job_id, number)) and job.state is JobState.COMPLETED:
             fields.update(state=JobState.FAILED, reason=Reason.STAGE_OUT_FAIL, exit=LAUNCH_FAILED)
         over(draft, draft.change(job, **fields))
+    job = draft.job(job_id)
+    if job is not None and job.state is JobState.PENDING and (job.sites or job.egress):
+        draft.change(job, rate=0.0, sites={}, egress=0.0)  # its record of that run keeps them
 
 
 def forget(draft: Draft, job: int, run: int, node: str) -> None:

@@ -10,16 +10,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sbroker.core import finish, staging
+from sbroker.core import finish, gone, money, staging
 from sbroker.core.buy import ALIVE, sites
 from sbroker.core.draft import Draft
 from sbroker.core.effects import CreateGroup, Signal, Terminate
-from sbroker.core.events import Created, Fence, Listed, Power
+from sbroker.core.events import Created, Listed, Power, Reap
+from sbroker.core.gone import RUNNING
 from sbroker.core.state import HOLDING
 from sbroker.errors import Code, Refused
 from sbroker.machines import Entry
 from sbroker.model import Group, Machine, Node, Part
-from sbroker.states import GROUP_MOVES, GroupState, JobState, NodeState, advance
+from sbroker.states import GROUP_MOVES, GroupState, NodeState, advance
 
 BOOT = 900  # seconds until a machine's agent must have spoken, beside what its offer says
 SUSPEND = 300  # seconds that a machine may be idle, where the partition does not say
@@ -27,8 +28,6 @@ AGAIN = 15.0  # seconds until a call of which nothing is known is made again
 GRACE = 60.0  # seconds from the notice of a preemption to the end of jobs that were sent their --signal
 UNCERTAIN = 600.0  # seconds for which a call of which nothing is known may still take effect
 AVOID = {"no_capacity": 600.0, "quota": 1800.0, "auth": 300.0, "unsatisfiable": 86400.0, "boot": 1800.0, "preempted": 3600.0}
-RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
-GONE_TEXT = "its machine is gone"
 
 
 def move(draft: Draft, group: Group, to: GroupState, **fields: Any) -> Group:
@@ -83,7 +82,22 @@ def listed(draft: Draft, event: Listed) -> None:
             continue
         _seen(draft, group, seen.get(group.token, {}), event.asked, lag)
     for token, ids in strays.items():
+        if number_of(token) >= draft.counter("group", 1):
+            continue  # made after the record was: it was restored from an older one, and an operator has to look first
         draft.effect(Terminate(site=event.site, token=token, ids=tuple(ids)))
+
+
+def number_of(token: str) -> int:
+    """The number in a group's token, -1 if it has none."""
+    text = token[1:].partition("-")[0]
+    return int(text) if token.startswith("g") and text.isdigit() else -1
+
+
+def reap(draft: Draft, event: Reap) -> None:
+    if not event.who.operator:
+        raise Refused(Code.ACCESS_DENIED)
+    numbers = [number_of(token) for token in event.tokens]
+    draft.put_counter("group", max([draft.counter("group", 1), *(number + 1 for number in numbers)]))
 
 
 def _seen(draft: Draft, group: Group, entries: dict[int, Entry], asked: float, lag: float) -> None:
@@ -95,7 +109,9 @@ def _seen(draft: Draft, group: Group, entries: dict[int, Entry], asked: float, l
             there.add(index)
             _machine(draft, group, old, entry)
         elif old is not None and old.gone is None and (entry is not None or asked >= old.created + lag):
-            draft.put_machine(replace(old, state="gone", gone=draft.now, reason=(entry.reason if entry is not None else "") or old.reason))
+            old = replace(old, state="gone", gone=draft.now, reason=(entry.reason if entry is not None else "") or old.reason)
+            draft.put_machine(old)
+            money.machine_gone(draft, old)
             machine_gone(draft, group, index)
     group = draft.group(group.token) or group
     if group.state in (GroupState.WANTED, GroupState.ASKED) and there:
@@ -103,14 +119,14 @@ def _seen(draft: Draft, group: Group, entries: dict[int, Entry], asked: float, l
         group = move(draft, group, GroupState.FULL if len(there) == group.count else GroupState.PARTIAL, kind="", error="")
     elif group.state is GroupState.PARTIAL and len(there) == group.count:
         group = move(draft, group, GroupState.FULL)
-    gone = {index for index in range(group.count) if (known := draft.machine(group.token, index)) is not None and known.gone is not None}
+    ended = {index for index in range(group.count) if (known := draft.machine(group.token, index)) is not None and known.gone is not None}
     if group.state is GroupState.PARTIAL and sure:
         for index in range(group.count):  # it was made smaller than wanted: the jobs of the rest go elsewhere
-            if index not in there and index not in gone:
+            if index not in there and index not in ended:
                 draft.put_machine(Machine(token=group.token, index=index, site=group.site, node=group.nodes[index], state="gone", created=draft.now, gone=draft.now))
                 give_back(draft, group.nodes[index], "%s had %d of %d machines" % (group.site, len(there), group.count))
-                gone.add(index)
-    if group.state in (GroupState.PARTIAL, GroupState.FULL) and len(gone) == group.count:
+                ended.add(index)
+    if group.state in (GroupState.PARTIAL, GroupState.FULL) and len(ended) == group.count:
         group = move(draft, group, GroupState.RELEASING)
     if group.state is GroupState.RELEASING:
         over = asked >= group.asked + (lag if group.answered else UNCERTAIN)
@@ -167,13 +183,11 @@ def _machine(draft: Draft, group: Group, old: Machine | None, entry: Entry) -> N
 
 def machine_gone(draft: Draft, group: Group, index: int) -> None:
     """A machine is not there any more: that is the proof that nothing of its runs is."""
-    from sbroker.core import watch  # it asks this module when an agent tells of a notice
-
     name = group.nodes[index]
     node = draft.node(name)
     if node is None or node.token != group.token:
         return
-    watch.fence(draft, Fence(node=name, proof=GONE_TEXT))
+    gone.fence(draft, name)
     power_off(draft, name, group.token)
 
 
@@ -190,7 +204,7 @@ def give_back(draft: Draft, name: str, why: str) -> None:
         record = draft.run_of(number, run)
         if record is not None and job is not None and job.run == run and job.state in RUNNING:
             finish.order_end(draft, record, "launch")
-            finish.requeue(draft, job, delay=None, text=why)
+            finish.requeue(draft, money.forgive(draft, job), delay=None, text=why)
         finish.settle(draft, number, run)
     power_off(draft, name, node.token)
 
@@ -232,6 +246,8 @@ def preempted(draft: Draft, node: Node, why: str) -> None:
         else:  # it may want to save what it has: it is ended a little later
             head = draft.run_of(number, run)
             if head is not None:
+                if finish.may_requeue(job) and not head.why:
+                    draft.put_run(replace(head, why="preempt"))
                 draft.effect(Signal(job=number, run=run, node=head.head, signum=signal.signum, batch=signal.batch))
 
 
@@ -243,7 +259,7 @@ def _vacate(draft: Draft, node: Node, number: int, run: int) -> None:
     finish.order_end(draft, record, "preempt")
     text = "%s was taken back" % node.name
     if finish.may_requeue(job):
-        finish.requeue(draft, replace(job, requeues=job.requeues + 1), delay=None, text=text)
+        finish.taken_back(draft, job, node.name)
     else:
         draft.change(job, reason_text=text)
     finish.settle(draft, number, run)
@@ -323,7 +339,7 @@ def _take_back(draft: Draft, part: Part, why: str) -> None:
     staging.gone(draft, part)
     if run is not None and job is not None and job.run == part.run and job.state in RUNNING:
         finish.order_end(draft, run, "launch")
-        finish.requeue(draft, job, delay=None, text=why)
+        finish.requeue(draft, money.forgive(draft, job), delay=None, text=why)
     finish.settle(draft, part.job, part.run)
 
 

@@ -1,13 +1,15 @@
 """Generic resources of a node as devices: which are free, which to give.
 
 Device indices count all types of one name in the order of the configuration: gpu:a100:2,gpu:v100:2 are 0-1 and 2-3.
-A share's keys are "gpu:a100" where the type is configured, else "gpu".
+A share's keys are "gpu:a100" where the type is configured, else "gpu". Types of GPUs are compared as names of accelerators (a100 is
+a100-40gb or a100-80gb), so that a job gets on a machine what the plan bought it for.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+from sbroker.catalog.accelerators import means
 from sbroker.core.usage import Use
 from sbroker.model import Gres, Node
 
@@ -28,9 +30,9 @@ def _bits(node: Node, use: Use, item: Gres, types: tuple[str, ...]) -> list[tupl
     taken = use.gres.get(item.name, 0)
     rows = []
     for kind, first, number in layout(node.gres).get(item.name, ()):
-        if item.type is not None and kind != item.type:
+        if item.type is not None and kind != item.type and not (item.name == "gpu" and kind is not None and means(item.type, kind)):
             continue
-        if item.type is None and item.name == "gpu" and types and kind is not None and kind not in types:
+        if item.type is None and item.name == "gpu" and types and kind is not None and not any(means(each, kind) for each in types):
             continue
         rows.append((kind, (((1 << number) - 1) << first) & ~taken))
     return rows

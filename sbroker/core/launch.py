@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sbroker.core import finish, staging
+from sbroker.core import finish, money, staging
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Mail, Prepare
 from sbroker.core.state import HOLDING
@@ -12,8 +12,8 @@ from sbroker.model import Exit, Job, NodeShare, Part, Run
 from sbroker.states import JobState, NodeState, Reason
 
 
-def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...]) -> Job:
-    """Give `job` these shares and order its parts. Invariant 1: no part of an earlier run may be there any more."""
+def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...], egress: float = 0.0) -> Job:
+    """Give `job` these shares and order its parts; `egress`: USD that moving its files may cost. Invariant 1: no part of an earlier run may be there any more."""
     for part in draft.state.parts.get(job.id, {}).values():
         known = draft.part(part.job, part.run, part.node)
         if known is not None and known.state in HOLDING:
@@ -21,6 +21,8 @@ def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...]
     number = job.run + 1
     nodes = [node for node in (draft.node(share.node) for share in shares) if node is not None]
     waits = any(node.state is NodeState.UNKNOWN or staging.needed(job.spec, node) for node in nodes)
+    where = draft.partition(partition)
+    sites = money.rates(draft, job.spec, where, shares) if where is not None else {}
     job = draft.change(
         job,
         state=JobState.RUNNING,
@@ -39,6 +41,9 @@ def launch(draft: Draft, job: Job, partition: str, shares: tuple[NodeShare, ...]
         stage_until=None,
         look=None,
         configuring=waits,
+        rate=sum(sites.values()),
+        sites=sites,
+        egress=egress,
         last_eval=draft.now,
         eligible_time=job.eligible_time if job.eligible_time is not None else draft.now,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from sbroker.core import dependency, finish, staging
+from sbroker.core import dependency, finish, money, staging
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Del, End, Forget
 from sbroker.core.state import due
@@ -36,10 +36,21 @@ def tick(draft: Draft) -> None:
             _pending(draft, job)
         elif job.state is JobState.RUNNING:
             _running(draft, job)
+    _budgets(draft)
     for key in list(draft.state.delayed):
         job = draft.job(key)
         if job is not None and not job.held:  # what a held job waits for is looked at when it is released
             dependency.check(draft, job)
+
+
+def _budgets(draft: Draft) -> None:
+    """End what runs on machines that cost money for an account that has spent its budget and asked for that."""
+    for key in money.exhausted(draft):
+        job, run = draft.job(key), draft.run(key)
+        if job is not None and run is not None and job.state in (JobState.RUNNING, JobState.SUSPENDED):
+            finish.order_end(draft, run, "cancel", 0)
+            text = "the budget of account %s is used up" % job.account
+            finish.conclude(draft, job, JobState.CANCELLED, killed_by=0, reason_text=text)
 
 
 def _pending(draft: Draft, job: Job) -> None:
@@ -107,4 +118,6 @@ def next_due(draft: Draft) -> float | None:
         later = dependency.after_due(draft, job) if job is not None and not job.held else None
         if later is not None:
             times.append(later)
+    if money.strict_accounts(draft):
+        times.append(draft.now + money.LOOK)
     return min(times) if times else None

@@ -11,14 +11,14 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 
 from sbroker import hostlist
-from sbroker.core import arrays, buy
+from sbroker.core import arrays, buy, money
 from sbroker.core.draft import Draft
 from sbroker.core.launch import launch
 from sbroker.core.plan import NowPool, Reservation, earliest, usable
 from sbroker.core.select import Miss, place
 from sbroker.core.shape import Shape, shape_key
 from sbroker.core.state import natural
-from sbroker.model import INFINITE, Job, NodeShare, Partition
+from sbroker.model import INFINITE, Job, Node, NodeShare, Partition
 from sbroker.states import Reason
 
 PLANNED = 10  # blocked shapes with a place in the plan; the others behind them may be overtaken
@@ -142,7 +142,7 @@ def _tier(draft: Draft, shape: Shape) -> int:
 
 def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason, texts: dict[tuple, str]) -> None:
     """Give the jobs of a blocked lane their reasons, touching those only that have another."""
-    others = Reason.PRIORITY if reason in WAITS else reason
+    others = Reason.PRIORITY if reason in WAITS or reason is Reason.PLAN else reason
     keys = lane.odd() if others is Reason.PRIORITY else list(lane.rest())
     if head not in keys:
         keys.append(head)
@@ -151,10 +151,16 @@ def _tell(draft: Draft, lane: _Lane, head: int, reason: Reason, texts: dict[tupl
         right = reason if key == head else others
         if key in draft.quiet:
             continue
-        text = texts.get(lane.shape.key, "") if right is reason and reason in WAITS else ""
-        text = unavailable(draft, job) if job is not None and right is Reason.REQ_NODE_NOT_AVAIL else text
+        text = words(draft, job, texts.get(lane.shape.key, "") if right is reason else "", right) if job is not None else ""
         if job is not None and (job.reason is not right or job.reason_text != text):
             draft.change(job, reason=right, reason_text=text, last_eval=draft.now)
+
+
+def words(draft: Draft, job: Job, text: str, reason: Reason) -> str:
+    """The sentence beside a job's reason, where Slurm's word is not enough; `text` is what was found of its shape."""
+    if reason is Reason.REQ_NODE_NOT_AVAIL:
+        return unavailable(draft, job)
+    return text if reason in (*WAITS, Reason.PLAN) else ""
 
 
 def unavailable(draft: Draft, job: Job) -> str:
@@ -188,8 +194,7 @@ def submitted(draft: Draft, job: Job) -> None:
 
 
 def _remark(draft: Draft, job: Job, reason: Reason, text: str = "") -> None:
-    text = unavailable(draft, job) if reason is Reason.REQ_NODE_NOT_AVAIL else text if reason in WAITS else ""
-    draft.change(job, reason=reason, reason_text=text, last_eval=draft.now)
+    draft.change(job, reason=reason, reason_text=words(draft, job, text, reason), last_eval=draft.now)
 
 
 def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
@@ -223,6 +228,18 @@ def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
         job = rest.left
 
 
+class _Unpriced:
+    """A pool as one sees it who may spend nothing."""
+
+    def __init__(self, pool: NowPool) -> None:
+        self._pool = pool
+        self.use, self.order = pool.use, pool.order
+
+    def node(self, name: str) -> Node | None:
+        node = self._pool.node(name)
+        return node if node is not None and not node.price else None
+
+
 def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] | Reason:
     """A place that is free now, or why there is none."""
     away = [name for name in shape.spec.nodelist if usable(found.draft.node(name)) is None]
@@ -230,7 +247,7 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
         return Reason.REQ_NODE_NOT_AVAIL
     draft, why = found.draft, None
     pool = NowPool(draft, found.plan, draft.now + shape.seconds())
-    waits = False
+    waits, free, poor = False, False, ""
     for name in shape.partitions:
         partition = draft.partition(name)
         if partition is None:
@@ -242,16 +259,25 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
         waits = True
         shares = place(shape.spec, shape.want(partition), partition, pool, shape.uid)
         if not isinstance(shares, Miss):
+            bar = money.barrier(draft, shape, sum(money.rates(draft, shape.spec, partition, shares).values()))
+            if bar:
+                poor = found.texts[shape.key] = poor or bar
+                shares = place(shape.spec, shape.want(partition), partition, _Unpriced(pool), shape.uid)
+        if not isinstance(shares, Miss):
             return partition, shares
+        free = free or any(node is not None and not node.price and not node.cloud for node in map(draft.node, partition.nodes))
     for name in shape.partitions if waits else ():
         partition = draft.partition(name)
         if partition is not None and buy.elastic(draft, partition) and barred(draft, shape, partition) is None:
             bought = found.orders.buy(shape, partition)
             if bought is not None:
                 return partition, bought
-            found.texts[shape.key] = buy.why_not(found.orders.answer(shape, partition))
+            poor = poor or found.orders.barred
+            found.texts[shape.key] = poor or buy.why_not(found.orders.answer(shape, partition))
     if not waits:
         return why or Reason.PARTITION_CONFIG
+    if poor and not free:
+        return Reason.PLAN
     if any(name in found.fronts for name in shape.partitions):
         return Reason.PRIORITY
     return Reason.RESOURCES

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import msgspec
 
-from sbroker.core import features, gres
+from sbroker import features
+from sbroker.core import gres, ruling
 from sbroker.core.shape import Want, count
 from sbroker.core.usage import EMPTY, Use, cpus_of, ids
 from sbroker.model import JobSpec, Node, NodeShare, Partition
@@ -155,7 +156,7 @@ def place(spec: JobSpec, want: Want, partition: Partition, pool: Pool, uid: int)
     for name in partition.nodes:
         if name not in exclude:
             node = pool.node(name)
-            if node is not None:
+            if node is not None and not (spec.within and ruling.lets(spec, partition.name, node)):
                 known.append(node)
     if required and not required.issubset(node.name for node in known):
         return Miss.NODES

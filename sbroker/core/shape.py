@@ -47,6 +47,10 @@ _FIELDS = [
     "nodelist",
     "exclude",
     "barred",
+    "kind",
+    "requeue",
+    "bound",
+    "within",
     "contiguous",
     "exclusive",
     "oversubscribe",
@@ -59,7 +63,8 @@ _spec_key = attrgetter(*_FIELDS)
 def shape_key(job: Job) -> tuple:
     """Equal for jobs that placement cannot tell apart."""
     spec = job.spec
-    return (spec.partitions or (job.partition,), job.time_limit, job.account, job.qos, job.uid, job.gid, _spec_key(spec))
+    lost = job.requeues if spec.requeue or spec.constraint else 0  # too often, and it gets no spot machine
+    return (spec.partitions or (job.partition,), job.time_limit, job.account, job.qos, job.uid, job.gid, _spec_key(spec), tuple(sorted(spec.sbroker.items())), lost)
 
 
 class Want(msgspec.Struct, frozen=True):
@@ -198,7 +203,7 @@ def want(spec: JobSpec, partition: Partition) -> Want:
 class Shape:
     """A shape and its queue: entries (-priority, id) of jobs that only wait for their turn, best first."""
 
-    __slots__ = ("entries", "key", "odd", "partitions", "spec", "time_limit", "uid", "wants")
+    __slots__ = ("account", "entries", "key", "odd", "partitions", "requeues", "spec", "time_limit", "uid", "wants")
 
     def __init__(self, key: tuple, job: Job) -> None:
         self.key = key
@@ -206,6 +211,8 @@ class Shape:
         self.partitions: tuple[str, ...] = key[0]
         self.time_limit = job.time_limit
         self.uid = job.uid
+        self.account = job.account
+        self.requeues = job.requeues
         self.entries: list[tuple[int, int]] = []
         self.odd: set[int] = set()  # ids whose reason is not "Priority"
         self.wants: dict[str, Any] = {}  # partition name → (Partition, Want)

@@ -16,6 +16,8 @@ from msgspec.structs import replace
 
 from sbroker.core import usage
 from sbroker.core.effects import Del, Put
+from sbroker.core.memo import Memo
+from sbroker.core.owed import Owed, owes
 from sbroker.core.shape import Shape, shape_key
 from sbroker.model import INFINITE, Group, Job, Machine, Node, NodeShare, Part, Partition, Run, Step
 from sbroker.plan import Market
@@ -76,22 +78,6 @@ def due(job: Job, settings: Mapping[str, Any]) -> float | None:
     return min(known) if known else None
 
 
-class Memo:
-    """What the last full pass found: valid while `State.version` is `version`."""
-
-    __slots__ = ("at", "blocked", "configured", "estimates", "offered", "plan", "version", "wide")
-
-    def __init__(self) -> None:
-        self.version = -1
-        self.at = 0.0
-        self.wide = -1e9  # when more was planned than the first of each shape
-        self.blocked: dict[tuple, Any] = {}
-        self.plan: list[Any] = []
-        self.estimates: dict[int, Any] = {}  # job id → its reservation in the plan
-        self.offered: tuple | None = None
-        self.configured: dict[Any, Any] = {}  # what follows from nodes and partitions alone; emptied when they change
-
-
 class State:
     """Implements `sbroker.api.View`; see `effects.Put` for the tables."""
 
@@ -127,6 +113,7 @@ class State:
         self.shape_of: dict[int, Shape] = {}
         self.dues: list[tuple[float, int]] = []
         self.due_of: dict[int, float] = {}
+        self.owed = Owed()
         self.version = 0  # counts what may let a waiting job start
         self.memo = Memo()
 
@@ -141,6 +128,7 @@ class State:
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Other settings from now on; `decide(Configure(…))` follows."""
         self.settings = {**DEFAULTS, **settings}
+        self.memo.configured = {}  # rules are read from the settings
         for job in self.jobs.values():
             self._set_due(job.id, due(job, self.settings))
         self.version += 1
@@ -178,6 +166,7 @@ class State:
         when = None if new is None else due(new, self.settings)
         if when != self.due_of.get(key):
             self._set_due(key, when)
+        self.owed.put(key, owes(new, self.runs.get(key)))
 
     def _whose(self, job: Job, there: bool) -> None:
         """The indexes that a job is in from its first record to its last."""
@@ -281,6 +270,7 @@ class State:
             if present is not None and present.run < number:
                 self.steps.pop(job, None)
             self.runs[job] = run
+            self.owed.put(job, owes(self.jobs.get(job), run))
 
     def _part(self, key: tuple[int, int, str], part: Part | None) -> None:
         job, run, node = key

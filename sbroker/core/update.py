@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sbroker.core import admit, change, dependency, finish, watch
+from sbroker.core import admit, change, dependency, finish, ruling, watch
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Adjust
 from sbroker.core.events import Configure, CreatePartition, DeletePartition, Fence, UpdateJob, UpdateNode, UpdatePartition, Who
@@ -259,4 +259,5 @@ def configure(draft: Draft, event: Configure) -> None:
     for name in list(draft.state.partitions):
         if name not in names:
             draft.del_partition(name)
+    ruling.again(draft)
     draft.freed = True

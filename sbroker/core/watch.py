@@ -6,10 +6,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sbroker.core import dependency, finish, staging
+from sbroker.core import dependency, finish, fleet, gone, staging
 from sbroker.core.draft import Draft
 from sbroker.core.effects import Adjust, End, Forget, Freeze, Lose, Prepare, Revoke, Start
 from sbroker.core.events import Fence, Hello, Reports, Silent
+from sbroker.core.gone import RUNNING
 from sbroker.core.state import HOLDING
 from sbroker.model import Exit, Gres, Job, Node, Part, Report, Run, Step
 from sbroker.states import JobState, NodeState, PartState, Reason, RunState
@@ -18,7 +19,6 @@ MOST_FAILED_LAUNCHES = 3  # one after the other
 MOST_REASON = 200  # characters
 NO_ANSWER = "Not responding"
 _REBOOTED = "Node unexpectedly rebooted"
-RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
 LEASE_MARGIN = 60  # seconds
 UNANSWERED = 10  # seconds of silence that say something of a node; less is an agent that was replaced, or a line that was cut for a moment
 
@@ -34,7 +34,7 @@ def hello(draft: Draft, event: Hello) -> None:
         for job, run in list(draft.state.node_parts.get(node.name, ())):
             part = draft.part(job, run, node.name)
             if part is not None and part.state in HOLDING and _surely_gone(part, event):
-                _gone(draft, part, PartState.FENCED)
+                gone.gone(draft, part, PartState.FENCED)
     back = node.state is NodeState.UNKNOWN or (node.state is NodeState.DOWN and (node.fault or node.reason in (NO_ANSWER, _REBOOTED)))
     fields: dict[str, Any] = {
         "incarnation": event.incarnation,
@@ -147,7 +147,7 @@ def silent(draft: Draft, event: Silent) -> None:
         if run is None or not run.lease or part is None or event.seconds < lease_over(run.lease):
             continue
         if part.state in HOLDING and part.state is not PartState.LEAVING:  # nothing of it works; files that wait there are not the lease's
-            _gone(draft, part, PartState.FENCED)
+            gone.gone(draft, part, PartState.FENCED)
 
 
 def lease_over(lease: int) -> float:
@@ -173,29 +173,7 @@ def give_up(draft: Draft, node: str, *, fence: bool) -> None:
 
 
 def fence(draft: Draft, event: Fence) -> None:
-    """Nothing of the node's runs is left there."""
-    for job, run in list(draft.state.node_parts.get(event.node, ())):
-        part = draft.part(job, run, event.node)
-        if part is not None and part.state in HOLDING:
-            record = draft.job(job)
-            if record is not None and record.run == run and record.state in RUNNING:
-                finish.fail_node(draft, record, event.node, fence=False)
-            _gone(draft, part, PartState.FENCED)
-
-
-def _gone(draft: Draft, part: Part, how: PartState) -> None:
-    """Nothing of a part works any more (EMPTY), or its machine is not there any more (FENCED)."""
-    if how is PartState.FENCED:
-        staging.gone(draft, part)
-    else:
-        staging.leave(draft, part)
-    run, job = draft.run_of(part.job, part.run), draft.job(part.job)
-    if run is None or job is None:
-        return
-    if job.run == part.run and job.state in RUNNING and run.state in (RunState.PREPARING, RunState.HELD, RunState.STARTED):
-        # a part went away while the run needs it
-        finish.fail_node(draft, job, part.node, fence=False)
-    finish.settle(draft, part.job, part.run)
+    gone.fence(draft, event.node)
 
 
 def reports(draft: Draft, event: Reports) -> None:
@@ -396,6 +374,9 @@ def _ended(draft: Draft, report: Report) -> None:
     if job.run == run.run:
         if job.state in RUNNING and data.get("why") in ("unattended", "node_fail"):  # the head's own verdict of one of its nodes
             finish.fail_node(draft, job, run.head, fence=False)
+        elif job.state in RUNNING and run.why == "preempt" and finish.may_requeue(job):
+            # it was sent its --signal because its machine is taken back, and has saved what it has: that is no end of the job
+            finish.taken_back(draft, job, run.head)
         elif job.state in RUNNING:
             state, reason = finish.by_report(data)
             text = str(data.get("error") or "") if data.get("why") == "setup" else ""
@@ -415,7 +396,7 @@ def _empty(draft: Draft, report: Report) -> None:
     finish.forget(draft, report.job, report.run, report.node)
     part = draft.part(report.job, report.run, report.node)
     if part is not None and part.state in HOLDING and part.state is not PartState.LEAVING:
-        _gone(draft, part, PartState.EMPTY)
+        gone.gone(draft, part, PartState.EMPTY)
 
 
 def _lost(draft: Draft, report: Report) -> None:
@@ -441,7 +422,10 @@ def _suspended(draft: Draft, report: Report) -> None:
 
 
 def _notice(draft: Draft, report: Report) -> None:
-    """For the log and for `explain`; it changes nothing."""
+    """For the log; what says that the cloud takes the machine back ends what runs there."""
+    node = draft.node(report.node)
+    if node is not None and node.token and not node.releasing and "preempted_at" in report.data:
+        fleet.preempted(draft, node, str(report.data.get("text") or "preempted"))
 
 
 _HANDLERS = {

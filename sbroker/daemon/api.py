@@ -12,7 +12,7 @@ import msgspec
 
 from sbroker.agent import wire
 from sbroker.api import Call, HistoryQuery, Placement, Record, Target
-from sbroker.core import events
+from sbroker.core import events, money
 from sbroker.daemon.calls import Connection
 from sbroker.daemon.places import site_facts
 from sbroker.errors import BrokenOff, Code, ConfigError, Refused, StoreError
@@ -215,6 +215,23 @@ class BrokerApi:
     def status(self) -> dict[str, Any]:
         """For `sbroker status`."""
         return self._daemon.status()
+
+    async def power_down(self, nodes: list[str]) -> None:
+        await self._do(events.Power(nodes=tuple(nodes), who=self.who()))
+
+    async def machines(self) -> dict[str, Any]:
+        return await self._daemon.fleet.machines()
+
+    async def reap(self) -> int:
+        if not self.caller.operator:
+            raise Refused(Code.ACCESS_DENIED)
+        return await self._daemon.fleet.reap(self.who())
+
+    def machine_costs(self, since: float, until: float) -> dict[str, float]:
+        if not self.caller.admin:
+            return {}
+        costs = money.site_costs(self._daemon.broker.state, since, until, self.now())
+        return {site: amount / money.MICRO for site, amount in costs.items()}
 
     # ---- sessions
 

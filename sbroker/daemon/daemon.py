@@ -148,7 +148,8 @@ class Daemon:
         name = record.site if record is not None else ""
         twin = name not in self.config.sites or site_facts(name, self.config.sites[name])["twin"]
         endpoint = self.links[node].endpoint if node in self.links else None
-        return dict(self.agent_settings, twin=twin, become=endpoint.data.get("become") if endpoint is not None else None)
+        said = endpoint.data if endpoint is not None else {}
+        return dict(self.agent_settings, twin=twin, become=said.get("become"), spot_notice=said.get("spot_notice"))
 
     async def open_transport(self, endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """OSError when the agent cannot be reached."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,7 @@ from sbroker import providers
 from sbroker.core import events
 from sbroker.core.buy import ALIVE
 from sbroker.daemon.links import Link
+from sbroker.daemon.machinekeys import MachineKeys
 from sbroker.daemon.places import is_elastic
 from sbroker.errors import AuthRefused, NoCapacity, QuotaExceeded, SbrokerError, StoreError, Unsatisfiable
 from sbroker.machines import Ask, Endpoint, Listing, Offer, Order
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sbroker.fleet")
 
-SOON, LATER = 1.0, 30.0  # seconds between listings while machines come or go, and while they only work
+SOON, LATER = 1.0, 15.0  # seconds between listings while machines come or go, and while they only work
 SOLD = 60.0  # seconds after which a site is asked again what it sells, while somebody may want to buy
 _KINDS: tuple[tuple[type[SbrokerError], str], ...] = (
     (NoCapacity, "no_capacity"), (QuotaExceeded, "quota"), (AuthRefused, "auth"), (Unsatisfiable, "unsatisfiable"),
@@ -203,6 +205,10 @@ class Fleet:
         self.sites: dict[str, Site] = {}
         self._made: dict[str, str] = {}  # node → site, of the links that are the fleet's
 
+    @functools.cached_property
+    def keys(self) -> MachineKeys:
+        return MachineKeys(self.daemon.paths.state, self.daemon.broker.store.store_id)
+
     async def configure(self) -> None:
         """Take the configured sites; those that are new are asked what they sell and have."""
         config = self.daemon.config
@@ -243,6 +249,11 @@ class Fleet:
         if site in self.sites:
             self.sites[site].terminate(token, ids)
 
+    def lost(self, node: str) -> None:
+        """A node is not heard any more: is its machine still there?"""
+        if node in self._made and self._made[node] in self.sites:
+            self.sites[self._made[node]].look()
+
     def tell(self, event: Any) -> None:
         try:
             self.daemon.broker.apply(event)
@@ -262,8 +273,14 @@ class Fleet:
             count=group.count,
             min=group.min,
             image=getattr(settings, "image", None),
+            boot=self.keys.boot(group.token, settings) if self._boots(settings) else "",
             expiry=None if lifetime is None else group.created + int(lifetime),
         )
+
+    @staticmethod
+    def _boots(settings: Any) -> bool:
+        kind = providers.find(settings.provider)
+        return kind is not None and kind.boots
 
     def reach(self, site: str, listing: Listing) -> None:
         """A link to each machine that runs and belongs to a node; none to those that are gone."""
@@ -288,6 +305,7 @@ class Fleet:
                 del self._made[name]
                 if link.endpoint.transport == "local":
                     local.end(link.endpoint)
+        self.keys.forget(lambda token: getattr(daemon.broker.state.groups.get(token), "state", None) in (None, GroupState.GONE, GroupState.REFUSED))
 
     def endpoint(self, node: Node, endpoint: Endpoint) -> Endpoint:
         """How the node's agent is reached: what the provider says, and what only we know."""
@@ -295,7 +313,38 @@ class Fleet:
         default = "" if endpoint.transport == "local" else "0"
         if endpoint.transport == "local":
             endpoint = structs.replace(endpoint, hostname=node.name)
+        elif self._boots(self.sites[node.site].settings):
+            endpoint = structs.replace(endpoint, data={**endpoint.data, **self.keys.login(node.token)})
         return structs.replace(endpoint, node=node.name, ports=default if ports is None else str(ports))
+
+    async def machines(self) -> dict[str, Any]:
+        """As `Api.machines` says."""
+        found: dict[str, Any] = {}
+        for name, site in self.sites.items():
+            try:
+                listing = await site.calls.list()
+            except SbrokerError as error:
+                found[name] = {"machines": [], "error": str(error)}
+                continue
+            found[name] = {"machines": [self._machine(entry) for entry in listing.machines if entry.state != "gone"], "error": ""}
+        return found
+
+    def _machine(self, entry: Any) -> dict[str, Any]:
+        group = self.daemon.broker.state.groups.get(entry.token)
+        alive = group is not None and group.state in ALIVE
+        return {
+            "id": entry.id, "token": entry.token, "index": entry.index, "state": entry.state, "price": entry.price, "created": entry.created,
+            "node": group.nodes[entry.index] if group is not None and alive and entry.index < len(group.nodes) else "",
+            "owner": "foreign" if not entry.ours else "us" if alive else "stray",
+        }  # fmt: skip
+
+    async def reap(self, who: events.Who) -> int:
+        found = [each for site in (await self.machines()).values() for each in site["machines"] if each["owner"] == "stray"]
+        if found:
+            await self.daemon.broker.do(events.Reap(tokens=tuple(each["token"] for each in found), who=who))
+            for site in self.sites.values():
+                site.look()
+        return len(found)
 
     async def close(self) -> None:
         for site in self.sites.values():

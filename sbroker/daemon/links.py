@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sbroker.links")
 
 RETRY = (0.05, 0.2, 0.5, 1, 2, 5)  # seconds between attempts to open a link
+BOOTING = 3  # the longest of these pauses, to a machine that is booting: somebody waits for it, and pays
 NEVER = 10.0  # seconds after which a node that was never heard in this broker's life has a reason, whatever it is
 MENDING = 30.0  # seconds, where somebody has to mend something first: hosts lock out who knocks too often
 PING = 15.0  # seconds between signs of life; after three without a word the link is broken
@@ -102,11 +103,13 @@ class Link:
             except OSError as error:
                 if str(error) != self.error:
                     log.warning("node %s: %s", self.node, error)
-                never = not self.incarnation and clock.boottime() - down_since > NEVER
-                self.error, mending = str(error), isinstance(error, Faulty)
+                # a machine that is booting shows another host key, or lets nobody in, until its boot data have run; when that takes too long the core knows
+                young = bool(self.endpoint.data.get("boots")) and not self.incarnation
+                never = not self.incarnation and not young and clock.boottime() - down_since > NEVER
+                self.error, mending = str(error), isinstance(error, Faulty) and not young
                 fault = self.error if mending or never else ""
             else:
-                attempt, fault, mending = 0, "", False
+                attempt, fault, mending, young = 0, "", False, False
                 try:
                     await self._converse(reader, writer)
                 except (OSError, StoreError, wire.WireError, asyncio.IncompleteReadError) as error:
@@ -120,11 +123,12 @@ class Link:
                     if self.ready:
                         down_since = clock.boottime()
                     self._down(writer)
+                    self.daemon.fleet.lost(self.node)
             try:
                 self.daemon.broker.apply(Silent(node=self.node, seconds=clock.boottime() - down_since, fault=fault))
             except StoreError as error:
                 log.warning("node %s: %s", self.node, error)
-            pause = MENDING if mending else RETRY[min(attempt, len(RETRY) - 1)]
+            pause = MENDING if mending else RETRY[min(attempt, BOOTING if young else len(RETRY) - 1)]
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._now.wait(), pause * random.uniform(0.75, 1.25))  # not all nodes of a site at once
             self._now.clear()

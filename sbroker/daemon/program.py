@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
+from pathlib import Path
 
 from sbroker.agent import zipapp
 from sbroker.api import FrontEnd
@@ -39,6 +41,17 @@ class Program:
         return files
 
     def _pack(self, files: dict[str, bytes]) -> bytes:
+        """Made once for an installation, and kept where its byte code is, if that can be written."""
+        kept = Path(zipapp.__file__).parent / "__pycache__" / ("agent-%s-%s.pack" % (self.hash, self.magic))
+        with contextlib.suppress(OSError):
+            return kept.read_bytes()
         name = self._front_end.node_module()
-        folder = os.path.dirname(name.replace(".", "/"))
-        return zipapp.pack(files, [os.path.join(folder, word) for word in getattr(importlib.import_module(name), "CLIENT", ())])
+        front, folder = importlib.import_module(name), os.path.dirname(name.replace(".", "/"))
+        data = zipapp.pack(files, [os.path.join(folder, word) for word in getattr(front, "CLIENT", ())], {*zipapp.START, *getattr(front, "START", ())})
+        with contextlib.suppress(OSError):
+            for old in kept.parent.glob("agent-*-%s.pack" % self.magic):
+                old.unlink()
+            temporary = kept.with_suffix(".%d" % os.getpid())
+            temporary.write_bytes(data)
+            temporary.replace(kept)
+        return data

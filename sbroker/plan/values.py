@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-import msgspec
-
+from sbroker.catalog.egress import Peering
 from sbroker.machines import Ask, Offer
 from sbroker.model import Value
 
@@ -29,8 +27,8 @@ class Rule(Value, frozen=True, kw_only=True):
     partitions: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()  # patterns: eu-*, or a group of countries: eu
-    countries: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()  # patterns (eu-*), countries (de) and groups of countries (eu); a site without regions may say such a word as a feature
+    countries: tuple[str, ...] = ()  # de, fr, … and groups of them
     spot: bool | None = None
     max_price: float | None = None  # USD an hour, of all machines of a job
     max_cost: float | None = None  # USD, of a job
@@ -48,8 +46,8 @@ class Source(Value, frozen=True, kw_only=True):
 
 
 class Question(Value, frozen=True, kw_only=True):
-    """One shape of job. `fit` says how many machines of an offer it needs, None where the offer will not do (and why not is no matter of
-    size: sizes are in `ask`)."""
+    """One shape of job. `fit` says how many machines of an offer it needs, None where no number of them will do. It looks at nothing of the
+    offer but its size (cpus, memory, tmp, gres, arch), so it is asked once for all offers of a size; it never says less than `ask.count`."""
 
     ask: Ask  # what each machine must have at least; `spot` None: either
     fit: Callable[[Offer], int | None]
@@ -63,7 +61,11 @@ class Question(Value, frozen=True, kw_only=True):
     constraint: str | None = None  # as typed
     paths: tuple[str, ...] = ()  # that the job is bound to: its submit directory, `#SBROKER data=`
     sources: tuple[Source, ...] = ()
-    avoid: Mapping[tuple[str, str, str, bool], str] = {}  # (site, zone or region, type, spot) → why, of places that refused
+    total: Ask | None = None  # CPUs and gres that all its machines must have together, where that decides their number
+    moved: Mapping[str, float] = {}  # cloud → GB that left it this month
+    peering: tuple[Peering, ...] = ()  # agreements that make moving data cheaper
+    deadline: float | None = None  # when it must have ended, seconds since the epoch
+    avoid: Mapping[tuple[str, str, str, bool], str] = {}  # (site, zone or region, type, spot) → why, of places that refused; "" for place and type: all
     room: Mapping[str, int] = {}  # site → machines that it may still have
     max_price: float | None = None  # USD an hour
     now: float = 0.0
@@ -90,28 +92,21 @@ class Dropped(Value, frozen=True, kw_only=True):
     why: str
 
 
-class Answer(Value, frozen=True, kw_only=True):
-    placements: tuple[Placement, ...] = ()  # best first
-    dropped: tuple[Dropped, ...] = ()
+class Answer:
+    """Placements, best first; and what was dropped, which is worked out when somebody asks for it."""
+
+    def __init__(self, placements: tuple[Placement, ...] = (), dropped: tuple[Dropped, ...] | Callable[[], tuple[Dropped, ...]] = (), considered: int = 0) -> None:
+        self.placements = placements
+        self.considered = considered  # offers that met all demands on one machine
+        self._dropped = dropped
+
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        """Every place without a placement that will not do, with its sentence."""
+        if callable(self._dropped):
+            self._dropped = self._dropped()
+        return self._dropped
 
     @property
     def best(self) -> Placement | None:
         return self.placements[0] if self.placements else None
-
-
-class Market:
-    """What one site sells. Made once from the site's offers, asked often. `at`: when the site said so (seconds since the epoch), 0: a list
-    that ships."""
-
-    def __init__(self, site: str, offers: tuple[Offer, ...], *, at: float = 0.0, error: str = "") -> None:
-        self.site, self.offers, self.at, self.error = site, offers, at, error
-
-    def whole(self) -> Market:
-        """The same as if everything of it could be had now."""
-        return Market(self.site, tuple(msgspec.structs.replace(offer, available=None) for offer in self.offers), at=self.at, error=self.error)
-
-    @functools.lru_cache(maxsize=1)  # noqa: B019 (a market lives as long as the answer of its site)
-    def words(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Features of its machines, and names of their generic resources."""
-        words = {word for offer in self.offers for word in (*offer.features, offer.cloud, offer.region, offer.zone, offer.type) if word}
-        return frozenset(words | {"spot", "ondemand"}), frozenset(item.name for offer in self.offers for item in offer.gres)

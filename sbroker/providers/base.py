@@ -94,6 +94,7 @@ class Provider(ABC):
     fixed: ClassVar[bool] = False
     stage: ClassVar[bool] = True  # jobs' files may be brought there unless the site says `stage: deny`; False: only where it says `allow`
     remote: ClassVar[bool] = True  # run it in a worker process
+    boots: ClassVar[bool] = False  # machines run the order's boot data (sbroker.fleet.boot): settings have user, directory, max_unattended, max_lifetime
     atomic: bool = False  # groups live and die whole
     dies_by: Literal["self", "ttl", "broker", "never"] = "broker"  # what ends a machine when the broker is away; never: not ours to end
     environ: ClassVar[tuple[str, ...]] = ()  # variables of the broker that a worker process gets: credentials of this kind only

@@ -6,7 +6,7 @@ For demonstrations, and for tests of everything that deals with providers. A sit
             shapes: [{name: big, cpus: 8, memory: 32G, gres: "gpu:a100:1", price: 3.0, capacity: 2}],
             script: [{at: 600, capacity: {big: 0}}, {at: 900, fail: lost_reply, on: create}, {at: 1200, preempt: big}]}
 
-Its machines are remembered by the process, or in `file`, so that they outlive a broker as a real cloud's do.
+Its machines are remembered in `file` (a broker's: in its spool), so that they outlive a broker as a real cloud's do; else by the process.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ class Provider(base.Provider):
     def __init__(self, settings: FakeSettings, context: base.Context) -> None:
         super().__init__(settings, context)
         self.list_lag, self.atomic, self.dies_by = float(settings.list_lag), settings.atomic, settings.dies_by
+        # a broker's own cloud outlives it as a real one does
+        self._file = settings.file or (os.path.join(context.spool, context.site + ".cloud") if os.path.isdir(context.spool) else None)
         self._shapes = {shape.name: shape for shape in settings.shapes}
 
     @classmethod
@@ -219,7 +221,7 @@ class Provider(base.Provider):
             state = "queued"
         elif age < self.settings.queue + self.settings.boot:
             state = "starting"
-        endpoint = base.Endpoint(transport="local", hostname=machine.id, directory=os.path.join(self.context.spool, machine.id))
+        endpoint = base.Endpoint(transport="local", hostname=machine.id, directory=os.path.join(self.context.spool, "%s-%s" % (self.context.site, machine.id)))
         reached = state in ("running", "stopping")
         return base.Entry(
             token=token,
@@ -273,10 +275,10 @@ class Provider(base.Provider):
 
     def _load(self) -> Cloud:
         """The cloud as it is now: what the clock has ended is ended."""
-        if self.settings.file is None:
+        if self._file is None:
             cloud = _clouds.get(self.context.site)
         else:
-            path = Path(self.settings.file)
+            path = Path(self._file)
             cloud = msgspec.json.decode(path.read_bytes(), type=Cloud) if path.exists() else None
         if cloud is None:
             cloud = Cloud(began=self.clock.now())
@@ -294,12 +296,12 @@ class Provider(base.Provider):
         return msgspec.structs.replace(machine, ended=min(ends)) if ends and machine.ended is None else machine
 
     def _save(self, cloud: Cloud) -> None:
-        if self.settings.file is None:
+        if self._file is None:
             _clouds[self.context.site] = cloud
             return
-        partial = self.settings.file + ".part"
+        partial = self._file + ".part"
         Path(partial).write_bytes(msgspec.json.encode(cloud))
-        os.replace(partial, self.settings.file)
+        os.replace(partial, self._file)
 
 
 def _has(gres: tuple[Gres, ...], wanted: Gres) -> bool:

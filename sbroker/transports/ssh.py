@@ -8,7 +8,10 @@ also where that configuration would not ask. A login finds a Python, brings the 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import ctypes.util
+import functools
 import hashlib
 import importlib
 import json
@@ -17,11 +20,12 @@ import os
 import pwd
 import shlex
 import socket
+import zlib
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
+from sbroker.agent import zipapp
 from sbroker.providers.base import Endpoint
 from sbroker.transports import Faulty, Streams, Unreachable
 
@@ -36,11 +40,23 @@ _FAST = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # what today's process
 _SHELL = """
 for python in %s; do
   command -v "$python" >/dev/null 2>&1 || continue
-  "$python" -I -S -c "$0"
+  "$python" -I -S -c "$0" "$@"
   code=$?
   [ $code -eq 125 ] || exit $code
 done
 exit 127
+"""
+# what the Python that was found runs: `landing` as byte code where it is of the broker's release (to compile it takes longer than all that it does), else
+# its source. Must run under any Python.
+_BEGIN = """import sys
+if sys.version_info < (3, 6): sys.exit(125)
+import _frozen_importlib_external as importing
+magic, code, source = sys.argv[1:4]
+del sys.argv[1:4]
+if "".join("%02x" % byte for byte in importing.MAGIC_NUMBER) == magic:
+    import binascii, marshal, zlib
+    source = marshal.loads(zlib.decompress(binascii.a2b_base64(code)))
+exec(source, {"__name__": "__main__"})
 """
 _RELEASE = "import sys\nif sys.version_info < (3, 6): sys.exit(125)\nprint('%d.%d.%d' % sys.version_info[:3])"
 PYTHONS = ("python3", "/usr/libexec/platform-python", *("python3.%d" % minor for minor in range(14, 5, -1)), "/usr/local/bin/python3", "/opt/python3/bin/python3")
@@ -60,12 +76,12 @@ class Program(Protocol):
 async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], None] = lambda doing: None) -> Streams:
     """Log in and reach the agent; `tell` hears in a few words what takes its time. Unreachable: try again later; Faulty: somebody has to mend something, and the text says what."""
     loop = asyncio.get_running_loop()
-    asyncssh = await loop.run_in_executor(None, importlib.import_module, "asyncssh")  # 0.3 s, in which calls are answered
-    asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
+    asyncssh = await loop.run_in_executor(None, _load)  # calls are answered meanwhile
     connection, noise = await _login(asyncssh, endpoint), bytearray()
 
     async def land() -> Any:
-        process = await connection.create_process(_command(endpoint), encoding=None, stderr=asyncssh.PIPE)
+        await program.ready()
+        process = await connection.create_process(_command(endpoint, program), encoding=None, stderr=asyncssh.PIPE)
         await _land(endpoint, process, program, tell, noise)
         return process
 
@@ -79,14 +95,28 @@ async def open(endpoint: Endpoint, *, program: Program, tell: Callable[[str], No
     return _Reader(asyncssh, process.stdout), _Writer(connection, process)  # type: ignore[return-value]
 
 
+@functools.lru_cache(maxsize=1)
+def _load() -> Any:
+    """asyncssh. It looks for two libraries that few machines have; where the system's own list lacks them, `ctypes` would run a compiler and a linker to be
+    quite certain, which takes as long as to load half of asyncssh."""
+    asked, listed = ctypes.util.find_library, getattr(ctypes.util, "_findSoname_ldconfig", None)
+    if listed is not None:
+        ctypes.util.find_library = listed
+    try:
+        asyncssh = importlib.import_module("asyncssh")
+    finally:
+        ctypes.util.find_library = asked
+    asyncssh.set_log_level(logging.WARNING)  # else every command is logged whole
+    return asyncssh
+
+
 async def look(endpoint: Endpoint) -> str:
     """Log in, start nothing: the release of the Python that an agent would run by. Unreachable or Faulty as `open`."""
     loop = asyncio.get_running_loop()
-    asyncssh = await loop.run_in_executor(None, importlib.import_module, "asyncssh")
-    asyncssh.set_log_level(logging.ERROR)
+    asyncssh = await loop.run_in_executor(None, _load)
     connection = await _login(asyncssh, endpoint)
     try:
-        done = await asyncio.wait_for(connection.run(_command(endpoint, _RELEASE), encoding="utf-8", errors="replace", stdin=asyncssh.DEVNULL), CONNECT)
+        done = await asyncio.wait_for(connection.run(_line(endpoint, _RELEASE), encoding="utf-8", errors="replace", stdin=asyncssh.DEVNULL), CONNECT)
     except (asyncssh.Error, asyncio.TimeoutError, OSError) as error:
         raise Unreachable("%s: %s" % (_name(endpoint), str(error) or "it lets us in, and answers nothing")) from error
     finally:
@@ -164,10 +194,22 @@ async def _login(asyncssh: Any, endpoint: Endpoint) -> Any:
         raise Unreachable("%s: %s" % (_name(endpoint), getattr(error, "strerror", None) or error)) from error
 
 
+_read: dict[tuple[str, str], tuple[Any, Any]] = {}  # (kind, path) → (state of the file, what was read)
+
+
+def _once(kind: str, path: str, read: Callable[[str], Any]) -> Any:
+    """What `read` makes of a file, read again when it is another one or has changed: many nodes share a site's key and list of known hosts. OSError."""
+    status = os.stat(os.path.expanduser(path))
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if _read.get((kind, path), (None,))[0] != state:
+        _read[kind, path] = (state, read(path))
+    return _read[kind, path][1]
+
+
 async def _connect(asyncssh: Any, host: str, port: Any, user: Any, data: dict[str, Any], tunnel: Any) -> Any:
     options: dict[str, Any] = {"client_keys": [data["identity_file"]]} if data.get("identity_file") else {}
     if data.get("known_hosts"):
-        options["known_hosts"] = [data["known_hosts"]]
+        options["known_hosts"] = _once("known_hosts", data["known_hosts"], asyncssh.read_known_hosts)
     options["config"] = [data["config"]] if data.get("config") else ()  # (): ~/.ssh/config; left out, the options below would not read it
     options = {
         **options, "keepalive_interval": KEEPALIVE, "keepalive_count_max": 3, "login_timeout": CONNECT, "encryption_algs": _FAST,
@@ -206,27 +248,41 @@ async def _jump(asyncssh: Any, data: dict[str, Any]) -> Any:
         raise Unreachable("jump host %s: %s" % (data["jump"], error or "it does not answer")) from error
 
 
-def _command(endpoint: Endpoint, text: str = "") -> str:
-    """What the login runs, whatever shell the account has: `text` by the first Python that is new enough; "": what brings an agent there."""
-    text = text or resources.files("sbroker.agent").joinpath("landing.py").read_text()
-    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), text]
+@functools.lru_cache(maxsize=1)
+def _landing() -> list[str]:
+    """What `_BEGIN` takes first: magic number, byte code and source of `landing`."""
+    code, source = zipapp.module("sbroker.agent.landing")
+    return [zipapp.magic(), base64.b64encode(zlib.compress(code)).decode(), source.decode()]
+
+
+def _command(endpoint: Endpoint, program: Program) -> str:
+    """What the login runs, whatever shell the account has. Nothing in it is secret: the node's users see it."""
+    told = [endpoint.directory, endpoint.data["store"], endpoint.node, program.hash, program.magic]
+    return _line(endpoint, _BEGIN, *_landing(), *told)
+
+
+def _line(endpoint: Endpoint, text: str, *arguments: str) -> str:
+    """`text` by the first Python there that is new enough."""
+    words = ["sh", "-c", _SHELL % " ".join(endpoint.data.get("pythons") or PYTHONS), text, *arguments]
     return shlex.join((["sudo", "-n", "-H"] if endpoint.data.get("become") == "sudo" else []) + words)
 
 
 async def _land(endpoint: Endpoint, process: Any, program: Program, tell: Callable[[str], None], noise: bytearray) -> None:
     """Until the agent is at the other end of the stream. `noise` gets what else the login prints."""
-    await program.ready()
-    asked = {"base": endpoint.directory, "store": endpoint.data["store"], "node": endpoint.node, "hash": program.hash, "magic": program.magic}
-    with contextlib.suppress(OSError):  # the command has ended: what it said says why
-        process.stdin.write(json.dumps(asked).encode() + b"\n")
     said = await _answer(endpoint, process, noise)
     if said.get("want"):
         data = await program.data("pack" if said["want"] == "pack" else "pyz")
         tell("copying the agent (%d kB)" % (len(data) >> 10))
-        process.stdin.write(json.dumps({"size": len(data), "digest": hashlib.sha256(data).hexdigest()}).encode() + b"\n" + data)
+        process.stdin.write(b"%d %s\n" % (len(data), _digest(data).encode()))
+        process.stdin.write(data)
         said = await _answer(endpoint, process, noise)
     if not said.get("ready"):
         raise Faulty("%s: %s" % (_name(endpoint), said.get("error") or said))
+
+
+@functools.lru_cache(maxsize=4)
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 async def _answer(endpoint: Endpoint, process: Any, noise: bytearray) -> dict[str, Any]:

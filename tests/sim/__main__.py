@@ -12,11 +12,12 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--clouds", type=int, default=0, help="sites whose machines are made on demand, beside one node")
     options = parser.parse_args()
     broken = 0
     for seed in range(options.first, options.first + options.seeds):
         try:
-            World(seed).run()
+            (World(seed, nodes=1, clouds=options.clouds) if options.clouds else World(seed)).run()
         except Exception:
             broken += 1
             print("seed %d" % seed)

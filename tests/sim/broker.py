@@ -11,6 +11,7 @@ from sbroker.core.events import Configure, Hello, Reports, Silent, Tick
 from sbroker.core.state import State
 from sbroker.errors import Refused
 from sbroker.model import Report
+from sbroker.states import GroupState
 from tests.sim import check
 from tests.sim.disk import StaleEpoch
 from tests.sim.wire import Wire
@@ -40,7 +41,14 @@ class Broker:
         self.heard: dict[str, float] = {}
         self._wake: float | None = None
         self._pings = 0
+        self._calling: set[str] = set()  # nodes of clouds that are called, again and again until their machine is gone
         self.decide(Configure(nodes=world.config_nodes, partitions=world.config_partitions))
+        for cloud in world.clouds.values():
+            self.sells(cloud)
+            cloud.listed(self)
+        for group in self.state.groups.values():
+            if group.site in world.clouds and not group.answered and group.state in (GroupState.WANTED, GroupState.ASKED):
+                world.clouds[group.site].create(self, group)
         for name in world.nodes:
             self.heard[name] = self.clock.now
             self.clock.soon(lambda name=name: self.connect(name), 0.1)
@@ -80,6 +88,12 @@ class Broker:
             return
         if isinstance(effect, fx.Mail):
             return
+        if isinstance(effect, fx.CreateGroup):
+            self.clock.at(effect.at, lambda: self._create(effect.token))
+            return
+        if isinstance(effect, fx.Terminate):
+            self.world.clouds[effect.site].terminate(self, effect)
+            return
         check.leaves(self.world, effect)
         wire = self.wires.get(effect.node)
         if wire is None:
@@ -118,7 +132,10 @@ class Broker:
     # --- connections
 
     def connect(self, name: str) -> None:
-        node = self.world.nodes[name]
+        node = self.world.nodes.get(name)
+        if node is None:  # its machine is gone, and will not be called again
+            self._calling.discard(name)
+            return
         if not self.alive or (name in self.wires and self.wires[name].open):
             return
         if node.agent is None or self.world.unreachable(name):
@@ -145,11 +162,30 @@ class Broker:
             self._pings += 1
             for wire in self.wires.values():
                 wire.send("agent", {"op": "ping", "n": self._pings})
-        for name in self.world.nodes:
-            silent = 0.0 if name in self.wires else self.clock.now - self.heard[name]
+        for cloud in self.world.clouds.values():
+            cloud.listed(self)
+            if self.clock.chance(0.1):
+                self.sells(cloud)
+        for name in list(self.world.nodes):
+            silent = 0.0 if name in self.wires else self.clock.now - self.heard.setdefault(name, self.clock.now)
             if silent >= self.world.settings["lost_after"]:
                 self.decide(Silent(node=name, seconds=silent))
         self.clock.later(1.0, self._beat)
+
+    def _create(self, token: str) -> None:
+        group = self.state.groups.get(token)
+        if self.alive and group is not None and group.state in (GroupState.WANTED, GroupState.ASKED):
+            self.world.clouds[group.site].create(self, group)
+
+    def sells(self, cloud: Any) -> None:
+        self.state.sell(cloud.market())
+        self.decide(Tick())
+
+    def reach(self, name: str) -> None:
+        if name not in self.wires and name not in self._calling:
+            self._calling.add(name)
+            self.heard[name] = self.clock.now
+            self.connect(name)
 
     def _vouch(self, wire: Wire, number: int) -> None:
         """As sbroker.daemon.links does it."""

@@ -149,6 +149,10 @@ def end(world: World) -> None:
         require(not node.supervisors, "a supervisor is left", name, node.supervisors)
         require(not node.runs, "a run's directory is left", name, {key: value.state for key, value in node.runs.items()})
     require(not any(active(job) for job in current.jobs.values()), "something is active")
+    for cloud in world.clouds.values():
+        require(not cloud.left(), "machines are left", cloud.name, cloud.left(), [group for group in current.groups.values() if group.site == cloud.name])
+    if world.clouds:
+        require(not [node for node in current.nodes.values() if node.token], "a node without a machine has one on record", current.fleet)
 
 
 def waits_for_ever(current: State, job: Any) -> bool:

@@ -83,7 +83,7 @@ class Supervisor:
             self.node.world.executes(self.key, self.node.name)
             for name in self.info["nodes"]:
                 if name != self.node.name:
-                    self.node.clock.soon(lambda name=name: self.node.world.nodes[name].start_by_head(self.key))
+                    self.node.clock.soon(lambda name=name: self.node.world.at(name, lambda node: node.start_by_head(self.key)))
             self.stopped = self.info["what"] in ("stops", "stops-again")
             what = self.kill if self.info["what"] == "dies" else lambda: self.finish("exit", self.info["code"])
             self.node.clock.later(self.info["seconds"], what)
@@ -133,7 +133,7 @@ class Supervisor:
             self.report("ended", code=code, signal=signal, why=why)
             for name in self.info["nodes"]:
                 if name != self.node.name and not self.node.clock.chance(0.1):  # the head may not reach it
-                    self.node.clock.soon(lambda name=name: self.node.world.nodes[name].end_by_head(self.key))
+                    self.node.clock.soon(lambda name=name: self.node.world.at(name, lambda node: node.end_by_head(self.key)))
         self.node.world.cleared(self.key, self.node.name)
         self.report("empty")
 
@@ -289,8 +289,9 @@ class Agent:
 
 
 class SimNode:
-    def __init__(self, world: World, clock: Clock, name: str) -> None:
-        self.world, self.clock, self.name = world, clock, name
+    def __init__(self, world: World, clock: Clock, name: str, machine: str = "") -> None:
+        self.world, self.clock, self.name, self.machine = world, clock, name, machine
+        self.dead = False  # its machine is gone
         self.journal, self.epoch = b"", b""
         self.runs: dict[Key, Directory] = {}
         self.supervisors: dict[Key, Supervisor] = {}
@@ -298,16 +299,22 @@ class SimNode:
         self.full_until = 0.0  # refuses runs until then
         self.thawed: list[Callable[[], None]] = []
         self.boots = 0
-        self.boot = "boot-%s-0" % name
+        self.boot = "boot-%s%s-0" % (name, machine)
         self.agent: Agent | None = None
         self.start_agent()
 
     @property
     def incarnation(self) -> str:
-        return "folder-%s:%s" % (self.name, self.boot)
+        return "folder-%s%s:%s" % (self.name, self.machine, self.boot)
+
+    def die(self) -> None:
+        """The machine is gone, and never comes again."""
+        self.dead = True
+        self.reboot()
+        self.world.working = {pair for pair in self.world.working if pair[1] != self.name}
 
     def start_agent(self) -> None:
-        if self.agent is None:
+        if self.agent is None and not self.dead:
             self.agent = Agent(self)
             self.agent.scan()
 
@@ -342,7 +349,7 @@ class SimNode:
         self.agent = None
         self.world.cut_wires(self.name)
         self.boots += 1
-        self.boot = "boot-%s-%d" % (self.name, self.boots)
+        self.boot = "boot-%s%s-%d" % (self.name, self.machine, self.boots)
         self.clock.soon(self.start_agent, 5.0)
 
     # --- orders, as sbroker.agent.runs carries them out

@@ -58,3 +58,17 @@ def test_without_trouble_every_job_runs_once() -> None:
         world = World(seed, trouble=0)
         world.run()
         assert all(count == 1 for count in world.execs.values())
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_no_machine_and_no_job_is_lost_whatever_clouds_do(block: int) -> None:
+    """Ten seeds each; `python -m tests.sim --clouds 2 --first SEED --seeds 1` runs a broken one alone."""
+    bought = 0
+    for seed in range(block * 10, block * 10 + 10):
+        world = World(seed, nodes=1, clouds=2)
+        try:
+            world.run()
+        except Exception as error:
+            raise AssertionError("seed %d" % seed) from error
+        bought += sum(len(cloud.machines) for cloud in world.clouds.values())
+    assert bought > 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sbroker.api import Target
@@ -10,6 +11,7 @@ from sbroker.model import Dependency, DepItem, JobSpec, Node, Partition
 from tests.sim import check
 from tests.sim.broker import Broker
 from tests.sim.clock import Clock
+from tests.sim.cloud import Cloud, idle
 from tests.sim.disk import Disk
 from tests.sim.files import Files
 from tests.sim.node import SimNode
@@ -21,22 +23,29 @@ ROOT = Who(uid=0, user="root", operator=True)
 
 
 class World:
-    def __init__(self, seed: int, *, jobs: int = 14, trouble: float = 1.0, nodes: int = 3, dying: int = 0, stopping: tuple[str, ...] = (), lease: int = 0) -> None:
+    def __init__(self, seed: int, *, jobs: int = 14, trouble: float = 1.0, nodes: int = 3, dying: int = 0, stopping: tuple[str, ...] = (), lease: int = 0, clouds: int = 0) -> None:
         """`dying`: so many more jobs, which kill their own supervisors; `stopping`: those that stop them, "stops" or "stops-again".
         `lease`: of all nodes; then outages are longer, and machines freeze."""
         self.seed, self.clock = seed, Clock(seed)
         self.disk = Disk(self.clock)
         self.lease, self.outage = lease, 300.0 if lease else 60.0
         self.trouble = trouble  # 0: nothing goes wrong
+        self.nodes: dict[str, SimNode] = {}
+        self.quiet_after = self.clock.now + 60.0
         self.settings: dict[str, Any] = {"lost_after": 8, "min_job_age": 100_000, "stage_out_grace": 20}
         apart = self.clock.rng.randrange(nodes + 1)  # so many nodes do not share the submit host's files
+        self.clouds = {name: Cloud(self, name) for name in ("east", "west", "north")[:clouds]}
+        if clouds:
+            self.settings["sites"] = {name: cloud.facts() for name, cloud in self.clouds.items()}
         size = {"site": "sim", "cpus": 4, "memory": 4000, "lease": lease}
         self.config_nodes = tuple(
             Node(name="n%d" % index, one_user=index == 0, shared_fs=index >= apart or ("/elsewhere",), **size) for index in range(nodes)
         )
         self.files = Files(self)
         names = tuple(node.name for node in self.config_nodes)
-        self.config_partitions = (Partition(name="main", default=True, nodes=names, def_mem_per_cpu=500),)
+        limit = 3600 if clouds else None  # nothing is bought without one
+        main = Partition(name="main", default=True, nodes=names, sites=("sim", *self.clouds), suspend_time=5, default_time=limit, def_mem_per_cpu=500)
+        self.config_partitions = (main,)
         self.fenced = 0  # parts that were fenced before a new run of their job came to be
         self.execs: dict[tuple[tuple[int, int], str], int] = {}
         self.working: set[tuple[tuple[int, int], str]] = set()
@@ -48,11 +57,9 @@ class World:
         self.epochs: dict[str, int] = {}
         self.cut_off: dict[str, float] = {}
         self.wires: list[tuple[str, Wire]] = []
-        self.nodes: dict[str, SimNode] = {}
         for node in self.config_nodes:
             self.nodes[node.name] = SimNode(self, self.clock, node.name)
         self.broker: Broker | None = None
-        self.quiet_after = self.clock.now + 60.0
         self.start_broker()
         for number in range(jobs):
             self.clock.later(self.clock.rng.random() * 50, lambda number=number: self.user_submits("req-%d" % number))
@@ -77,6 +84,8 @@ class World:
 
     def _all_over(self) -> bool:
         if self.broker is None or not self.broker.alive or self.disk._queue:
+            return False
+        if self.clouds and not idle(self.broker):
             return False
         return not self.stuck() and all(not node.supervisors and not node.runs and node.agent is not None for node in self.nodes.values())
 
@@ -271,6 +280,11 @@ class World:
         if self.broker is None or not self.broker.alive:
             self.broker = None
             self.broker = Broker(self)
+
+    def at(self, name: str, does: Callable[[SimNode], None]) -> None:
+        """On that node, if its machine is still there."""
+        if name in self.nodes:
+            does(self.nodes[name])
 
     def unreachable(self, name: str) -> bool:
         return self.clock.now < self.cut_off.get(name, 0.0)

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sbroker import config, paths
+from sbroker.catalog.egress import Peering
 from sbroker.config import check, units
 from sbroker.errors import ConfigError
 from sbroker.model import Gres
+from sbroker.plan import Rule
 from sbroker.providers import hardware, local
 from sbroker.store import codec
 
@@ -45,6 +47,24 @@ def test_the_equivalent_cluster():
     assert settings["cluster"] == "oracle"
     assert settings["imitate"] == "22.05"
     assert settings["users"] == {"alice": {"accounts": ("lab", "other"), "default_account": "lab"}}
+
+
+def test_rules_and_policies_are_what_the_plan_reads():
+    found = parse(
+        "partitions: [{name: p, sites: [a], policy: weights, hour_worth: 2.5, burst_after: 0:10:00, spot: never, max_price: 12}]\n"
+        "sites: {a: {provider: local}}\n"
+        "rules:\n  - {data: 's3://eu-*', regions: [eu]}\n  - {path: /project/gdpr, sites: [a], spot: never}\n  - {accounts: [lab], max_cost: 100}\n"
+        "peering: [{source: aws, target: gcp, price: 0.01, source_regions: [us-*]}]\n"
+    )
+    (partition,) = found.partitions()
+    assert (partition.policy, partition.hour_worth, partition.burst_after, partition.spot, partition.max_price) == ("weights", 2.5, 600, "never", 12.0)
+    settings = msgspec.json.decode(msgspec.json.encode(found.settings()))
+    assert msgspec.convert(settings["rules"], tuple[Rule, ...]) == (
+        Rule(data="s3://eu-*", regions=("eu",)),
+        Rule(path="/project/gdpr", sites=("a",), spot=False),
+        Rule(accounts=("lab",), max_cost=100.0),
+    )
+    assert msgspec.convert(settings["peering"], tuple[Peering, ...]) == (Peering(source="aws", target="gcp", price=0.01, source_regions=("us-*",)),)
 
 
 def test_all_that_leaves_is_plain_json():
@@ -222,7 +242,7 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "config.yaml:2: partitions[1].default_time: it is more than max_time",
         ),
         ("sites:\n  x:\n    provider: locl", "config.yaml:3: sites.x.provider: there is no provider of the kind locl; did you mean local?"),
-        ("sites:\n  x: {cpus: 2}", "config.yaml:2: sites.x: the key provider is missing; it is one of: fake, local, ssh"),
+        ("sites:\n  x: {cpus: 2}", "config.yaml:2: sites.x: the key provider is missing; it is one of: aws, fake, local, ssh"),
         (
             "sites:\n  a_b: {provider: local}",
             "config.yaml:2: sites.a_b: 'a_b' cannot be the name of a site: letters, digits and dashes, at most 63",
@@ -233,8 +253,24 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "config.yaml:2: sites.x.spott: there is no such key; did you mean spot?",
         ),
         (
-            "sites:\n  x: {provider: aws, regions: [us-east-1]}",
-            "config.yaml:2: sites.x.provider: this release has no provider of the kind aws yet; there are: fake, local, ssh",
+            "sites:\n  x: {provider: kubernetes}",
+            "config.yaml:2: sites.x.provider: this release has no provider of the kind kubernetes yet; there are: aws, fake, local, ssh",
+        ),
+        (
+            "sites:\n  x: {provider: aws, regions: [useast1]}",
+            "config.yaml:2: sites.x.regions: 'useast1' is not the name of a region: write for example us-east-1",
+        ),
+        (
+            "sites:\n  x: {provider: aws, regions: [us-east-1, us-west-2], image: ami-1}",
+            "config.yaml:2: sites.x.image: ami-1 is of one region: name an SSM parameter, or make a site for each region",
+        ),
+        (
+            "sites:\n  x: {provider: aws, regions: [us-east-1], credentials: {profil: me}}",
+            "config.yaml:2: sites.x.credentials: there is no profil; there are: profile, access_key_id, secret_access_key, session_token",
+        ),
+        (
+            "sites:\n  x: {provider: aws, regions: [us-east-1], max_lifetime: 60}",
+            "config.yaml:2: sites.x.max_lifetime: 60 is too short: a machine takes minutes to boot; at least 600",
         ),
         (
             'sites:\n  lab: {provider: ssh, hosts: "gpu[01-08]", user: ubuntu, become: root}',
@@ -291,11 +327,19 @@ LOCAL = "\nsites:\n  local: {provider: local, nodes: 2}\n"
             "sites:\n  x: {provider: local, nodes: -n1}",
             "config.yaml:2: sites.x.nodes: '-n1' cannot be the name of a node: letters, digits, dot, dash, underscore",
         ),
+        ("accounts: {lab: {budget: 10 EUR/day}}", "config.yaml:1: accounts.lab.budget: 10 EUR/day is in EUR, but prices are in USD: write 10 USD/day"),
         ("accounts: {lab: {budget: lots}}", "config.yaml:1: accounts.lab.budget: 'lots' is not a budget: write 5000 USD/month"),
         (
             "rules: [{path: /x, sites: [a]}]",
-            "config.yaml:1: rules: this release cannot bind data to sites yet, and does not run jobs as if it did",
+            "config.yaml:1: rules[1].sites[1]: there is no site a; there are: local",
         ),
+        ("rules: [{path: x, regions: [eu]}]", "config.yaml:1: rules[1].path: 'x' is not an absolute path: begin it with /"),
+        (
+            "rules:\n  - {spot: never}\n  - {data: 's3://x'}",
+            "config.yaml:3: rules[2]: it leaves all as it is: say sites, regions, countries, spot, max_price or max_cost",
+        ),
+        ("rules: [{countries: [eurpe]}]", "config.yaml:1: rules[1].countries[1]: there is no country, or group of countries, eurpe; did you mean europe?"),
+        ("rules: [{max_price: -1}]", "config.yaml:1: rules[1].max_price: '-1' is wrong: it must be a number >= 0.0"),
         ("rules: [{pth: /x}]", "config.yaml:1: rules[1].pth: there is no such key; did you mean path?"),
         (
             "users:\n  alice: {accounts: [lab], default_account: lap}",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sbroker.core.features import FeatureError, alternatives, holds, names, parse
+from sbroker.features import FeatureError, alternatives, holds, names, parse
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """PMI at a node: a socket for each task, named to it by PMI_FD, and the space behind them."""
 
-import hashlib
-import socket
 
 from sbroker.agent.loop import Stream
 
+from .. import lean
+from .. import sockets as socket
 from .codec import PmiError
 from .mapping import process_mapping
 from .rank import Rank
@@ -24,7 +24,7 @@ class NodePmi:
         self._job = "%s.%s" % (info["job"], step.step)
         # MPICH names its shared memory after the space, and a killed program leaves it behind: another broker of this machine, whose jobs have
         # the same numbers, and the job's next run must not find it
-        unique = hashlib.sha256(("%s %s %s" % (info["store"], self._job, info["run"])).encode()).hexdigest()[:12]
+        unique = lean.sha256(("%s %s %s" % (info["store"], self._job, info["run"])).encode()).hexdigest()[:12]
         self.space = NodeSpace("%s.%s" % (self._job, unique), describe["ntasks"], process_mapping(describe["layout"]["tasks"]), ranks, self._tell)
         self._streams = set()
 
