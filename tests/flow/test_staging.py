@@ -190,8 +190,7 @@ def test_what_is_too_large_does_not_come_back(system: System, folder: Path) -> N
     assert "1099.5 GB in 2 files would have to be brought back, and the limit is 21.0 MB: the biggest are big (1099.5 GB), made (5 bytes)." in said
     assert "They stay in %s on far1." % str(replica(system, folder)).replace("_", " ") in said
     assert system.ok("squeue -h") == "" and not (folder / "big").exists()
-    job = system.ok("sbatch --parsable -w far1 -o out --wrap 'rm big'").strip()
-    system.until("sacct -nXP -o state -j %s" % job, "COMPLETED", 30)
+    system.ok("sbatch -W -w far1 -o out --wrap 'rm big'")
     assert (folder / "made").read_text() == "made\n"
 
 
