@@ -50,6 +50,10 @@ class Orders:
         """Order what the plan likes best, and give the shares on it. None if the plan has no place, or `barred` says why nothing may be spent."""
         self.barred = ""
         for placement in self.answer(shape, partition).placements:
+            longest = (sites(self.draft).get(placement.site) or {}).get("max_lifetime")
+            if longest is not None and shape.seconds() + placement.offer.boot_seconds > longest:
+                self.barred = self.barred or "machines of %s live for %d s (max_lifetime), it may run for longer: ask for less by --time" % (placement.site, longest)
+                continue
             single = placement.count == 1
             group = self.open.get((placement.site, placement.offer.name)) if single else None
             group, nodes = _grown(self.draft, group, placement)

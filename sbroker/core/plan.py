@@ -32,6 +32,13 @@ def usable(node: Node | None) -> Node | None:
     return node if node.state is NodeState.IDLE or (node.cloud and node.state is NodeState.UNKNOWN) else None
 
 
+def lives_until(draft: Draft, node: Node) -> float:
+    """When a machine that was made ends itself, whatever runs there."""
+    group, facts = draft.group(node.token), draft.state.settings.get("sites") or {}
+    longest = (facts.get(node.site) or {}).get("max_lifetime")
+    return float("inf") if group is None or longest is None else group.created + float(longest)
+
+
 def expected_end(job: Job, now: float) -> float:
     """When a job that holds resources will have given them back, as far as its time limit tells."""
     if job.completing or job.start_time is None:
@@ -44,7 +51,7 @@ class LaterPool:
     """What is free from `at` to `until`, given what runs now and the plan."""
 
     def __init__(self, draft: Draft, plan: list[Reservation], at: float, until: float) -> None:
-        self.draft, self.at = draft, at
+        self.draft, self.at, self.until = draft, at, until
         self.promised: dict[str, list[tuple[int, NodeShare, int, str]]] = {}
         for number, reservation in enumerate(plan):
             if reservation.start < until and reservation.end > at:
@@ -53,7 +60,8 @@ class LaterPool:
         self._uses: dict[str, Use] = {}
 
     def node(self, name: str) -> Node | None:
-        return usable(self.draft.node(name))
+        node = usable(self.draft.node(name))
+        return node if node is None or not node.token or self.until <= lives_until(self.draft, node) else None
 
     def order(self, name: str) -> int:
         return self.draft.state.order.get(name, 0)

@@ -269,6 +269,10 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
     for name in shape.partitions if waits else ():
         partition = draft.partition(name)
         if partition is not None and buy.elastic(draft, partition) and barred(draft, shape, partition) is None:
+            enough = _soon(found, shape, partition)
+            if enough:
+                found.texts[shape.key] = enough
+                continue
             bought = found.orders.buy(shape, partition)
             if bought is not None:
                 return partition, bought
@@ -281,6 +285,19 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
     if any(name in found.fronts for name in shape.partitions):
         return Reason.PRIORITY
     return Reason.RESOURCES
+
+
+def _soon(found: _Pass, shape: Shape, partition: Partition) -> str:
+    """Why nothing is bought yet: nodes that are there are expected to be free within `burst_after`, or before a machine could boot."""
+    if not any(usable(found.draft.node(name)) for name in partition.nodes):
+        return ""
+    best = found.orders.answer(shape, partition).best
+    patience = max(float(partition.burst_after), best.start if best is not None else 0.0)
+    later = earliest(found.draft, found.plan, shape, partition) if patience else None
+    if later is None or later.start - found.draft.now > patience:
+        return ""
+    nodes = hostlist.fold(share.node for share in later.shares)
+    return "%s is expected to be free in %d s: no machine is bought for that" % (nodes, later.start - found.draft.now)
 
 
 def barred(draft: Draft, shape: Shape, partition: Partition) -> Reason | None:
