@@ -138,6 +138,13 @@ def test_types_without_a_price_are_not_offered(server):
     assert not list(provider(server, shapes=("m5.24xlarge",)).offers(base.Ask()))
 
 
+def test_who_may_not_read_the_price_list_has_the_prices_that_ship(server):
+    server.front.prices = {"m5.large": 7.0}
+    assert offer(provider(server), spot=False).price == 7.0
+    server.front.fail["GetProducts"] = ["AccessDeniedException", 9]
+    assert offer(provider(server), spot=False).price == 0.096
+
+
 def test_the_second_question_costs_no_calls(server):
     made = provider(server)
     list(made.offers(base.Ask()))

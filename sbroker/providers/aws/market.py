@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sbroker.catalog.accelerators import accelerators, canonical, resolve
-from sbroker.errors import QuotaExceeded, SbrokerError
+from sbroker.catalog.kept import snapshot
+from sbroker.errors import AuthRefused, QuotaExceeded, SbrokerError
 from sbroker.model import Gres
 from sbroker.providers.aws.session import Aws
 from sbroker.providers.base import Ask, Offer, ProviderError
@@ -140,7 +141,15 @@ class Market:
         return found
 
     def _prices(self, region: str) -> dict[str, float]:
-        """On demand, USD an hour; from the price list, which is served by a few regions for all. Without a right to read it nothing is sold on demand, and that is said."""
+        """On demand, USD an hour; from the price list, which is served by a few regions for all. Where it may not be read, what ships with us must do."""
+        try:
+            return self._listed(region)
+        except AuthRefused as error:
+            kept = snapshot()["aws"]
+            print("site %s: no price list (%s): taken are %s" % (self.aws.site, error, kept.source), file=sys.stderr)
+            return {offer.type: offer.price for offer in kept.offers if offer.region == region and not offer.spot}
+
+    def _listed(self, region: str) -> dict[str, float]:
         wanted = {"regionCode": region, "operatingSystem": "Linux", "tenancy": "Shared", "preInstalledSw": "NA", "capacitystatus": "Used", "marketoption": "OnDemand"}
         filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
         found: dict[str, float] = {}
