@@ -12,13 +12,11 @@ node elsewhere, /etc/profile.d does the same for other and for interactive login
 
 import _frozen_importlib_external as _bootstrap_external
 import os
-import re
 import sys
 
 from . import lean, site, tasks
 
 _UNCHECKED = (1).to_bytes(4, "little")  # byte code that says it needs no look at its source (PEP 552)
-_MADE = re.compile(r"bin-[0-9a-f]{16}(?:\.new)?\Z")
 _NAMES = ("srun", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sacct", "sacctmgr", "salloc", "sshare")
 START_FILE = "sbroker_env"
 _LAUNCHER = """#!%(shell)s
@@ -55,6 +53,13 @@ unset __sbroker_left __sbroker_folder
 PROFILE = """# made by sbroker: shells inside its jobs keep the commands of their Slurm in PATH
 if [ -n "${SBROKER_SOCKET-}" ] && [ -r "${SBROKER_ENV-}" ]; then . "$SBROKER_ENV"; fi
 """
+
+
+def _is_made(name):
+    """Whether a folder has a name that `install` gives: bin-, sixteen hexadecimal digits, and while it is made .new"""
+    if name.endswith(".new"):
+        name = name[:-4]
+    return len(name) == 20 and name.startswith("bin-") and not name[4:].strip("0123456789abcdef")
 
 
 def install(folder, front, bin=None, python=None):
@@ -100,7 +105,7 @@ def sweep(folder, kept):
 
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
-        if _MADE.match(name) and path not in kept:
+        if _is_made(name) and path not in kept:
             shutil.rmtree(path, ignore_errors=True)
 
 

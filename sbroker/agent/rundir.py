@@ -23,7 +23,7 @@ import stat
 from . import heard, lean
 
 NEW, HELD, ACTIVE, ENDED, REVOKED = "NEW", "HELD", "ACTIVE", "ENDED", "REVOKED"
-FILES = ("slurm_script", "held.new", "held", "started", "revoked", "srun.sock", "login.env", "site.env")
+FILES = ("slurm_script", "held.new", "held", "started", "revoked", "srun.sock", "login.env", "site.env", "output.marks")
 _LIMIT = 16 << 20
 
 

@@ -101,7 +101,7 @@ class Runs:
             sock.close()
             return False
         record.peer = peer_ids(sock)[0]
-        self._attach(record, Stream(self.relay.loop, sock))
+        self.attach(record, Stream(self.relay.loop, sock))
         record.tell({"op": "agent"})
         return True
 
@@ -310,8 +310,8 @@ class Runs:
     def _fork(self, record, listening):
         pid, ours = forked(lambda theirs: self._supervise(record, theirs, listening))
         record.pid = record.peer = pid
-        self._attach(record, Stream(self.relay.loop, ours))
-        self.relay.loop.on_child(pid, lambda status: self._exited(pid))
+        self.attach(record, Stream(self.relay.loop, ours))
+        self.relay.loop.on_child(pid, lambda status: self.exited(pid))
 
     def _reuse(self, record, listening):
         """Hand the run to a spare supervisor of its user. False if there is none."""
@@ -331,7 +331,7 @@ class Runs:
         finally:
             sock.close()
         record.pid = record.peer = spare.pid
-        self._attach(record, spare.stream)
+        self.attach(record, spare.stream)
         return True
 
     def idle(self, record):
@@ -379,7 +379,8 @@ class Runs:
         finally:
             os._exit(1)
 
-    def _attach(self, record, stream):
+    def attach(self, record, stream, then=None):
+        """Have a run's process at the other end of `stream`: its supervisor, or with `then` one after whose end that is called."""
         reader = LinkReader()
 
         def data(received):
@@ -401,13 +402,13 @@ class Runs:
             if record.stream is stream:
                 record.stream = None
                 self.relay.supervisor_gone(record)
-                self._gone(record)
+                (then or (lambda: self._gone(record)))()
 
         record.stream = stream
         stream.on_data, stream.on_close = data, closed
         stream.resume()
 
-    def _exited(self, pid):
+    def exited(self, pid):
         for record in self.records.values():
             if record.pid == pid:
                 record.pid = 0
@@ -467,9 +468,15 @@ class Runs:
             procs.signal_all(sorted(pids), signal.SIGKILL)
             self.relay.loop.call_later(_SWEEP, lambda: self._clear(record, ended))
             return
-        record.clearing = False
         if not ended:
             self.relay.report("lost", record.key)
+        from . import remains
+
+        if not remains.begin(self, record, lambda: self._cleared(record)):
+            self._cleared(record)
+
+    def _cleared(self, record):
+        record.clearing = False
         self.relay.report("empty", record.key)
         record.state = ENDED
 

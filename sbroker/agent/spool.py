@@ -5,11 +5,14 @@ A connection that breaks is made anew from the last mark: with agent, broker or 
 is then held back by its pipe. The run is not empty here before the writer has all.
 """
 
+import json
 import os
 
 from .link import Channel
+from .rundir import write
 from .wire import LinkReader, WireError, link_frame
 
+MARKS = "output.marks"  # in the run's folder: what the writer has, as it said it last
 _PIECE = 64 << 10
 _SEGMENT = 8 << 20  # bytes of one spool file
 _MOST = 64 << 20  # bytes that may wait of one stream
@@ -40,6 +43,15 @@ class _Stream:
     @property
     def full(self):
         return bool(self._left) or (not self.lost and self.written - self.durable >= _MOST)
+
+    def restore(self, offset):
+        """Go on with what another process has spooled, of which the writer has all below `offset`; nothing more comes."""
+        self.close_write_end()
+        number = offset // _SEGMENT
+        self.written = self.sent = self.durable = offset
+        while os.path.exists(self._name(number)):
+            self.written = max(self.written, number * _SEGMENT + os.stat(self._name(number)).st_size)
+            number += 1
 
     def watch(self):
         if self.read_end >= 0:
@@ -165,16 +177,19 @@ class _Stream:
 
 
 class Spool:
-    """The output of the batch script of one supervisor. `count`: 1 stream for both, or 2."""
+    """The output of the batch script of one supervisor. `count`: 1 stream for both, or 2. `left`: the marks of one that is gone, whose rest
+    this is."""
 
-    def __init__(self, sup, count):
+    def __init__(self, sup, count, left=None):
         self.sup = sup
         sup.plain = False
         self.streams = [_Stream(sup.loop, sup.rundir.file("output%d" % (number + 1)), self._changed) for number in range(count)]
         self._channel = None
         self._number = 0
         self._opened = False  # the writer has its files open
-        self._marks = None
+        self._marks = left
+        for stream, (offset, _) in zip(self.streams, left or ()):
+            stream.restore(offset)
         self._then = None
         self._error = None
         self._finished = None  # called when all is durable, once the run is over
@@ -206,6 +221,7 @@ class Spool:
         if self._done():
             for stream in self.streams:
                 stream.close()
+            self._keep(None)
             return True
         self._finished = then
         self._changed()
@@ -280,6 +296,7 @@ class Spool:
             if len(marks) != len(self.streams):
                 raise ValueError("not our streams")
             self._marks, self._tries = marks, 0
+            self._keep(marks)
             for stream, (offset, _) in zip(self.streams, marks):
                 stream.kept(offset)
         if op == "opened":
@@ -292,6 +309,18 @@ class Spool:
             for stream in self.streams:
                 stream.kept(stream.written)
         self._changed()
+
+    def _keep(self, marks):
+        """Have the marks in the run's folder, for whoever goes on when this process is killed; None: nobody has to."""
+        path = self.sup.rundir.file(MARKS)
+        try:
+            if marks is None:
+                os.unlink(path)
+            else:
+                write(path + ".new", json.dumps(marks).encode(), 0o600)
+                os.rename(path + ".new", path)
+        except OSError:
+            return  # a full disk: what is sent again from the marks before is found equal
 
     def _failed(self, error):
         """Before the script began this is what it failed of; after that its output goes nowhere, and the job goes on."""

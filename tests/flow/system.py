@@ -71,12 +71,14 @@ class System:
     def kill_broker(self) -> None:
         os.kill(self.status()["pid"], signal.SIGKILL)
 
-    def kill_agent(self, node: str) -> None:
+    def agent_pid(self, node: str) -> int:
         """Whoever listens on the agent's socket, as the kernel says."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(self.home / "spool" / node / "agent.sock"))
-            pid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-        os.kill(pid, signal.SIGKILL)
+            return int(struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+
+    def kill_agent(self, node: str) -> None:
+        os.kill(self.agent_pid(node), signal.SIGKILL)
 
     def close(self) -> None:
         self.sh("sbroker down --cancel")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,6 +136,39 @@ def test_no_line_is_lost_or_twice_when_somebody_is_killed(system: System, folder
         assert system.ok("sacct -nXP -o state -j %s" % job).strip() == "COMPLETED"
 
 
+@pytest.mark.parametrize("mode", ["append", "truncate"])
+@pytest.mark.parametrize("again", [False, True], ids=["once", "agent"])
+def test_what_a_killed_supervisor_had_not_sent_is_sent_after_it(system: System, folder: Path, mode: str, again: bool) -> None:
+    """The script has ended, and the submit host takes nothing: what is spooled is all there is."""
+    (folder / "out").write_text("before\n")
+    script(folder, "echo first; until [ -e go ]; do sleep 0.05; done; seq 200000; touch over\n")
+    job = system.ok("sbatch --parsable -w far1 --open-mode=%s -o out job.sh" % mode).strip()
+    system.until("tail -n1 out", "first")
+    there = replica(system, folder)
+    submit = system.agent_pid("_submit")
+    stopped = [submit, *map(int, system.sh("pgrep -P %d" % submit).stdout.split())]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        (there / "go").touch()
+        system.until("ls %s/over" % there, "%s/over" % there)
+        system.until("cat %s/spool/far1/runs/%s.0/output1.0 | tail -n1" % (system.home, job), "200000")
+        if again:
+            system.kill_agent("far1")
+        killed = []
+        for pid in system.sh("pgrep -x sbroker-run").stdout.split():
+            if ("%s.0" % job).encode() in b" ".join(os.fsencode(os.readlink(fd)) for fd in Path("/proc/%s/fd" % pid).iterdir() if fd.exists()):
+                os.kill(int(pid), signal.SIGKILL)
+                killed.append(pid)
+        assert len(killed) == 1
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    system.until("squeue -h -o %%i -j %s" % job, "")
+    whole = "".join("%d\n" % number for number in range(1, 200001))
+    assert (folder / "out").read_text() == ("before\n" if mode == "append" else "") + "first\n" + whole
+
+
 def test_what_is_too_large_is_refused_with_a_sentence(system: System, folder: Path) -> None:
     with open(folder / "big", "wb") as big:
         for number in range(30):
@@ -155,8 +190,7 @@ def test_what_is_too_large_does_not_come_back(system: System, folder: Path) -> N
     assert "1099.5 GB in 2 files would have to be brought back, and the limit is 21.0 MB: the biggest are big (1099.5 GB), made (5 bytes)." in said
     assert "They stay in %s on far1." % str(replica(system, folder)).replace("_", " ") in said
     assert system.ok("squeue -h") == "" and not (folder / "big").exists()
-    job = system.ok("sbatch --parsable -w far1 -o out --wrap 'rm big'").strip()
-    system.until("sacct -nXP -o state -j %s" % job, "COMPLETED", 30)
+    system.ok("sbatch -W -w far1 -o out --wrap 'rm big'")
     assert (folder / "made").read_text() == "made\n"
 
 
@@ -205,6 +239,7 @@ def test_a_command_says_why_its_launch_was_refused(system: System, folder: Path)
         done = system.sh(command + " -w far1 true")
         assert done.returncode == 1 and "cancelled" not in done.stderr, done
         assert "%s: error: %s: far1: %s: 31.5 MB in 1 files would have to be brought over" % (command, lead, folder) in done.stderr, done
+    (folder / "big").unlink()
 
 
 def test_a_conflict_overwrites_nothing_and_is_said(system: System, folder: Path) -> None:
