@@ -371,6 +371,7 @@ class Partition(Value, kw_only=True):
     spot: Literal["allow", "only", "never"] = "allow"
     max_price: float | None = None  # USD an hour, of the machines of a job
     suspend_time: int | None = None
+    idle_timeout: int | None = None  # seconds after which an interactive job on nodes that cost money ends when nobody uses it
     hidden: bool = False
 
 

@@ -51,6 +51,11 @@ class Ending:
         self._began = self.sup.loop.now()
         self._set_limit()
         self._check_attended()
+        idle = (self.sup.info.get("settings") or {}).get("idle_timeout")
+        if idle and self.sup.is_head:
+            from .idle import Idle  # few runs have that
+
+            Idle(self.sup, idle)
 
     def _set_limit(self):
         if self.limit < 0 or self.frozen is not None or self.why:

@@ -48,6 +48,7 @@ class Steps:
         self.sup = sup
         self.here = {}  # step number → NodeStep
         self.steps = {}  # on the head: number → Step
+        self.traffic = float("-inf")  # when something went in or out last (time of the loop)
         self._number = 0
         self._waiting = []  # [(request, fn)] in order
         self.ledger = Ledger(sup.info["nodes"])  # the head's is the one that counts
@@ -276,6 +277,7 @@ class Steps:
 
     def stdin(self, step, ranks, data, eof=False):
         """Standard input for `ranks` (None: all)."""
+        self.traffic = self.sup.loop.now()
         header = {"op": "step_in", "step": step.number, "ranks": ranks, "eof": eof}
         for node in step.layout["nodes"]:
             if node in step.nodes_left:
@@ -325,6 +327,7 @@ class Steps:
             listener.started(node, header["ranks"])
 
     def _out(self, step, node, header, body):
+        self.traffic = self.sup.loop.now()
         key = (node, header["fd"])
         step.owed[key] = step.owed.get(key, 0) + len(body)
         for listener in list(step.listeners):

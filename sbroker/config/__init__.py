@@ -50,6 +50,7 @@ class PartitionConfig(Value, frozen=True, kw_only=True):
     spot: Literal["allow", "only", "never"] = "allow"
     max_price: Dollars | None = None
     suspend_time: Seconds | None = None
+    idle_timeout: Seconds | None = None
     hidden: bool = False
 
 

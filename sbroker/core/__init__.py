@@ -13,5 +13,7 @@
 | `launch`, `watch`, `finish` | a run comes to be; what nodes say and what silence means; how runs and jobs end |
 | `staging` | files of nodes that do not share the submit host's: what waits for them |
 | `change`, `update`, `purge` | what users and operators do; what time alone does |
+| `money`, `owed` | prices, what was spent and may still be, who may spend |
+| `spot`, `deadline` | who may use spot machines; when a job with a deadline should |
 | `explain` | sentences about a job that waits |
 """

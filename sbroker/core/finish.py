@@ -208,6 +208,7 @@ _ENDS = {
     "launch": (JobState.FAILED, Reason.FAIL_LAUNCH),
     "setup": (JobState.FAILED, Reason.FAIL_LAUNCH),  # the site's own, before the script
     "cancel": (JobState.CANCELLED, Reason.NONE),
+    "idle": (JobState.CANCELLED, Reason.NONE),  # interactive, and nobody used it for the partition's idle_timeout
     "deadline": (JobState.DEADLINE, Reason.DEADLINE),
     "preempt": (JobState.PREEMPTED, Reason.NONE),
     "node_fail": (JobState.NODE_FAIL, Reason.NODE_DOWN),

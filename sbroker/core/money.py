@@ -209,9 +209,9 @@ def budget_of(settings: dict[str, Any], account: str | None) -> tuple[Budget | N
     return (parse_budget(text) if text else None), known.get("on_exhausted") or "drain"
 
 
-def barrier(draft: Draft, asker: Asker, price: float, *, egress: float = 0.0, boot: float = 0.0) -> str:
+def barrier(draft: Draft, asker: Asker, price: float, *, egress: float = 0.0, boot: float = 0.0, ceiling: float | None = None) -> str:
     """Why a job may not start now on machines that cost it `price` (USD an hour; `egress` USD beside; `boot` seconds before its time limit
-    counts), and what next; "" if it may."""
+    counts; `ceiling`: the partition's max_price), and what next; "" if it may."""
     if price <= 0 and egress <= 0:
         return ""
     if asker.time_limit == INFINITE:
@@ -220,6 +220,8 @@ def barrier(draft: Draft, asker: Asker, price: float, *, egress: float = 0.0, bo
     most = bounds(asker.spec)
     if most.price is not None and price > most.price:
         return "it would cost %s USD an hour, and its max_price is %s: raise that, or ask for less" % (_usd(price), _usd(most.price))
+    if ceiling is not None and price > ceiling:
+        return "it would cost %s USD an hour, and the partition's max_price is %s: ask for less, or for another partition" % (_usd(price), _usd(ceiling))
     if most.cost is not None and entry.whole > usd(most.cost):
         return "it may cost %s USD by its time limit, and its max_cost is %s: raise that, or ask for a shorter --time or for less" % (
             dollars(entry.whole),

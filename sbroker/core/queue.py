@@ -259,7 +259,7 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
         waits = True
         shares = place(shape.spec, shape.want(partition), partition, pool, shape.uid)
         if not isinstance(shares, Miss):
-            bar = money.barrier(draft, shape, sum(money.rates(draft, shape.spec, partition, shares).values()))
+            bar = money.barrier(draft, shape, sum(money.rates(draft, shape.spec, partition, shares).values()), ceiling=partition.max_price)
             if bar:
                 poor = found.texts[shape.key] = poor or bar
                 shares = place(shape.spec, shape.want(partition), partition, _Unpriced(pool), shape.uid)

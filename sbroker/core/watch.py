@@ -18,6 +18,7 @@ from sbroker.states import JobState, NodeState, PartState, Reason, RunState
 MOST_FAILED_LAUNCHES = 3  # one after the other
 MOST_REASON = 200  # characters
 NO_ANSWER = "Not responding"
+IDLE = "nobody used its terminal or its GPUs for the partition's idle_timeout"
 _REBOOTED = "Node unexpectedly rebooted"
 LEASE_MARGIN = 60  # seconds
 UNANSWERED = 10  # seconds of silence that say something of a node; less is an agent that was replaced, or a line that was cut for a moment
@@ -379,7 +380,7 @@ def _ended(draft: Draft, report: Report) -> None:
             finish.taken_back(draft, job, run.head)
         elif job.state in RUNNING:
             state, reason = finish.by_report(data)
-            text = str(data.get("error") or "") if data.get("why") == "setup" else ""
+            text = str(data.get("error") or "") if data.get("why") == "setup" else IDLE if data.get("why") == "idle" else ""
             finish.conclude(
                 draft, job, state, reason=reason, reason_text=text, exit=exit, derived_exit=derived, end_time=max(at, job.start_time or 0)
             )

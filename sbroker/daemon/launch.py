@@ -111,7 +111,7 @@ class Launcher:
             "sites": sites,
             "batch_host": job.nodes[0].node if job.nodes else "", "bin": self.daemon.bin_dir,
             "end_time": None if job.time_limit == INFINITE or job.start_time is None else job.start_time + job.time_limit,
-            "settings": {"mpi_default": config.mpi_default, "home": self.daemon.home_for_jobs, **self._default_memory(job)},
+            "settings": {"mpi_default": config.mpi_default, "home": self.daemon.home_for_jobs, **self._default_memory(job), **self._idle_timeout(job)},
         }  # fmt: skip
         if job.nodes and self.streamed(info, state.nodes[run.head]):
             info["streamed"] = True
@@ -165,6 +165,13 @@ class Launcher:
             return {}
         values = {"def_mem_per_cpu": partition.def_mem_per_cpu, "def_mem_per_node": partition.def_mem_per_node}
         return {name: value for name, value in values.items() if value is not None}
+
+    def _idle_timeout(self, job: Job) -> dict[str, int]:
+        """When an interactive job ends that nobody uses: only where that costs money."""
+        partition = self.daemon.broker.state.partitions.get(job.partition)
+        if partition is None or partition.idle_timeout is None or job.spec.kind != "alloc" or not job.rate:
+            return {}
+        return {"idle_timeout": partition.idle_timeout}
 
     def prepare(self, effect: Prepare) -> None:
         """Send one Prepare. A record that moved on meanwhile makes it void: decide will have ordered something else."""

@@ -238,6 +238,12 @@ def test_the_job_s_own_bounds():
     assert c.job(c.submit(ntasks=8, time_limit=HOUR, sbroker={"max_cost": "10", "max_price": "8"})).state is JobState.RUNNING
 
 
+def test_the_partition_s_own_bound_holds_for_machines_that_are_there():
+    c = cluster(max_price=5.0)
+    assert "8 USD an hour, and the partition's max_price is 5" in why(c, c.submit(ntasks=8, time_limit=HOUR))
+    assert c.job(c.submit(ntasks=4, time_limit=HOUR, mem_per_node=10)).state is JobState.RUNNING
+
+
 @pytest.mark.parametrize(("text", "word"), [("5000", "write 5000 USD/month"), ("10 EUR/day", "prices are in USD")])
 def test_what_is_no_budget(text, word):
     with pytest.raises(ValueError, match=word):
