@@ -12,13 +12,11 @@ node elsewhere, /etc/profile.d does the same for other and for interactive login
 
 import _frozen_importlib_external as _bootstrap_external
 import os
-import re
 import sys
 
 from . import lean, site, tasks
 
 _UNCHECKED = (1).to_bytes(4, "little")  # byte code that says it needs no look at its source (PEP 552)
-_MADE = re.compile(r"bin-[0-9a-f]{16}(?:\.new)?\Z")
 _NAMES = ("srun", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sacct", "sacctmgr", "salloc", "sshare")
 START_FILE = "sbroker_env"
 _LAUNCHER = """#!%(shell)s
@@ -100,7 +98,8 @@ def sweep(folder, kept):
 
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
-        if _MADE.match(name) and path not in kept:
+        kind, _, digest = name.replace(".new", "").partition("-")
+        if kind == "bin" and len(digest) == 16 and not digest.strip("0123456789abcdef") and path not in kept:
             shutil.rmtree(path, ignore_errors=True)
 
 
