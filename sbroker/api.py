@@ -131,6 +131,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...]
     partition: str
     job: int  # the id it would have had
+    said: tuple[str, ...] = ()  # where machines would be bought for it: which, what comes next, and why not others
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,6 +248,10 @@ class Api(Protocol):
         ...
 
     async def history(self, query: HistoryQuery) -> list[Record]: ...
+    async def refresh_catalog(self, sites: list[str]) -> list[str]:
+        """Ask these sites (all, if none is named) now what they sell; a sentence each. Operators, and the owner of a personal broker."""
+        ...
+
     def machine_costs(self, since: float, until: float) -> dict[str, float]:
         """Site → USD that its machines have cost in these days (UTC), whoever used them; operators only, others are told nothing ({})."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from sbroker.api import Api, Call, Client
 from sbroker.errors import Code, Refused
@@ -142,10 +143,10 @@ async def tell(asked: Asked, client: Client, *, listing: bool = True) -> None:
             await say(client, asked.command, kind, line)
 
 
-async def test_only(call: Call, client: Client, api: Api, asked: Asked) -> int:
-    """--test-only: when and where the job would start, on standard error."""
+async def test_only(call: Call, client: Client, api: Api, asked: Asked, **fields: Any) -> int:
+    """--test-only: when and where the job would start, on standard error; and what would be bought for it, of which Slurm knows nothing."""
     try:
-        place = await api.test(asked.spec(name=asked.other.get("name") or call.name))
+        place = await api.test(asked.spec(name=asked.other.get("name") or call.name, **fields))
     except Refused as refused:
         if refused.code is Code.INVALID_GRES:
             await say(client, call.name, "error", messages.sentence(refused))
@@ -156,4 +157,6 @@ async def test_only(call: Call, client: Client, api: Api, asked: Asked) -> int:
         return 1
     await say(client, call.name, "info", "Job %d to start at %s using %d processors on nodes %s in partition %s" % (
         place.job, asked.spell_time(place.start), place.cpus, hostlist.compress_sorted(place.nodes), place.partition))
+    for sentence in place.said:
+        await say(client, call.name, "info", sentence)
     return 0

@@ -55,6 +55,13 @@ if [ -n "${SBROKER_SOCKET-}" ] && [ -r "${SBROKER_ENV-}" ]; then . "$SBROKER_ENV
 """
 
 
+def _is_made(name):
+    """Whether a folder has a name that `install` gives: bin-, sixteen hexadecimal digits, and while it is made .new"""
+    if name.endswith(".new"):
+        name = name[:-4]
+    return len(name) == 20 and name.startswith("bin-") and not name[4:].strip("0123456789abcdef")
+
+
 def install(folder, front, bin=None, python=None):
     """Make the folder of the names below the agent's `folder`, once for its content; its path, "" where there is nothing to make it of.
     `bin`: the folder of a twin's; else the front end's client is made a command. OSError when it cannot be made."""
@@ -98,8 +105,7 @@ def sweep(folder, kept):
 
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
-        kind, _, digest = name.replace(".new", "").partition("-")
-        if kind == "bin" and len(digest) == 16 and not digest.strip("0123456789abcdef") and path not in kept:
+        if _is_made(name) and path not in kept:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -193,6 +193,9 @@ class Channel:
 
     def send(self, data):
         """Frames to send now; the rest waits for credit."""
+        if not self._queue and self.closing is None and len(data) <= self._room:
+            self._room -= len(data)
+            return [({"op": "chan_data", "chan": self.number}, data)] if data else []
         self._queue += data
         return self._flush()
 
@@ -216,7 +219,8 @@ class Channel:
     def _flush(self):
         frames = []
         if self._queue and self._room > 0:
-            data = bytes(self._queue[: self._room])
+            with memoryview(self._queue) as view:
+                data = bytes(view[: self._room])
             del self._queue[: len(data)]
             self._room -= len(data)
             frames.append(({"op": "chan_data", "chan": self.number}, data))

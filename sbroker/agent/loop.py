@@ -258,7 +258,7 @@ class Stream:
                     return
             if sent == len(data):
                 return
-            data = data[sent:]
+            data = memoryview(data)[sent:]
         self._queue.append(data)
         self.pending += len(data)
         if len(self._queue) == 1:
@@ -343,7 +343,7 @@ class Stream:
             except OSError as error:
                 return self._end(error)
             self.pending -= sent
-            self._queue = [data[sent:]] if sent < len(data) else []
+            self._queue = [memoryview(data)[sent:]] if sent < len(data) else []
         if self._closing:
             return self.close()
         self._update()

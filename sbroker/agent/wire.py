@@ -33,36 +33,47 @@ def link_frame(header, body=b""):
     head = lean.dumps(header).encode("utf-8", "surrogatepass")
     if len(head) > MAX_HEADER or len(body) > MAX_BODY:
         raise WireError("frame too large: header %d, body %d bytes" % (len(head), len(body)))
-    return _LINK.pack(len(head), len(body)) + head + body
+    return b"".join((_LINK.pack(len(head), len(body)), head, body))
 
 
 class LinkReader:
-    """Feed bytes, iterate (header dict, body bytes)."""
+    """Feed bytes, iterate (header dict, body bytes). What is whole when it comes is copied once."""
 
     def __init__(self):
-        self._buffer = bytearray()
+        self._buffer = bytearray()  # the beginning of a frame
+        self._wanted = 8  # how much of it has to be there before it is looked at
 
     def feed(self, data):
         """Append `data`; return the list of frames now complete. Raises WireError on a malformed one."""
-        buffer = self._buffer
-        buffer += data
+        if self._buffer:
+            self._buffer += data
+            data = self._buffer
+            if len(data) < self._wanted:
+                return []
         frames, at = [], 0
-        while len(buffer) - at >= 8:
-            head, body = _LINK.unpack_from(buffer, at)
-            if head > MAX_HEADER or body > MAX_BODY:
-                raise WireError("frame too large: header %d, body %d bytes" % (head, body))
-            end = at + 8 + head + body
-            if len(buffer) < end:
-                break
-            try:
-                header = lean.loads(bytes(buffer[at + 8 : at + 8 + head]).decode("utf-8", "surrogatepass"))
-            except (ValueError, RecursionError) as error:
-                raise WireError("header is not JSON: %s" % error)
-            if not isinstance(header, dict):
-                raise WireError("header is not a JSON object")
-            frames.append((header, bytes(buffer[at + 8 + head : end])))
-            at = end
-        del buffer[:at]
+        with memoryview(data) as view:
+            while len(view) - at >= 8:
+                head, body = _LINK.unpack_from(view, at)
+                if head > MAX_HEADER or body > MAX_BODY:
+                    raise WireError("frame too large: header %d, body %d bytes" % (head, body))
+                end = at + 8 + head + body
+                if len(view) < end:
+                    self._wanted = end - at
+                    break
+                try:
+                    header = lean.loads(str(view[at + 8 : at + 8 + head], "utf-8", "surrogatepass"))
+                except (ValueError, RecursionError) as error:
+                    raise WireError("header is not JSON: %s" % error)
+                if not isinstance(header, dict):
+                    raise WireError("header is not a JSON object")
+                frames.append((header, bytes(view[at + 8 + head : end])))
+                at = end
+            else:
+                self._wanted = 8
+            if data is not self._buffer:
+                self._buffer += view[at:]
+                return frames
+        del data[:at]
         return frames
 
 
@@ -98,18 +109,23 @@ class CallReader:
         return len(self._buffer)
 
     def feed(self, data):
-        buffer = self._buffer
-        buffer += data
+        if self._buffer:
+            self._buffer += data
+            data = self._buffer
         frames, at = [], 0
-        while len(buffer) - at >= 5:
-            size, op = _CALL.unpack_from(buffer, at)
-            if not 1 <= size <= MAX_CALL:
-                raise WireError("call frame of %d bytes" % size)
-            if len(buffer) - at - 4 < size:
-                break
-            frames.append((op, bytes(buffer[at + 5 : at + 4 + size])))
-            at += 4 + size
-        del buffer[:at]
+        with memoryview(data) as view:
+            while len(view) - at >= 5:
+                size, op = _CALL.unpack_from(view, at)
+                if not 1 <= size <= MAX_CALL:
+                    raise WireError("call frame of %d bytes" % size)
+                if len(view) - at - 4 < size:
+                    break
+                frames.append((op, bytes(view[at + 5 : at + 4 + size])))
+                at += 4 + size
+            if data is not self._buffer:
+                self._buffer += view[at:]
+                return frames
+        del data[:at]
         return frames
 
 

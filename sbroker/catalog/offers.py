@@ -10,6 +10,8 @@ from sbroker.machines import Offer
 from sbroker.model import Gres, Value
 
 BOOT = 90  # seconds that a machine of a cloud usually takes until its agent answers, where nobody said
+# of TPUs: chips of a host, and CPUs and GiB of a chip's share of it; catalogues do not say how big the hosts are
+_TPU_HOSTS = {"tpu-v2": (4, 24, 83), "tpu-v3": (4, 24, 83), "tpu-v4": (4, 60, 100), "tpu-v5e": (8, 28, 48), "tpu-v5p": (4, 52, 112), "tpu-v6e": (8, 22, 176), "tpu7x": (4, 56, 240)}
 _NO_LABEL = re.compile(r"[^a-z0-9]+")
 
 
@@ -31,12 +33,19 @@ class Row(Value, frozen=True, kw_only=True):
 
 
 def sold(rows: Iterable[Row], boot_seconds: int = BOOT) -> Iterator[Offer]:
-    """What can be ordered of a catalogue. Left out: a part of an accelerator, which is no device that a job could be given."""
+    """What can be ordered of a catalogue. Left out: a part of an accelerator, which is no device that a job could be given, and slices of TPUs
+    over several hosts, which are no one machine."""
     gres: dict[tuple[str, float], tuple[Gres, ...]] = {("", 0): ()}
     shapes: dict[str, str] = {}
     for row in rows:
         if row.accelerator and row.count != int(row.count):
             continue
+        cpus, memory = row.cpus, row.memory
+        if not cpus and row.accelerator in _TPU_HOSTS:
+            most, each, gib = _TPU_HOSTS[row.accelerator]
+            if row.count > most:
+                continue
+            cpus, memory = each * row.count, gib * row.count
         key = (row.accelerator, row.count)
         devices = gres.get(key)
         if devices is None:
@@ -54,8 +63,8 @@ def sold(rows: Iterable[Row], boot_seconds: int = BOOT) -> Iterator[Offer]:
             region=row.region,
             zone=row.zone,
             type=row.type,
-            cpus=max(1, int(row.cpus)),
-            memory=int(row.memory * 1024),
+            cpus=max(1, int(cpus)),
+            memory=int(memory * 1024),
             gres=devices,
             arch=row.arch,
             spot=row.spot,

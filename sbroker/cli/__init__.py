@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
+from typing import Any
 
 import click
 
@@ -105,6 +106,60 @@ def cost(by: str, start: datetime | None, end: datetime | None, accounts: tuple[
 def reap() -> None:
     """Terminate machines that bear this broker's mark and belong to none of its groups."""
     _relay("reap")
+
+
+@cli.group("catalog")
+def catalog_commands() -> None:
+    """What can be bought where, and at what price."""
+
+
+@catalog_commands.command("list")
+@click.argument("words", nargs=-1)
+@click.option("--regions", multiple=True, help="Only in regions that match (us-*), or in a country or group of countries (de, eu); may be repeated.")
+@click.option("--cloud", "clouds", multiple=True, help="Only of this cloud; may be repeated.")
+@click.option("--count", default=0, help="With so many accelerators at least.")
+@click.option("--cpus", default=0, help="With so many CPUs at least.")
+@click.option("--memory", default="0", metavar="SIZE", help="With so much memory at least: 64G.")
+@click.option("--spot/--ondemand", "spot", default=None, help="Only of this market.")
+@click.option("--max-price", type=float, help="At most so many USD an hour.")
+@click.option("--all", "every", is_flag=True, help="Not only the 20 cheapest.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def catalog_list(words: tuple[str, ...], memory: str, every: bool, **fields: Any) -> None:
+    """The cheapest offers; WORDS are accelerators (a100, A100-80GB) or machine types (g5.*)."""
+    from sbroker.cli import catalog as side
+    from sbroker.config.units import size
+
+    try:
+        mib = size(memory)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--memory") from error
+    click.echo(side.listing(side.here(), side.Filter(words=words, memory=mib, most=0 if every else 20, **fields)))
+
+
+@catalog_commands.command("show")
+@click.argument("type")
+def catalog_show(type: str) -> None:
+    """One machine type, wherever it is sold."""
+    from sbroker.cli import catalog as side
+
+    click.echo(side.show(side.here(), type))
+
+
+@catalog_commands.command("refresh")
+@click.argument("sites", nargs=-1)
+def catalog_refresh(sites: tuple[str, ...]) -> None:
+    """Have the broker ask SITES (all, if none is named) now what they sell."""
+    _relay("catalog-refresh", *sites)
+
+
+@catalog_commands.command("import")
+@click.argument("cloud")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+def catalog_import(cloud: str, files: tuple[str, ...]) -> None:
+    """Keep catalogues in SkyPilot's CSV format as what CLOUD (aws, gcp, ...) sells, until its provider says."""
+    from sbroker.cli import catalog as side
+
+    click.echo(side.bring(cloud, files))
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []})

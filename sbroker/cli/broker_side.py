@@ -134,11 +134,17 @@ def _counts(counts: Counter[str]) -> str:
     return ", ".join("%d %s" % (count, word) for word, count in sorted(counts.items())) or "none"
 
 
+async def refresh(api: Api, arguments: list[str]) -> str:
+    """Ask sites what they sell."""
+    return "\n".join(await api.refresh_catalog(arguments))
+
+
 COMMANDS: dict[str, Callable[[Api, list[str]], Answer]] = {
     "status": status,
     "explain": explain,
     "before-down": before_down,
     "cost": costs.answer,
+    "catalog-refresh": refresh,
     "machines": machines,
     "reap": reap,
     "ssh-where": ssh_side.where,

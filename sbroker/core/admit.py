@@ -314,14 +314,14 @@ def rehearse(draft: Draft, job: Job) -> Placement:
             continue
         want = shape.want(partition)
         shares = place(shape.spec, want, partition, NowPool(draft, plan, draft.now + shape.seconds()), job.uid)
-        start = max(draft.now, job.begin or 0)
+        start, said = max(draft.now, job.begin or 0), tuple[str, ...]()
         if isinstance(shares, Miss):
             later = earliest(draft, plan, shape, partition)
             sold = buy.rehearse(draft, shape, partition)
             if isinstance(sold, str):
                 sentence = sentence or sold
-            elif sold is not None and (later is None or draft.now + sold[0] < later.start):
-                shares, start = sold[1], max(start, draft.now + sold[0])
+            elif sold is not None and (later is None or draft.now + sold.seconds < later.start):
+                shares, start, said = sold.shares, max(start, draft.now + sold.seconds), sold.said
             if isinstance(shares, Miss):
                 if later is None:
                     continue
@@ -333,6 +333,7 @@ def rehearse(draft: Draft, job: Job) -> Placement:
                 nodes=tuple(share.node for share in shares),
                 partition=name,
                 job=job.id,
+                said=said,
             )
     if best is None and sentence:
         raise Refused(Code.POLICY, sentence)

@@ -5,7 +5,7 @@ group and its nodes, on which the job is launched at once (it is CONFIGURING unt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import asdict, replace
 
@@ -18,7 +18,8 @@ from sbroker.core.shape import Shape, Want, count
 from sbroker.core.usage import EMPTY, Use
 from sbroker.machines import Ask, Offer
 from sbroker.model import INFINITE, Gres, Group, JobSpec, Node, NodeShare, Partition
-from sbroker.plan import Answer, Market, Placement, Policy, Question, rank
+from sbroker.plan import Answer, Market, Placement, Policy, Question, rank, tell
+from sbroker.plan.words import gathered
 from sbroker.states import GroupState
 
 ALIVE = frozenset({GroupState.WANTED, GroupState.ASKED, GroupState.PARTIAL, GroupState.FULL, GroupState.RELEASING})
@@ -269,8 +270,8 @@ def _join(draft: Draft, nodes: list[Node]) -> None:
 
 def why_not(answer: Answer) -> str:
     """One sentence about an answer without a place."""
-    words = dict.fromkeys("%s%s: %s" % (each.site, " " + each.place if each.place else "", each.why) for each in answer.dropped)
-    return "no machine can be had: %s" % "; ".join(list(words)[:3]) if words else "no site sells what it needs"
+    words = gathered(answer)
+    return "no machine can be had: %s" % "; ".join(sentence.rstrip(".") for sentence in words[:3]) if words else "no site sells what it needs"
 
 
 def ever(draft: Draft, shape: Shape, partition: Partition) -> str | None:
@@ -282,8 +283,16 @@ def ever(draft: Draft, shape: Shape, partition: Partition) -> str | None:
     return None if answer.placements else why_not(answer)
 
 
-def rehearse(draft: Draft, shape: Shape, partition: Partition) -> tuple[float, tuple[NodeShare, ...]] | str | None:
-    """Seconds from now and shares on the machines that would be bought; a sentence if none can be; None where nothing is bought."""
+class Bought(NamedTuple):
+    """What would be bought."""
+
+    seconds: float  # from now
+    shares: tuple[NodeShare, ...]
+    said: tuple[str, ...]
+
+
+def rehearse(draft: Draft, shape: Shape, partition: Partition) -> Bought | str | None:
+    """What would be bought; a sentence if nothing can be; None where nothing is bought."""
     if not elastic(draft, partition):
         return None
     orders = Orders(draft)
@@ -292,5 +301,5 @@ def rehearse(draft: Draft, shape: Shape, partition: Partition) -> tuple[float, t
         _, nodes = _grown(draft, None, placement)
         shares = on_these(shape, partition, nodes)
         if shares is not None:
-            return placement.start, shares
+            return Bought(placement.start, shares, tuple(tell(answer)))
     return why_not(answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sbroker import features, hostlist
-from sbroker.core import gres, queue, ruling
+from sbroker.core import buy, gres, queue, ruling
 from sbroker.core.draft import Draft
 from sbroker.core.plan import LaterPool, usable
 from sbroker.core.select import Miss, fits_config, offer, place
@@ -13,6 +13,7 @@ from sbroker.core.shape import Shape, shape_key
 from sbroker.core.state import HOLDING, State, natural
 from sbroker.core.usage import EMPTY
 from sbroker.model import Job, Node, Partition
+from sbroker.plan import tell
 from sbroker.states import JobState, NodeState, PartState, Reason
 
 _BARRIERS = {
@@ -127,7 +128,7 @@ def _partition(draft: Draft, shape: Shape, partition: Partition) -> list[str]:
             said.append("Jobs of better priority are planned there.")
     for cause, names in causes.items():
         said.append("%s: %s." % (hostlist.fold(sorted(names, key=natural)), cause))
-    return said
+    return said + (tell(buy.Orders(draft).answer(shape, partition)) if buy.elastic(draft, partition) else [])
 
 
 def _node(draft: Draft, shape: Shape, partition: Partition, node: Node) -> str:

@@ -422,8 +422,9 @@ def _suspended(draft: Draft, report: Report) -> None:
 
 
 def _notice(draft: Draft, report: Report) -> None:
-    """For the log; what says that the cloud takes the machine back ends what runs there."""
-    node = draft.node(report.node)
+    """For the log; what says that the cloud takes the machine back ends what runs there. Only the node itself says so (job 0): what a job
+    says of its own must not end its neighbours."""
+    node = draft.node(report.node) if report.job == 0 else None
     if node is not None and node.token and not node.releasing and "preempted_at" in report.data:
         fleet.preempted(draft, node, str(report.data.get("text") or "preempted"))
 

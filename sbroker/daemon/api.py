@@ -15,7 +15,7 @@ from sbroker.api import Call, HistoryQuery, Placement, Record, Target
 from sbroker.core import events, money
 from sbroker.daemon.calls import Connection
 from sbroker.daemon.places import site_facts
-from sbroker.errors import BrokenOff, Code, ConfigError, Refused, StoreError
+from sbroker.errors import BrokenOff, Code, ConfigError, Refused, SbrokerError, StoreError
 from sbroker.model import Exit, Job, JobSpec, Run
 from sbroker.states import RunState
 
@@ -226,6 +226,20 @@ class BrokerApi:
         if not self.caller.operator:
             raise Refused(Code.ACCESS_DENIED)
         return await self._daemon.fleet.reap(self.who())
+
+    async def refresh_catalog(self, sites: list[str]) -> list[str]:
+        if not self.caller.admin:
+            raise Refused(Code.ACCESS_DENIED)
+        fleet = self._daemon.fleet.sites
+        for name in sites:
+            if name not in fleet:
+                there = ", ".join(sorted(fleet)) or "none"
+                raise SbrokerError("no site %s sells machines; there are: %s" % (name, there))
+        said = []
+        for name in sites or sorted(fleet):
+            market = await fleet[name].refresh()
+            said.append("%s: %s" % (name, "nothing is known" if market is None else market.error or "%d offers" % len(market.offers)))
+        return said or ["No site sells machines."]
 
     def machine_costs(self, since: float, until: float) -> dict[str, float]:
         if not self.caller.admin:

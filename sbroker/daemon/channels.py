@@ -21,6 +21,7 @@ class Channel:
         self.on_close: Callable[[str], None] = lambda why: None
         self.on_room: Callable[[], None] = lambda: None  # all that was sent has gone out
         self._credit = CREDIT
+        self._owed = 0  # bytes used up for which the other half has no credit yet
         self._room = asyncio.Event()
         self._room.set()
         self._queue = bytearray()
@@ -31,12 +32,17 @@ class Channel:
         """Queue bytes; what the credit does not cover waits here. `drain` bounds it."""
         if not self._open:
             return
+        if data and not self._queue and len(data) <= self._credit:
+            self._credit -= len(data)
+            self.link.send({"op": "chan_data", "chan": self.number}, data)
+            return
         self._queue += data
         self._flush()
 
     def _flush(self) -> None:
         while self._queue and self._credit > 0:
-            piece = bytes(self._queue[: self._credit])
+            with memoryview(self._queue) as view:
+                piece = bytes(view[: self._credit])
             del self._queue[: len(piece)]
             self._credit -= len(piece)
             self.link.send({"op": "chan_data", "chan": self.number}, piece)
@@ -61,9 +67,11 @@ class Channel:
             raise ConnectionError("the channel is closed")
 
     def took(self, count: int) -> None:
-        """`count` bytes given to on_data have been used up."""
-        if self._open and count:
-            self.link.send({"op": "chan_credit", "chan": self.number, "bytes": count})
+        """`count` bytes given to on_data have been used up. Credit goes back in halves of the window, not with each piece."""
+        self._owed += count
+        if self._open and self._owed >= CREDIT // 2:
+            owed, self._owed = self._owed, 0
+            self.link.send({"op": "chan_credit", "chan": self.number, "bytes": owed})
 
     def frame(self, op: str, header: dict[str, Any], body: bytes) -> None:
         if op == "chan_data":

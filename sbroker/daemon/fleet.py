@@ -18,6 +18,7 @@ from msgspec import convert, structs
 from sbroker import providers
 from sbroker.core import events
 from sbroker.core.buy import ALIVE
+from sbroker.daemon import catalog
 from sbroker.daemon.links import Link
 from sbroker.daemon.machinekeys import MachineKeys
 from sbroker.daemon.places import is_elastic
@@ -108,6 +109,14 @@ class Site:
             task.cancel()
         await self.calls.close()
 
+    async def refresh(self) -> Market | None:
+        """Ask it now what it sells, and return what it said."""
+        self._sold_at = -SOLD
+        self.known.clear()
+        self.look()
+        await self.known.wait()
+        return self.fleet.daemon.broker.state.markets.get(self.name)
+
     # -- orders
 
     def create(self, token: str, at: float) -> None:
@@ -171,14 +180,20 @@ class Site:
             return
         try:
             offers, error = tuple(await self.calls.offers(Ask())), ""
+            await catalog.keep(daemon.paths.state, self.name, offers, daemon.clock.now())
         except SbrokerError as failure:
             offers, error = (), str(failure)
             log.warning("site %s does not say what it sells: %s", self.name, error)
+            if not isinstance(failure, AuthRefused):  # who is not let in cannot buy what was sold yesterday
+                offers = (await catalog.load(daemon.paths.state, self.name, self.settings)).offers
         self._sold_at = daemon.clock.boottime()
         known = daemon.broker.state.markets.get(self.name)
         if not error or known is None:
             if known is None or known.offers != offers or known.error != error:
-                self.fleet.sell(Market(self.name, offers, at=daemon.clock.now(), error=error))
+                market = Market(self.name, offers, at=daemon.clock.now(), error=error)
+                if offers:  # of hundred thousands this takes a second, in which the broker has other things to do
+                    await asyncio.get_running_loop().run_in_executor(None, market.prepare)
+                self.fleet.sell(market)
         self.known.set()
 
     async def _list(self) -> None:

@@ -2,7 +2,7 @@
 
 rank(markets, question) → Answer   placements, best first, each with price and expected start; and for each place that will not do a sentence
 cheapest(markets, question)        the best placement of every place: what a chain is made of
-place(stages, edges) → Plan        jobs joined by data, as a whole (chain.py)
+chain.place(stages, edges) → Plan  jobs joined by data, as a whole
 tell(answer) → sentences           for people (words.py)
 """
 

@@ -227,6 +227,10 @@ class _Search:
         if egress is None:
             return None
         best, least = None, None
+        if len(market.index.boot.positions) == 1:  # then price and number are all that is compared
+            offer = market.index.offers[market.index.first(here)]
+            if self.fits(offer) == self.asked.least and not self.short(market, offer, self.asked.least, egress):
+                return self.placement(market.site, offer, self.asked.least, egress)
         for row in market.index.each(here):
             offer = market.index.offers[row]
             if least is not None and self.key(offer.price * self.asked.least, 0, egress, not offer.cloud) >= least:

@@ -41,7 +41,7 @@ async def _run(call: Call, client: Client, api: Api) -> int:
     await tell(asked, client)
     cluster = await clusters(asked, client, api)
     if asked.other.get("test_only"):
-        return await test_only(call, client, api, asked)
+        return await test_only(call, client, api, asked, sbroker=directives.sbroker_lines(script.decode("utf-8", "surrogateescape")))
     environ, login = await _environ(asked, client)
     spec = asked.spec(
         name=asked.other.get("name", name.rpartition("/")[2] if command or "wrap" in asked.other else "sbatch"),

@@ -21,8 +21,8 @@ def site(hub, tmp_path_factory):
     """Settings of a site there, and a key pair to log in by."""
     folder = tmp_path_factory.mktemp("keys")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "id")], check=True)
-    vpc = hub.control("network", region="us-east-1")["vpc"]
-    settings = {"regions": ["us-east-1"], "shapes": ["m5.large"], "endpoint_url": hub.url, "credentials": KEYS, "vpc": vpc, "address": "private", "metadata": hub.metadata}
+    settings = {"regions": ["us-east-1"], "shapes": ["m5.large"], "vpc": hub.vpc("us-east-1"), "endpoint_url": hub.url, "credentials": KEYS,
+                "address": "private", "metadata": hub.metadata}  # fmt: skip
     return settings, folder / "id", (folder / "id.pub").read_text().strip()
 
 

@@ -176,7 +176,7 @@ def test_lines_for_the_broker_alone():
 
 
 @pytest.mark.parametrize(("line", "words"), [
-    (b"#SBROKER stge=none", "there is no key stge; there are: stage, max_price, max_cost"),
+    (b"#SBROKER stge=none", "there is no key stge; there are: stage, data, max_price, max_cost"),
     (b"#SBROKER max_cost=10USD", "max_cost=10USD is no amount of USD: write max_cost=12.50"), (b"#SBROKER stage=", "stage= says nothing"),
 ])  # fmt: skip
 def test_a_line_for_the_broker_that_nobody_knows_is_refused(line, words):

@@ -43,14 +43,29 @@ def test_bytes_cross_and_credit_is_given_for_what_has_gone_out() -> None:
         end.frame("chan_data", {}, b"x" * CREDIT)
         assert other.data() == b"x" * CREDIT
         assert one.credit() == CREDIT
-        end.frame("chan_data", {}, b"y" * 100)  # the far end has taken nothing yet
-        assert (far.pending, one.credit()) == (100, CREDIT)
-        far.frame("chan_credit", {"bytes": 50}, b"")
-        assert (far.pending, one.credit()) == (50, CREDIT)
-        far.frame("chan_credit", {"bytes": 50}, b"")
-        assert (far.pending, one.credit()) == (0, CREDIT + 100)
-        assert [(side, len(data)) for side, data in seen] == [(0, CREDIT), (0, 100)]
+        part = CREDIT // 4
+        end.frame("chan_data", {}, b"y" * 2 * part)  # the far end has taken nothing yet
+        assert (far.pending, one.credit()) == (2 * part, CREDIT)
+        far.frame("chan_credit", {"bytes": part}, b"")
+        assert (far.pending, one.credit()) == (part, CREDIT)
+        far.frame("chan_credit", {"bytes": part}, b"")
+        assert (far.pending, one.credit()) == (0, CREDIT + 2 * part)
+        assert [(side, len(data)) for side, data in seen] == [(0, CREDIT), (0, 2 * part)]
         assert not bridge.closed.done()
+
+    asyncio.run(run())
+
+
+def test_credit_for_small_pieces_goes_back_together() -> None:
+    """A sender that has used up its window gets at least half of it; until then a word for each piece would be as much work as the piece."""
+
+    async def run() -> None:
+        one, other, end, far, _, _ = joined()
+        for _ in range(CREDIT // 100):
+            end.frame("chan_data", {}, b"x" * 100)
+            far.frame("chan_credit", {"bytes": 100}, b"")
+            assert len(other.data()) - one.credit() < CREDIT // 2 and far.pending == 0
+        assert one.ops().count("chan_credit") == 1
 
     asyncio.run(run())
 

@@ -66,7 +66,7 @@ def test_machines_are_queued_boot_and_run(cloud, clock):
         clock.at += 5
     assert seen == [["queued"] * 2, ["starting"] * 2, ["starting"] * 2, ["running"] * 2]
     entry = cloud.list().machines[0]
-    assert (entry.price, entry.offer, entry.endpoint.directory) == (3.0, "big", "/spool/" + entry.id)
+    assert (entry.price, entry.offer, entry.endpoint.directory) == (3.0, "big", "/spool/cloud-" + entry.id)
 
 
 def test_offers_follow_the_script(cloud, clock):

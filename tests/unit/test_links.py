@@ -21,6 +21,7 @@ class Daemon:
     def __init__(self, answer: Any) -> None:
         self.clock, self.answer, self.calls, self.events = SystemClock(), answer, 0, []
         self.progress = SimpleNamespace(node=lambda node, text: None)
+        self.fleet = SimpleNamespace(lost=lambda node: None)
         state = SimpleNamespace(seen={}, pulse=lambda *args: None)
         self.broker = SimpleNamespace(apply=self.events.append, store=SimpleNamespace(store_id="s", epoch=1), state=state)
         self.server: Any = None

@@ -26,6 +26,7 @@ class Hub:
 
     def __init__(self, name: str, folder: Path, owner: int) -> None:
         cloudhosts.sweep()
+        self._vpcs: dict[str, str] = {}
         self.cloud = Cloud(name, owner=owner)
         self.url, self.metadata = "http://127.0.0.1:%d" % PORT, "http://%s:%d" % (self.cloud.gateway, CONTROL)
         argv = [sys.executable, "-m", "tests.doubles.ec2", "--hosts", name, "--port", str(PORT), "--control-port", str(CONTROL)]
@@ -65,6 +66,12 @@ class Hub:
         if done.returncode:
             raise AssertionError(done.stderr)
         return json.loads(done.stdout)
+
+    def vpc(self, region: str) -> str:
+        """The one whose subnets are in the hosts' range; made once."""
+        if region not in self._vpcs:
+            self._vpcs[region] = str(self.control("network", region=region, number=len(self._vpcs))["vpc"])
+        return self._vpcs[region]
 
     def states(self) -> dict[str, str]:
         return dict(self.control("states"))

@@ -190,6 +190,9 @@ def test_rows_become_offers_with_whole_devices_only() -> None:
     t4 = made["n1-standard-8+t4:1/us-central1-a"]
     assert (t4.shape, t4.cpus, t4.memory, t4.gres) == ("n1-standard-8-t4-1", 8, 30720, (Gres(name="gpu", type="t4", count=1),))
     assert made["tpu-v5litepod-8/us-central1-a"].gres == (Gres(name="gpu", type="tpu-v5e", count=8),)
+    assert (made["tpu-v5litepod-8/us-central1-a"].cpus, made["tpu-v5litepod-8/us-central1-a"].memory) == (224, 384 * 1024)
+    pod = Row(cloud="gcp", region="r", type="tpu-v5litepod-16", cpus=0, memory=0, accelerator="tpu-v5e", count=16, price=19.2)
+    assert list(sold([pod])) == []  # two hosts
     assert not any(name.startswith("half") for name in made)
 
 
