@@ -46,7 +46,6 @@ _SRUN = {
     "open_failed": "error: Could not open {stream} file: {error}",
     "winsize": "error: ioctl(TIOCGWINSZ): {error}",
     "no_pty": "error: Not using a pseudo-terminal, disregarding --pty option",
-    "node_failure": "error: Node failure on {node}",
     "prolog_denied": "Access denied for {path}: {error}",
     "expired": "error: Slurm job {job} has expired",
     "check_job_id": "Check SLURM_JOB_ID environment variable. Expired or invalid job {job}",

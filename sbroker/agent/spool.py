@@ -5,9 +5,9 @@ A connection that breaks is made anew from the last mark: with agent, broker or 
 is then held back by its pipe. The run is not empty here before the writer has all.
 """
 
-import json
 import os
 
+from . import lean
 from .link import Channel
 from .rundir import write
 from .wire import LinkReader, WireError, link_frame
@@ -317,7 +317,7 @@ class Spool:
             if marks is None:
                 os.unlink(path)
             else:
-                write(path + ".new", json.dumps(marks).encode(), 0o600)
+                write(path + ".new", lean.dumps(marks).encode(), 0o600)
                 os.rename(path + ".new", path)
         except OSError:
             return  # a full disk: what is sent again from the marks before is found equal

@@ -313,7 +313,7 @@ class Srun(Session):
 
     def _aborted(self, why):
         for node in self.sup.ending.failed if why == "node_fail" else ():
-            self.talk.say("node_failure", node=node)
+            self.talk.node_failed(node)
         if why != "bad_exit":
             self.talk.abort()
             self._act()
