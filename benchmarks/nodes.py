@@ -2,7 +2,8 @@
 
 usage: python benchmarks/nodes.py [--only contact|srun|output ...] [--hosts 64] [--runs N] [--real BIN]
 
-contact: from no broker and no agents to the end of `srun -N64 hostname`, and as many asyncssh logins at once that run `hostname`; in turn.
+contact: from no broker and no agents to the end of `srun -N64 hostname`, and as many asyncssh logins at once that run `hostname`; in turn. Also the CPU
+         seconds of all that either side runs, where there is a control group to count them: they say more on a machine that others use too.
 srun:    `srun hostname` on a warm node, and the same on a real Slurm on loopback (tests/differential/slurm-oracle up), if one is there.
 output:  MB/s of standard output from one task and from many; the broker's memory while a reader is slow, and after it has gone.
 
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,8 +60,39 @@ asyncio.run(main())
 """
 
 
+class Cpu:
+    """CPU seconds of this process and all that it starts from now on, daemons too; `spent` is 0 where no control group can be made."""
+
+    def __init__(self) -> None:
+        self._group: Path | None = None
+        for parent, self._file in ((Path("/sys/fs/cgroup/cpuacct"), "cpuacct.usage"), (Path("/sys/fs/cgroup"), "cpu.stat")):
+            group = parent / ("sbroker-bench-%d" % os.getpid())
+            try:
+                group.mkdir()
+                (group / "cgroup.procs").write_text(str(os.getpid()))
+                (group / self._file).read_text()
+            except OSError:
+                continue
+            self._group = group
+            return
+
+    def spent(self) -> float:
+        if self._group is None:
+            return 0.0
+        words = (self._group / self._file).read_text().split()
+        return int(words[0]) / 1e9 if len(words) == 1 else int(words[words.index("usage_usec") + 1]) / 1e6
+
+    def close(self) -> None:
+        """Out of the group again; it goes when all that was started has ended."""
+        if self._group is not None:
+            (self._group.parent / "cgroup.procs").write_text(str(os.getpid()))
+            with suppress(OSError):
+                self._group.rmdir()
+
+
 class Bench:
     def __init__(self, hosts: int) -> None:
+        self.cpu = Cpu()  # before the hosts: they are counted
         self.folder = Path(tempfile.mkdtemp(prefix="sbroker-nodes-"))
         self.folder.chmod(0o755)
         self.key, self.names = self.folder / "key", ["h%d" % number for number in range(1, hosts + 1)]
@@ -94,17 +126,19 @@ class Bench:
 
     # ---- first contact
 
-    def logins(self) -> float:
+    def logins(self) -> tuple[float, float]:
         known = self.folder / "known"
         known.write_text(self.cloud.known_hosts())
         argv = [sys.executable, "-c", LOGINS, ",".join(self.names), str(self.key), str(known)]
-        return float(subprocess.run(self.cloud.inside(argv), capture_output=True, text=True, check=True).stdout)
+        cpu = self.cpu.spent()
+        taken = float(subprocess.run(self.cloud.inside(argv), capture_output=True, text=True, check=True).stdout)
+        return taken, self.cpu.spent() - cpu
 
-    def contact(self) -> float:
+    def contact(self) -> tuple[float, float]:
         with self.system() as system:
-            begin = time.perf_counter()
+            cpu, begin = self.cpu.spent(), time.perf_counter()
             said = system.sh("srun -N%d hostname" % len(self.names)).stdout
-            taken = time.perf_counter() - begin
+            taken = time.perf_counter() - begin, self.cpu.spent() - cpu
             assert sorted(said.split()) == sorted(self.names), said
         self.forget()
         return taken
@@ -136,6 +170,12 @@ def paired(first, second, runs: int) -> tuple[float, float]:
     return statistics.median(times[0]), statistics.median(times[1])
 
 
+def both(first, second, runs: int) -> list[list[float]]:
+    """Medians of what either says, [seconds, CPU seconds], measured in turn."""
+    times = [(first(), second()) for _ in range(runs)]
+    return [[statistics.median(pair[side][kind] for pair in times) for kind in (0, 1)] for side in (0, 1)]
+
+
 def show(name: str, ours: float, other: float | None, unit: str, asked: str) -> None:
     rest = "" if other is None else "   %s %10.3f %s   ratio %.2f" % ("there" if unit == "s" else "", other, unit, ours / other)
     print("%-44s %10.3f %s%s   (asked: %s)" % (name, ours, unit, rest, asked), flush=True)
@@ -144,8 +184,10 @@ def show(name: str, ours: float, other: float | None, unit: str, asked: str) -> 
 def contact(bench: Bench, options: argparse.Namespace) -> None:
     bench.logins()  # byte code, caches
     bench.contact()
-    logins, ours = paired(bench.logins, bench.contact, options.runs)
-    show("%d hosts, from nothing to a task on each" % len(bench.names), ours, logins, "s", "at most 2.5 times as many logins")
+    logins, ours = both(bench.logins, bench.contact, options.runs)
+    show("%d hosts, from nothing to a task on each" % len(bench.names), ours[0], logins[0], "s", "at most 2.5 times as many logins")
+    if logins[1]:
+        show("the same in CPU seconds", ours[1], logins[1], "s", "-")
 
 
 def warm(bench: Bench, options: argparse.Namespace) -> None:
@@ -220,6 +262,7 @@ def main() -> int:
         finally:
             bench.cloud.down()
             shutil.rmtree(bench.folder, ignore_errors=True)
+            bench.cpu.close()
     return 0
 
 

@@ -147,7 +147,7 @@ def _connect(path):
         return agent
     except OSError as error:
         agent.close()
-        if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED):  # what is wrong with a folder is said when it is made
             raise
     finally:
         if here >= 0:
