@@ -98,6 +98,7 @@ class Site:
         self._look = asyncio.Event()
         self._sold_at = -SOLD
         self._orders: dict[str, asyncio.Task[None]] = {}
+        self._ending: dict[str, set[str] | None] = {}  # token → ids to terminate; None: all
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def look(self) -> None:
@@ -142,11 +143,21 @@ class Site:
         self.look()
 
     def terminate(self, token: str, ids: tuple[str, ...]) -> None:
-        self.fleet.daemon.keep(asyncio.get_running_loop().create_task(self._terminate(token, ids)))
+        """One call for all that a moment orders of a group; no ids: the whole of it."""
+        if not self._ending:
+            self.fleet.daemon.keep(asyncio.get_running_loop().create_task(self._terminate()))
+        known = self._ending.get(token, set())
+        self._ending[token] = None if known is None or not ids else known | set(ids)
 
-    async def _terminate(self, token: str, ids: tuple[str, ...]) -> None:
+    async def _terminate(self) -> None:
+        await asyncio.sleep(0)
+        ending, self._ending = self._ending, {}
+        for token, ids in ending.items():
+            await self._end(token, None if ids is None else tuple(sorted(ids)))
+
+    async def _end(self, token: str, ids: tuple[str, ...] | None) -> None:
         try:
-            await self.calls.terminate(token, ids or None)
+            await self.calls.terminate(token, ids)
         except SbrokerError as error:
             log.warning("site %s: machines of %s are not terminated yet: %s", self.name, token, error)
         self.look()
