@@ -74,8 +74,10 @@ class Cloud:
 
     @contextlib.contextmanager
     def _records(self) -> Iterator[dict[str, dict[str, Any]]]:
-        with open(self.state / "lock", "w") as lock:
+        with open(self.state / "lock", "w") as lock, contextlib.ExitStack() as stack:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # a process that another thread forks meanwhile has the descriptor, too: closing it here would not give the lock back
+            stack.callback(fcntl.flock, lock, fcntl.LOCK_UN)
             path = self.state / "hosts.json"
             records: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
             yield records
@@ -201,11 +203,12 @@ class Cloud:
 
     def wait(self, hosts: Iterable[Host], timeout: float) -> None:
         """Until every one sends an SSH banner (asked from inside the hub)."""
+        hub = self._hub()
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                kernel.setns("/proc/%d/ns/net" % self._hub(), kernel.NEWNET)
+                kernel.setns("/proc/%d/ns/net" % hub, kernel.NEWNET)
                 end, left = time.monotonic() + timeout, list(hosts)
                 while left and time.monotonic() < end:
                     left = [host for host in left if not _banner(host)]
