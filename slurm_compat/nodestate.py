@@ -21,9 +21,9 @@ SHORT = {
     "reserved": "resv",
 }
 NOT_RESPONDING = "Not responding"  # the reason of a node that is down because nobody answers there
-_SHOWN = ("CLOUD", "COMPLETING", "DRAIN", "PLANNED", "POWERED_DOWN", "POWERING_UP", "NOT_RESPONDING")
+_SHOWN = ("CLOUD", "COMPLETING", "DRAIN", "PLANNED", "POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "NOT_RESPONDING")
 _ORDER = {"unknown": 0, "down": 1, "idle": 2, "allocated": 3, "mixed": 5}
-_WEIGHT = {"DRAIN": 0x200, "COMPLETING": 0x800, "NOT_RESPONDING": 0x400, "POWERED_DOWN": 0x1000, "POWERING_UP": 0x2000, "PLANNED": 0x8000}
+_WEIGHT = {"DRAIN": 0x200, "COMPLETING": 0x800, "NOT_RESPONDING": 0x400, "POWERED_DOWN": 0x1000, "POWERING_UP": 0x2000, "POWERING_DOWN": 0x4000, "PLANNED": 0x8000}
 
 
 class NodeInfo:
@@ -62,8 +62,12 @@ class NodeInfo:
             flags.append("NOT_RESPONDING")
         if node.cloud:
             flags.append("CLOUD")
-            if not node.incarnation:
-                flags.append("POWERING_UP" if any(job.configuring for job in running) else "POWERED_DOWN")
+            if node.releasing:
+                flags.append("POWERING_DOWN")
+            elif not node.token:
+                flags.append("POWERED_DOWN")
+            elif not node.incarnation:
+                flags.append("POWERING_UP")
         return flags
 
     @property
@@ -87,6 +91,8 @@ class NodeInfo:
             return "~"
         if "POWERING_UP" in self.flags:
             return "#"
+        if "POWERING_DOWN" in self.flags:
+            return "%"
         return "*" if "NOT_RESPONDING" in self.flags else ""
 
     @property
@@ -139,7 +145,7 @@ def _never(info: NodeInfo) -> bool:
 
 
 _NOT_OURS = (
-    "FAIL", "FUTURE", "FUTR", "MAINT", "NPC", "PERFCTRS", "POWER_DOWN", "POWERING_DOWN", "POWER_UP", "REBOOT", "REBOOT^", "REBOOT_ISSUED",
+    "FAIL", "FUTURE", "FUTR", "MAINT", "NPC", "PERFCTRS", "POWER_DOWN", "POWER_UP", "REBOOT", "REBOOT^", "REBOOT_ISSUED",
     "REBOOT_REQUESTED", "RESV", "RESERVED",
 )  # fmt: skip
 FILTERS: dict[str, _Test] = {
@@ -160,6 +166,7 @@ FILTERS: dict[str, _Test] = {
     "PLANNED": _flag("PLANNED"),
     "PLND": _flag("PLANNED"),
     "POWERED_DOWN": _flag("POWERED_DOWN"),
+    "POWERING_DOWN": _flag("POWERING_DOWN"),
     "POWERING_UP": _flag("POWERING_UP"),
     "UNK": _base("unknown"),
     "UNKNOWN": _base("unknown"),

@@ -31,6 +31,7 @@ class Orders:
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         self.answers: dict[tuple[tuple, str], Answer] = {}
+        self.egress = 0.0  # USD that moving the data of the last one that was bought for is estimated to cost
         self.barred = ""  # why the last one that was to buy may spend nothing on what it was offered
         self.open: dict[tuple[str, str], Group] = {}  # (site, offer) → group of single machines that this decision made
         self.room = {site: int(facts["max_nodes"]) for site, facts in sites(draft).items() if facts.get("max_nodes") is not None}
@@ -76,6 +77,7 @@ class Orders:
             if len(group.nodes) == placement.count:  # else it was ordered by a job before, in this decision
                 self.draft.effect(CreateGroup(token=group.token))
             self.answers.clear()
+            self.egress = placement.egress
             return shares
         return None
 

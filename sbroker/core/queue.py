@@ -209,6 +209,7 @@ def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
             if job.id not in draft.quiet:
                 draft.change(job, reason=Reason.ARRAY_TASK_LIMIT, reason_text="", last_eval=draft.now)
             return Reason.ARRAY_TASK_LIMIT
+        found.orders.egress = 0.0
         where = find(found, shape)
         if isinstance(where, Reason):
             found.blocked[shape.key] = where
@@ -219,10 +220,10 @@ def start(found: _Pass, job: Job, shape: Shape) -> Reason | None:
             return where
         partition, shares = where
         if not job.array_pending:
-            launch(draft, job, partition.name, shares)
+            launch(draft, job, partition.name, shares, egress=found.orders.egress)
             return None
         rest = arrays.split(draft, job, job.array_pending[0])
-        launch(draft, rest.task, partition.name, shares)
+        launch(draft, rest.task, partition.name, shares, egress=found.orders.egress)
         if rest.left is None:
             return None
         job = rest.left

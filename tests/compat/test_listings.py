@@ -154,6 +154,11 @@ def test_node_states():
     assert lines("sinfo -h -t 'drain&alloc' -o %N", view) == ["node3"]
     cloud = [node(1, cloud=True, incarnation="", state=NodeState.UNKNOWN)]
     assert lines("sinfo -h -o '%t %T'", FakeView((), (), cloud, PARTITIONS[:1])) == ["idle~ idle~"]
+    boots = node(1, cloud=True, token="g1", incarnation="", state=NodeState.UNKNOWN)
+    leaves = node(2, cloud=True, token="g1", incarnation="x", releasing=True)
+    made = FakeView((), (), [boots, leaves], PARTITIONS[:1])
+    assert lines("sinfo -h -N -p debug -o '%N %t'", made) == ["node1 idle#", "node2 idle%"]
+    assert lines("sinfo -h -N -p debug -t powering_down -o %N", made) == ["node2"]
 
 
 def test_waiting_tasks_that_left_their_array_are_shown_in_it():
