@@ -47,7 +47,7 @@ async def status(api: Api, arguments: list[str]) -> str:
     if "--json" in arguments:
         return json.dumps(api.status())
     view = api.view
-    nodes = Counter(("drained" if node.drain else node.state.value.lower()) for node in view.nodes.values())
+    nodes = Counter(("drained" if node.drain else "booting" if node.token and not node.incarnation else node.state.value.lower()) for node in view.nodes.values())
     jobs: Counter[str] = Counter()
     for job in view.jobs.values():
         state = "completing" if job.completing else job.state.value.lower()

@@ -7,6 +7,7 @@ from datetime import datetime
 from sbroker import features, hostlist
 from sbroker.core import buy, gres, queue, ruling
 from sbroker.core.draft import Draft
+from sbroker.core.finish import unborn
 from sbroker.core.plan import LaterPool, usable
 from sbroker.core.select import Miss, fits_config, offer, place
 from sbroker.core.shape import Shape, shape_key
@@ -38,6 +39,9 @@ def explain(state: State, job: Job, now: float) -> list[str]:
         return ["Job %d has ended: %s%s." % (job.id, job.state.value, ": " + job.reason_text if job.reason_text else ""), *_silence(state, job), *_files(state, job)]
     if job.state is not JobState.PENDING:
         names = hostlist.fold(share.node for share in job.nodes)
+        boots = [node for share in job.nodes if unborn(node := state.nodes.get(share.node)) and node is not None]
+        if boots:
+            return [_booting(state, job, boots)]
         return ["Job %d runs on %s." % (job.id, names), *_silence(state, job), *_files(state, job)]
     draft, said = Draft(state, now), []
     left = [part for part in state.parts.get(job.id, {}).values() if part.state in HOLDING]
@@ -93,6 +97,16 @@ def _silence(state: State, job: Job) -> list[str]:
     """Of the nodes that hold something of the job, those that nobody hears."""
     names = {part.node for part in state.parts.get(job.id, {}).values() if part.state in HOLDING and _silent(state, part.node) is not None}
     return ["How it is there is not known: %s has not answered since %s." % (name, _when(_silent(state, name) or 0)) for name in sorted(names, key=natural)]
+
+
+def _booting(state: State, job: Job, nodes: list[Node]) -> str:
+    """What is known of machines that are being made."""
+    groups = {node.token: state.groups[node.token] for node in nodes if node.token in state.groups}
+    unsure = "; ".join(dict.fromkeys(group.error for group in groups.values() if group.error))
+    since = min((group.created for group in groups.values()), default=job.start_time or 0.0)
+    said = "Job %d has machines on order, for %.2f USD an hour: %s, since %s." % (
+        job.id, sum(node.price for node in nodes), hostlist.fold(sorted((node.name for node in nodes), key=natural)), _when(since))  # fmt: skip
+    return said + (" Their site has not answered yet, and is asked again: %s." % unsure if unsure else "")
 
 
 def _files(state: State, job: Job) -> list[str]:

@@ -8,6 +8,7 @@ from core_cluster import ALICE, ROOT, Cluster
 from sbroker.api import Target
 from sbroker.core.effects import CreateGroup, Terminate
 from sbroker.core.events import Cancel, Created, Listed, Power, Reap, Tick
+from sbroker.core.explain import explain
 from sbroker.errors import Refused
 from sbroker.machines import Entry, Listing, Offer
 from sbroker.model import Node, Partition
@@ -175,3 +176,11 @@ def test_a_machine_that_would_end_first_is_not_bought() -> None:
     assert "max_lifetime" in found.job(number).reason_text
     found.submit(time_limit=1800)
     assert found.state.groups
+
+
+def test_explain_says_that_machines_are_on_order() -> None:
+    found = sky()
+    number = found.submit()
+    assert explain(found.state, found.job(number), found.now)[0].startswith("Job 1 has machines on order, for 1.00 USD an hour: sky-small-1, since ")
+    found.do(Created(token=only(found).token, kind="unknown", error="the connection broke"))
+    assert explain(found.state, found.job(number), found.now)[0].endswith("asked again: the connection broke.")
