@@ -19,7 +19,7 @@ from sbroker.core.gone import RUNNING
 from sbroker.core.state import HOLDING
 from sbroker.errors import Code, Refused
 from sbroker.machines import Entry
-from sbroker.model import Group, Machine, Node, Part
+from sbroker.model import Group, Machine, Node
 from sbroker.states import GROUP_MOVES, GroupState, NodeState, advance
 
 BOOT = 900  # seconds until a machine's agent must have spoken, beside what its offer says
@@ -192,21 +192,24 @@ def machine_gone(draft: Draft, group: Group, index: int) -> None:
 
 
 def give_back(draft: Draft, name: str, why: str) -> None:
-    """A node that will not come: its jobs, of which nothing has run, go back to the queue uncharged."""
+    """A node that will not come."""
     node = draft.node(name)
-    if node is None:
-        return
+    if node is not None:
+        _clear(draft, name, why)
+        power_off(draft, name, node.token)
+
+
+def _clear(draft: Draft, name: str, why: str) -> None:
+    """The jobs of a node whose agent has never spoken: nothing of them has run there, and they go back to the queue uncharged."""
     for number, run in draft.held(name):
-        part, job = draft.part(number, run, name), draft.job(number)
+        part, job, record = draft.part(number, run, name), draft.job(number), draft.run_of(number, run)
         if part is None or part.state not in HOLDING:
             continue
         staging.gone(draft, part)
-        record = draft.run_of(number, run)
         if record is not None and job is not None and job.run == run and job.state in RUNNING:
             finish.order_end(draft, record, "launch")
             finish.requeue(draft, money.forgive(draft, job), delay=None, text=why)
         finish.settle(draft, number, run)
-    power_off(draft, name, node.token)
 
 
 def power_off(draft: Draft, name: str, token: str) -> None:
@@ -308,7 +311,7 @@ def tick(draft: Draft) -> None:
             if node.reason_time is not None and node.reason_time + GRACE <= draft.now:
                 for number, run in draft.held(name):
                     _vacate(draft, node, number, run)
-        elif _booting(draft, node) and _boot_end(draft, node) <= draft.now:
+        elif finish.unborn(node) and _boot_end(draft, node) <= draft.now:
             _no_boot(draft, node)
         elif not draft.held(name) and _reap_at(draft, node) <= draft.now:
             release(draft, node)
@@ -326,25 +329,8 @@ def _no_boot(draft: Draft, node: Node) -> None:
     if group is not None:
         error = "%s did not answer within %d s" % (node.name, int(_boot_end(draft, node) - group.created))
         draft.put_group(replace(group, kind="boot", error=error, avoid=draft.now + AVOID["boot"]))
-        for number, run in draft.held(node.name):
-            part = draft.part(number, run, node.name)
-            if part is not None:
-                _take_back(draft, part, "%s: %s" % (group.site, error))
+        _clear(draft, node.name, "%s: %s" % (group.site, error))
     release(draft, draft.node(node.name) or node)
-
-
-def _take_back(draft: Draft, part: Part, why: str) -> None:
-    """The same as `give_back`, of one part, on a node whose machine may still come: it never got the order."""
-    job, run = draft.job(part.job), draft.run_of(part.job, part.run)
-    staging.gone(draft, part)
-    if run is not None and job is not None and job.run == part.run and job.state in RUNNING:
-        finish.order_end(draft, run, "launch")
-        finish.requeue(draft, money.forgive(draft, job), delay=None, text=why)
-    finish.settle(draft, part.job, part.run)
-
-
-def _booting(draft: Draft, node: Node) -> bool:
-    return node.state is NodeState.UNKNOWN and not node.incarnation
 
 
 def _boot_end(draft: Draft, node: Node) -> float:
@@ -356,7 +342,7 @@ def _boot_end(draft: Draft, node: Node) -> float:
 
 def _reap_at(draft: Draft, node: Node) -> float:
     """When the machine goes if nobody takes it before. Where its jobs are gone before it came, at once."""
-    if _booting(draft, node) or node.state is NodeState.DOWN:
+    if finish.unborn(node) or node.state is NodeState.DOWN:
         return draft.now
     if node.idle_since is None:
         return float("inf")
@@ -376,7 +362,7 @@ def next_due(draft: Draft) -> float | None:
             if node.reason_time is not None and draft.held(name) and node.reason_time + GRACE > draft.now:
                 times.append(node.reason_time + GRACE)
         elif draft.held(name):
-            if _booting(draft, node):
+            if finish.unborn(node):
                 times.append(_boot_end(draft, node))
         else:
             times.append(_reap_at(draft, node))
