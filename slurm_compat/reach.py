@@ -222,7 +222,10 @@ def make(folder):
     except FileExistsError:
         return
     except FileNotFoundError:
-        make(folder.rpartition(b"/")[0])
+        above = folder.rpartition(b"/")[0]
+        if not above or posix.access(above, posix.F_OK):
+            raise  # it is there, and takes no folders: /proc
+        make(above)
         make(folder)
 
 

@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from sbroker import __version__
-from sbroker.api import Api, Call, Client
+from sbroker.api import Api, Call, Client, View
 from sbroker.cli import costs, ssh_side
 from sbroker.errors import Code, Refused, SbrokerError
+from sbroker.model import Node
 from sbroker.states import JobState
 
 Answer = Awaitable[str]
@@ -36,7 +37,7 @@ async def run(call: Call, client: Client, api: Api) -> int:
     try:
         await client.out(await answer(api, arguments) + "\n")
     except SbrokerError as error:
-        known = OF_A_JOB.get(error.code) if isinstance(error, Refused) and arguments else None
+        known = OF_A_JOB.get(error.code) if isinstance(error, Refused) and command in ("explain", "sync") and arguments else None
         await client.out("sbroker: error: %s\n" % (known % arguments[0] if known else error), 2)
         return 1
     return 0
@@ -47,12 +48,20 @@ async def status(api: Api, arguments: list[str]) -> str:
     if "--json" in arguments:
         return json.dumps(api.status())
     view = api.view
-    nodes = Counter(("drained" if node.drain else "booting" if node.token and not node.incarnation else node.state.value.lower()) for node in view.nodes.values())
+    nodes = Counter(_state(view, node) for node in view.nodes.values())
     jobs: Counter[str] = Counter()
     for job in view.jobs.values():
         state = "completing" if job.completing else job.state.value.lower()
         jobs[state] += max(1, len(job.array_pending)) if job.state is JobState.PENDING else 1
     return "\n".join(["broker: pid %d, sbroker %s" % (os.getpid(), __version__), "nodes: %s" % _counts(nodes), "jobs: %s" % _counts(jobs)])
+
+
+def _state(view: View, node: Node) -> str:
+    if node.drain:
+        return "drained"
+    if node.token and not node.incarnation:
+        return "booting"
+    return "in use" if any(not job.completing for job in view.node_jobs(node.name)) else node.state.value.lower()
 
 
 async def explain(api: Api, arguments: list[str]) -> str:
@@ -98,7 +107,7 @@ async def _gone(api: Api, number: int) -> str:
     while api.now() < end:
         left = [(site, each) for site, found in (await api.machines()).items() for each in found["machines"] if each["owner"] != "foreign"]
         errors = ["%s: %s" % (site, found["error"]) for site, found in (await api.machines()).items() if found["error"]]
-        if not left and not errors:
+        if not left and not errors and not any(node.token for node in api.view.nodes.values()):
             return "%d machines were terminated." % number
         await asyncio.sleep(0.5)
     what = ", ".join("%s of %s" % (each["id"], site) for site, each in left) or "; ".join(errors)

@@ -13,6 +13,7 @@ from sbroker.catalog import places
 from sbroker.core import money, ruling, spot
 from sbroker.core.draft import Draft
 from sbroker.core.effects import CreateGroup
+from sbroker.core.plan import expected_end
 from sbroker.core.select import Miss, fits_config, offer, place
 from sbroker.core.shape import Shape, Want, count
 from sbroker.core.usage import EMPTY, Use
@@ -284,9 +285,26 @@ def ever(draft: Draft, shape: Shape, partition: Partition) -> str | None:
     """None if some market may have a place for the shape some day, as far as is known; else the plan's sentence."""
     if any(not market.at and not market.offers for market in markets(draft, partition)):
         return None  # not heard of yet
-    asked = replace(question(draft, shape, partition, {}), avoid={})
-    answer = rank([market.whole() for market in markets(draft, partition)], asked)
-    return None if answer.placements else why_not(answer)
+    found = _some_day(draft, shape, partition)
+    return found if isinstance(found, str) else None
+
+
+def _some_day(draft: Draft, shape: Shape, partition: Partition) -> tuple[Placement, tuple[NodeShare, ...]] | str:
+    """Where it could run if nothing were in use or avoided, or why nowhere."""
+    room = {site: int(facts["max_nodes"]) for site, facts in sites(draft).items() if facts.get("max_nodes") is not None}
+    asked = replace(question(draft, shape, partition, room), avoid={})
+    answer, dear = rank([market.whole() for market in markets(draft, partition)], asked), ""
+    for placement in answer.placements:
+        _, nodes = _grown(draft, None, placement)
+        shares = on_these(shape, partition, nodes)
+        if shares is None:
+            continue
+        price = sum(money.rates_on(shape.spec, partition, shares, {node.name: node for node in nodes}.get).values())
+        bar = money.unaffordable(shape, price, egress=placement.egress, boot=placement.offer.boot_seconds)
+        if not bar:
+            return placement, shares
+        dear = dear or bar
+    return dear or why_not(answer)
 
 
 class Bought(NamedTuple):
@@ -301,11 +319,24 @@ def rehearse(draft: Draft, shape: Shape, partition: Partition) -> Bought | str |
     """What would be bought; a sentence if nothing can be; None where nothing is bought."""
     if not elastic(draft, partition):
         return None
-    orders = Orders(draft)
-    answer = orders.answer(shape, partition)
+    answer, barred = Orders(draft).answer(shape, partition), ""
     for placement in answer.placements:
         _, nodes = _grown(draft, None, placement)
         shares = on_these(shape, partition, nodes)
-        if shares is not None:
+        if shares is None:
+            continue
+        price = sum(money.rates_on(shape.spec, partition, shares, {node.name: node for node in nodes}.get).values())
+        bar = money.barrier(draft, shape, price, egress=placement.egress, boot=placement.offer.boot_seconds)
+        if not bar:
             return Bought(placement.start, shares, tuple(tell(answer)))
-    return why_not(answer)
+        barred = barred or bar
+    if barred:
+        return barred
+    later = _some_day(draft, shape, partition)
+    if isinstance(later, str):
+        return later
+    ends = [expected_end(job, draft.now) for name in draft.state.fleet for number, _ in draft.held(name) if (job := draft.job(number)) is not None]
+    if not ends:
+        return why_not(answer)
+    placement, shares = later
+    return Bought(max(ends) - draft.now + placement.start, shares, ("Later, when others have ended: %s." % why_not(answer),))

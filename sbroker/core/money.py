@@ -212,11 +212,21 @@ def budget_of(settings: dict[str, Any], account: str | None) -> tuple[Budget | N
 def barrier(draft: Draft, asker: Asker, price: float, *, egress: float = 0.0, boot: float = 0.0, ceiling: float | None = None) -> str:
     """Why a job may not start now on machines that cost it `price` (USD an hour; `egress` USD beside; `boot` seconds before its time limit
     counts; `ceiling`: the partition's max_price), and what next; "" if it may."""
+    never = unaffordable(asker, price, egress=egress, boot=boot, ceiling=ceiling)
+    if never or (price <= 0 and egress <= 0):
+        return never
+    entry = Due(asker.account or "", price, draft.now, draft.now + boot + asker.time_limit, usd(egress))
+    budget, then = budget_of(draft.state.settings, asker.account)
+    return "" if budget is None or then == "continue" else _over(draft, budget, entry)
+
+
+def unaffordable(asker: Asker, price: float, *, egress: float = 0.0, boot: float = 0.0, ceiling: float | None = None) -> str:
+    """The same by what it says itself and the partition's bound: what no waiting changes."""
     if price <= 0 and egress <= 0:
         return ""
     if asker.time_limit == INFINITE:
         return "it has no time limit, and machines that cost money need one: submit it with --time, or have the partition a default_time"
-    entry = Due(asker.account or "", price, draft.now, draft.now + boot + asker.time_limit, usd(egress))
+    entry = Due(asker.account or "", price, 0.0, boot + asker.time_limit, usd(egress))
     most = bounds(asker.spec)
     if most.price is not None and price > most.price:
         return "it would cost %s USD an hour, and its max_price is %s: raise that, or ask for less" % (_usd(price), _usd(most.price))
@@ -227,8 +237,7 @@ def barrier(draft: Draft, asker: Asker, price: float, *, egress: float = 0.0, bo
             dollars(entry.whole),
             _usd(most.cost),
         )
-    budget, then = budget_of(draft.state.settings, asker.account)
-    return "" if budget is None or then == "continue" else _over(draft, budget, entry)
+    return ""
 
 
 def _usd(amount: float) -> str:

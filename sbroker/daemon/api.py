@@ -70,7 +70,7 @@ class BrokerApi:
         if self._daemon.broker.store.full:
             raise StoreError("the disk of the broker's database is full: nothing new is accepted until there is room; running jobs go on")
         spec, environ = await self._daemon.sources.submitted(self.caller, spec, environ)
-        _fits(spec, script or b"", environ)
+        _fits(spec, script or b"", environ, int(self.view.settings["max_array_size"]))
         blobs = {launcher.remember(environ): environ}
         spec = msgspec.structs.replace(spec, environ_hash=next(iter(blobs)), origin=self._origin())
         if script is not None:
@@ -217,15 +217,15 @@ class BrokerApi:
         return self._daemon.status()
 
     async def power_down(self, nodes: list[str]) -> None:
-        await self._do(events.Power(nodes=tuple(nodes), who=self.who()))
+        await self._do(events.Power(nodes=tuple(nodes), who=self.who(admin=True)))
 
     async def machines(self) -> dict[str, Any]:
         return await self._daemon.fleet.machines()
 
     async def reap(self) -> int:
-        if not self.caller.operator:
-            raise Refused(Code.ACCESS_DENIED)
-        return await self._daemon.fleet.reap(self.who())
+        if not self.caller.admin:
+            raise Refused(Code.POLICY, "only operators may have machines terminated")
+        return await self._daemon.fleet.reap(self.who(admin=True))
 
     async def refresh_catalog(self, sites: list[str]) -> list[str]:
         if not self.caller.admin:
@@ -352,12 +352,14 @@ class BrokerApi:
                 end.set_exception(error)
 
 
-def _fits(spec: JobSpec, script: bytes, environ: bytes) -> None:
+def _fits(spec: JobSpec, script: bytes, environ: bytes, most_tasks: int) -> None:
     """Refused where no frame to a node, and no record there, could hold the job."""
     try:
         described = len(msgspec.json.encode(spec))
     except UnicodeEncodeError as error:
         raise Refused(Code.POLICY, "a word of the job's options is not UTF-8 text: %r" % error.object[max(0, error.start - 20) : error.end + 20]) from error
+    if spec.array_tasks and max(spec.array_tasks) >= most_tasks:
+        raise Refused(Code.INVALID_ARRAY, "task ids must be less than %d" % most_tasks)
     if described > MOST_DESCRIBED:
         raise Refused(Code.POLICY, "the arguments and options are larger than %d MiB: put what they say into a file" % (MOST_DESCRIBED >> 20))
     if len(script) + len(environ) > MOST_SENT:

@@ -32,7 +32,7 @@ from sbroker.daemon.server import Server
 from sbroker.daemon.sources import Sources
 from sbroker.daemon.staging import Staging
 from sbroker.daemon.starter import StarterClient
-from sbroker.errors import Code, Refused, SbrokerError
+from sbroker.errors import Code, ConfigError, Refused, SbrokerError
 from sbroker.model import Job, JobSpec
 from sbroker.providers.base import Endpoint
 from sbroker.states import NodeState
@@ -77,6 +77,7 @@ class Daemon:
         store.keep(self.config.keeps())
         settings = self.config.settings()
         self.broker = Broker(store, settings, self.clock)
+        self._accept(self.config)
         self.broker.execute, self.broker.reset = self.execute, self._greet_again
         self.broker.stop = lambda error: self.stop_asked.set()  # another broker has the database
         await self.broker.do(_configure(self.config))
@@ -116,6 +117,7 @@ class Daemon:
 
         path = Path(self.config.file or self.paths.config)
         config = check.load(path) if self.config.file or path.exists() else default_config()
+        self._accept(config)
         self.broker.settings = config.settings()
         self.broker.state.configure(self.broker.settings)
         self.broker.apply(_configure(config))
@@ -123,6 +125,15 @@ class Daemon:
         self.broker.store.keep(config.keeps())
         self._open_links()
         self.keep(self.loop.create_task(self.fleet.configure()))
+
+    def _accept(self, config: Any) -> None:
+        """ConfigError where the configuration does not fit what is there."""
+        why = self.fleet.missing(config)
+        if not why and self.shared:
+            fakes = [name for name, settings in config.sites.items() if settings.provider == "fake"]
+            why = "the site %s: machines that do not exist are processes of the broker's user, whom a shared broker's jobs are not" % fakes[0] if fakes else ""
+        if why:
+            raise ConfigError("%s: %s" % (config.file or self.paths.config, why))
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold a background task until it ends (the loop itself only holds a weak reference)."""

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import logging
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import convert, structs
@@ -26,7 +27,7 @@ from sbroker.errors import AuthRefused, NoCapacity, QuotaExceeded, SbrokerError,
 from sbroker.machines import Ask, Endpoint, Listing, Offer, Order
 from sbroker.model import Group, Node
 from sbroker.plan import Market
-from sbroker.providers.base import Context
+from sbroker.providers.base import Context, ProviderError
 from sbroker.states import GroupState, NodeState
 from sbroker.transports import local
 
@@ -59,19 +60,32 @@ class Here:
         self._provider = provider
 
     async def offers(self, ask: Ask) -> list[Offer]:
-        return list(self._provider.offers(ask))
+        with _as_provider():
+            return list(self._provider.offers(ask))
 
     async def create(self, order: Order) -> None:
-        self._provider.create(order)
+        with _as_provider():
+            self._provider.create(order)
 
     async def list(self) -> Listing:
-        return self._provider.list()
+        with _as_provider():
+            return self._provider.list()
 
     async def terminate(self, token: str, ids: tuple[str, ...] | None = None) -> None:
-        self._provider.terminate(token, ids)
+        with _as_provider():
+            self._provider.terminate(token, ids)
 
     async def close(self) -> None:
         self._provider.close()
+
+
+@contextlib.contextmanager
+def _as_provider() -> Iterator[None]:
+    """A disk that is full or closed is no answer of the site's."""
+    try:
+        yield
+    except OSError as error:
+        raise ProviderError("%s: %s" % (error.filename or "the machine", error.strerror)) from error
 
 
 class Site:
@@ -234,6 +248,23 @@ class Fleet:
     @functools.cached_property
     def keys(self) -> MachineKeys:
         return MachineKeys(self.daemon.paths.state, self.daemon.broker.store.store_id)
+
+    def missing(self, config: Any) -> str:
+        """Why this configuration cannot be taken: it has not the site of machines that are there, or has it in another way. "" if it can."""
+        state = self.daemon.broker.state
+        alive = {group.site for group in state.groups.values() if group.state in ALIVE}
+        for site in sorted(alive):
+            settings = config.sites.get(site)
+            if settings is None or not is_elastic(settings):
+                number = sum(node.site == site for node in (state.nodes[name] for name in state.fleet))
+                return (
+                    "%d machines of the site %s are there, or on order, and nobody could end them without it: leave it in, with max_nodes: 0 if nothing more "
+                    "is to be bought there, until `sbroker machines` shows none" % (number, site)
+                )
+            known = self.sites.get(site)
+            if known is not None and known.settings.provider != settings.provider:
+                return "the site %s has machines of the provider %s: leave it until `sbroker machines` shows none" % (site, known.settings.provider)
+        return ""
 
     async def configure(self) -> None:
         """Take the configured sites; those that are new are asked what they sell and have."""

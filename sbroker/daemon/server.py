@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,9 @@ class Server:
         self._folders = [os.path.dirname(file) for file in files if file]
         self._fingerprint = fingerprint.of(self._folders)
         self._half: dict[int, int] = {}  # uid → bytes of unfinished frames
+        self._told: set[int] = set()  # uids of which the log says that they have too many
+        self._open: Counter[int] = Counter()  # uid → connections
+        self._most = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # of one user of a shared broker: others must get in
 
     def changed(self) -> bool:
         """Whether other sources are installed now than this process was started from: parts that it loads late do not fit it then."""
@@ -64,6 +69,13 @@ class Server:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sock = writer.get_extra_info("socket")
         _, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if self.owner is None and uid != 0 and self._open[uid] >= self._most:
+            if uid not in self._told:
+                self._told.add(uid)
+                log.warning("uid %d has %d connections: no more are taken until it closes some", uid, self._most)
+            writer.transport.abort()
+            return
+        self._open[uid] += 1
         frames = wire.CallReader()
 
         async def flush() -> None:
@@ -93,6 +105,7 @@ class Server:
             pass  # the peer went away: the same as an end
         finally:
             timer.cancel()
+            self._open[uid] -= 1
             self._half[uid] = self._half.get(uid, 0) - half
             connection.lost()
             if task is None:

@@ -12,6 +12,7 @@ Its machines are remembered in `file` (a broker's: in its spool), so that they o
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,7 @@ from sbroker.model import Gres, Value
 from sbroker.providers import base
 from sbroker.providers.local import parse_gres
 
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,40}[A-Za-z0-9])?")
 NOTICE = 120.0  # seconds between the notice of a preemption and the end
 
 
@@ -95,7 +97,7 @@ class Provider(base.Provider):
         super().__init__(settings, context)
         self.list_lag, self.atomic, self.dies_by = float(settings.list_lag), settings.atomic, settings.dies_by
         # a broker's own cloud outlives it as a real one does
-        self._file = settings.file or (os.path.join(context.spool, context.site + ".cloud") if os.path.isdir(context.spool) else None)
+        self._file = settings.file or (os.path.join(context.spool, context.site + ".cloud") if context.spool and os.access(context.spool, os.W_OK) else None)
         self._shapes = {shape.name: shape for shape in settings.shapes}
 
     @classmethod
@@ -103,7 +105,13 @@ class Provider(base.Provider):
         names = [shape.name for shape in settings.shapes]
         if len(set(names)) != len(names):
             raise ValueError("shapes: two of them have the same name")
+        if settings.max_nodes is not None and settings.max_nodes < 0:
+            raise ValueError("max_nodes: %d is no number of machines" % settings.max_nodes)
         for shape in settings.shapes:
+            if not _LABEL.fullmatch(shape.name):
+                raise ValueError("shapes: %r cannot be the name of a shape: letters, digits and dashes, for it goes into names of nodes" % shape.name)
+            if shape.cpus < 1 or shape.memory < 1 or shape.tmp < 0 or shape.price < 0 or (shape.capacity or 0) < 0:
+                raise ValueError("shapes: %s has less than nothing of something: cpus and memory are at least 1, tmp, price and capacity at least 0" % shape.name)
             try:
                 parse_gres(shape.gres)
             except ValueError as error:

@@ -109,6 +109,8 @@ async def _find(name: str, client: Client, call: Call) -> tuple[bytes, str]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
+            if isinstance(error, PermissionError) and len(places) > 1:
+                continue  # a folder of PATH that is closed to the user
             raise Invalid("Unable to open file %s" % path, 1) from error
     raise Invalid("Unable to open file %s" % name, 1)
 

@@ -122,3 +122,19 @@ def test_down_leaves_no_machine_behind_unsaid(sky):
     said = sky.ok("sbroker down --cancel")
     assert "1 machines were terminated." in said
     assert json.loads((sky.home / "spool" / "east.cloud").read_text())["groups"] != {}
+
+
+def test_a_site_is_not_taken_away_from_its_machines(sky):
+    config = sky.home / "config.yaml"
+    whole = config.read_text()
+    sky.ok("sbatch -o /dev/null --wrap 'sleep 100'")
+    sky.until("squeue -h -t R -o %N", "east-small-1")
+    lines = whole.replace("[east, west]", "[west]").splitlines()
+    config.write_text("\n".join(line for line in lines if "east:" not in line and "price: 0.2}" not in line))
+    refused = sky.sh("scontrol reconfigure")
+    assert refused.returncode == 1
+    assert "1 machines of the site east are there" in refused.stderr
+    sky.kill_broker()
+    assert "1 machines of the site east are there" in sky.sh("squeue", timeout=60).stderr
+    config.write_text(whole)
+    assert sky.ok("squeue -h -o '%t %N'") == "R east-small-1\n"
