@@ -313,7 +313,7 @@ def rehearse(draft: Draft, job: Job) -> Placement:
         if partition is None or queue.barred(draft, shape, partition) not in (None, Reason.PARTITION_TIME_LIMIT):
             continue
         want = shape.want(partition)
-        shares = place(shape.spec, want, partition, NowPool(draft, plan, draft.now + shape.seconds()), job.uid)
+        shares = place(shape.spec, want, partition, NowPool(draft, plan, draft.now + shape.seconds(), shape), job.uid)
         start, said = max(draft.now, job.begin or 0), tuple[str, ...]()
         if isinstance(shares, Miss):
             later = earliest(draft, plan, shape, partition)

@@ -135,7 +135,7 @@ def _partition(draft: Draft, shape: Shape, partition: Partition) -> list[str]:
     fitting = causes.pop("", [])
     if fitting:
         said.append("In partition %s it fits now on %s." % (partition.name, hostlist.fold(sorted(fitting, key=natural))))
-        pool = LaterPool(draft, [], draft.now, draft.now)
+        pool = LaterPool(draft, [], draft.now, draft.now, shape)
         if isinstance(place(shape.spec, shape.want(partition), partition, pool, shape.uid), Miss):
             said.append("Those are not enough of them.")
         elif draft.state.memo.plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sbroker.core import usage
+from sbroker.core import spot, usage
 from sbroker.core.draft import Draft
 from sbroker.core.select import Miss, place
 from sbroker.core.shape import YEAR, Shape
@@ -50,8 +50,9 @@ def expected_end(job: Job, now: float) -> float:
 class LaterPool:
     """What is free from `at` to `until`, given what runs now and the plan."""
 
-    def __init__(self, draft: Draft, plan: list[Reservation], at: float, until: float) -> None:
+    def __init__(self, draft: Draft, plan: list[Reservation], at: float, until: float, shape: Shape) -> None:
         self.draft, self.at, self.until = draft, at, until
+        self._safe = spot.market(shape.spec, draft.state.settings, shape.requeues) is False  # nothing that may be taken away at any moment
         self.promised: dict[str, list[tuple[int, NodeShare, int, str]]] = {}
         for number, reservation in enumerate(plan):
             if reservation.start < until and reservation.end > at:
@@ -61,7 +62,9 @@ class LaterPool:
 
     def node(self, name: str) -> Node | None:
         node = usable(self.draft.node(name))
-        return node if node is None or not node.token or self.until <= lives_until(self.draft, node) else None
+        if node is None or not node.token:
+            return node
+        return node if self.until <= lives_until(self.draft, node) and not (self._safe and spot.SPOT in node.features) else None
 
     def order(self, name: str) -> int:
         return self.draft.state.order.get(name, 0)
@@ -89,8 +92,8 @@ class LaterPool:
 class NowPool(LaterPool):
     """What is free now for a job that ends by `until`."""
 
-    def __init__(self, draft: Draft, plan: list[Reservation], until: float) -> None:
-        super().__init__(draft, plan, draft.now, until)
+    def __init__(self, draft: Draft, plan: list[Reservation], until: float, shape: Shape) -> None:
+        super().__init__(draft, plan, draft.now, until, shape)
 
     def now_use(self, name: str) -> Use:
         return self.draft.use(name)
@@ -120,7 +123,7 @@ def earliest(draft: Draft, plan: list[Reservation], shape: Shape, partition: Par
     want, spec = shape.want(partition), shape.spec
     mode = "node" if want.whole else "user" if want.user_only else ""
     for at in times:
-        shares = place(spec, want, partition, LaterPool(draft, plan, at, at + length), shape.uid)
+        shares = place(spec, want, partition, LaterPool(draft, plan, at, at + length, shape), shape.uid)
         if not isinstance(shares, Miss):
             return Reservation(at, at + length, shares, shape.uid, mode)
     return None

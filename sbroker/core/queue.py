@@ -247,7 +247,7 @@ def find(found: _Pass, shape: Shape) -> tuple[Partition, tuple[NodeShare, ...]] 
     if away and not any(name in found.fronts for name in shape.partitions):
         return Reason.REQ_NODE_NOT_AVAIL
     draft, why = found.draft, None
-    pool = NowPool(draft, found.plan, draft.now + shape.seconds())
+    pool = NowPool(draft, found.plan, draft.now + shape.seconds(), shape)
     waits, free, poor = False, False, ""
     for name in shape.partitions:
         partition = draft.partition(name)

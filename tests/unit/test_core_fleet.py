@@ -184,3 +184,12 @@ def test_explain_says_that_machines_are_on_order() -> None:
     assert explain(found.state, found.job(number), found.now)[0].startswith("Job 1 has machines on order, for 1.00 USD an hour: sky-small-1, since ")
     found.do(Created(token=only(found).token, kind="unknown", error="the connection broke"))
     assert explain(found.state, found.job(number), found.now)[0].endswith("asked again: the connection broke.")
+
+
+def test_a_spot_machine_that_is_there_is_only_for_who_asked() -> None:
+    cheap = Offer(name="cheap", cpus=4, memory=8000, price=0.1, spot=True)
+    found = sky(offers=(cheap, SMALL))
+    mine = found.submit(requeue=True)
+    assert found.job(mine).nodes[0].node == "sky-cheap-1"
+    others = [found.submit(), found.submit(requeue=True), found.submit(kind="alloc", requeue=True)]
+    assert [found.job(other).nodes[0].node for other in others] == ["sky-small-1", "sky-cheap-1", "sky-small-1"]
