@@ -142,16 +142,18 @@ def test_status_counts_nodes_and_jobs():
     def job(state, completing=False, array_pending=()):
         return SimpleNamespace(state=state, completing=completing, array_pending=array_pending)
 
-    def node(state, drain=False):
-        return SimpleNamespace(state=state, drain=drain)
+    def node(state, drain=False, token="", name=""):
+        return SimpleNamespace(state=state, drain=drain, token=token, incarnation="", name=name)
 
     jobs = [job(JobState.RUNNING), job(JobState.RUNNING, completing=True), job(JobState.PENDING, array_pending=(1, 2, 3)), job(JobState.PENDING)]
     view = SimpleNamespace(jobs=dict(enumerate(jobs)), nodes={"a": node(NodeState.IDLE), "b": node(NodeState.IDLE, True), "c": node(NodeState.DOWN)})
+    view.nodes.update(d=node(NodeState.UNKNOWN, token="g1"), e=node(NodeState.IDLE, name="busy"))
+    view.node_jobs = lambda name: [jobs[0]] if name == "busy" else [jobs[1]]
     code, said, _ = broker(["status"], SimpleNamespace(view=view))
     assert code == 0
     first, *rest = said.splitlines()
     assert first.startswith("broker: pid %d, sbroker " % os.getpid())
-    assert rest == ["nodes: 1 down, 1 drained, 1 idle", "jobs: 1 completing, 4 pending, 1 running"]
+    assert rest == ["nodes: 1 booting, 1 down, 1 drained, 1 idle, 1 in use", "jobs: 1 completing, 4 pending, 1 running"]
 
 
 def test_down_does_not_wait_for_what_will_not_end():
