@@ -5,6 +5,7 @@ group and its nodes, on which the job is launched at once (it is CONFIGURING unt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import asdict, replace
@@ -52,19 +53,11 @@ class Orders:
         """Order what the plan likes best, and give the shares on it. None if the plan has no place, or `barred` says why nothing may be spent."""
         self.barred = ""
         for placement in self.answer(shape, partition).placements:
-            longest = (sites(self.draft).get(placement.site) or {}).get("max_lifetime")
-            if longest is not None and shape.seconds() + placement.offer.boot_seconds > longest:
-                self.barred = self.barred or "machines of %s live for %d s (max_lifetime), it may run for longer: ask for less by --time" % (placement.site, longest)
-                continue
             single = placement.count == 1
             group = self.open.get((placement.site, placement.offer.name)) if single else None
             group, nodes = _grown(self.draft, group, placement)
-            shares = on_these(shape, partition, nodes)
+            shares, bar = _given(self.draft, shape, partition, placement, nodes, partial(money.barrier, self.draft))
             if shares is None:
-                continue
-            rates = money.rates_on(shape.spec, partition, shares, {node.name: node for node in nodes}.get)
-            bar = money.barrier(self.draft, shape, sum(rates.values()), egress=placement.egress, boot=placement.offer.boot_seconds)
-            if bar:
                 self.barred = self.barred or bar
                 continue
             for node in nodes:
@@ -136,9 +129,7 @@ def question(draft: Draft, shape: Shape, partition: Partition, room: dict[str, i
 def avoided(draft: Draft) -> dict[tuple[str, str, str, bool], str]:
     """Places that refused a while ago, or took a machine back: (site, zone or region, type, spot) → why. A site that does not let us in is
     avoided as a whole: ("", "") for zone and type."""
-    found: dict[tuple[str, str, str, bool], str] = {}
-    for site, facts in sites(draft).items():
-        found.update(spot.forbidden(site, facts.get("spot")))
+    found = _forbidden(draft)
     for group in draft.groups():
         if group.avoid is not None and group.avoid > draft.now:
             place, kind, market = place_of(group)
@@ -146,6 +137,14 @@ def avoided(draft: Draft) -> dict[tuple[str, str, str, bool], str]:
                 found[group.site, "", "", False] = found[group.site, "", "", True] = group.error
             else:
                 found[group.site, place, kind, market] = group.error
+    return found
+
+
+def _forbidden(draft: Draft) -> dict[tuple[str, str, str, bool], str]:
+    """Places that the configuration leaves out, whatever time it is."""
+    found: dict[tuple[str, str, str, bool], str] = {}
+    for site, facts in sites(draft).items():
+        found.update(spot.forbidden(site, facts.get("spot")))
     return found
 
 
@@ -281,6 +280,21 @@ def why_not(answer: Answer) -> str:
     return "no machine can be had: %s" % "; ".join(sentence.rstrip(".") for sentence in words[:3]) if words else "no site sells what it needs"
 
 
+def _given(
+    draft: Draft, shape: Shape, partition: Partition, placement: Placement, nodes: list[Node], barrier: Callable[..., str]
+) -> tuple[tuple[NodeShare, ...] | None, str]:
+    """The shares on the machines of a placement; or None, and why it may not have them ("" where they do not work out). `barrier`: money's."""
+    longest = (sites(draft).get(placement.site) or {}).get("max_lifetime")
+    if longest is not None and shape.seconds() + placement.offer.boot_seconds > longest:
+        return None, "machines of %s live for %d s (max_lifetime), it may run for longer: ask for less by --time" % (placement.site, longest)
+    shares = on_these(shape, partition, nodes)
+    if shares is None:
+        return None, ""
+    rates = money.rates_on(shape.spec, partition, shares, {node.name: node for node in nodes}.get)
+    bar = barrier(shape, sum(rates.values()), egress=placement.egress, boot=placement.offer.boot_seconds)
+    return (None, bar) if bar else (shares, "")
+
+
 def ever(draft: Draft, shape: Shape, partition: Partition) -> str | None:
     """None if some market may have a place for the shape some day, as far as is known; else the plan's sentence."""
     if any(not market.at and not market.offers for market in markets(draft, partition)):
@@ -292,16 +306,11 @@ def ever(draft: Draft, shape: Shape, partition: Partition) -> str | None:
 def _some_day(draft: Draft, shape: Shape, partition: Partition) -> tuple[Placement, tuple[NodeShare, ...]] | str:
     """Where it could run if nothing were in use or avoided, or why nowhere."""
     room = {site: int(facts["max_nodes"]) for site, facts in sites(draft).items() if facts.get("max_nodes") is not None}
-    asked = replace(question(draft, shape, partition, room), avoid={})
+    asked = replace(question(draft, shape, partition, room), avoid=_forbidden(draft))
     answer, dear = rank([market.whole() for market in markets(draft, partition)], asked), ""
     for placement in answer.placements:
-        _, nodes = _grown(draft, None, placement)
-        shares = on_these(shape, partition, nodes)
-        if shares is None:
-            continue
-        price = sum(money.rates_on(shape.spec, partition, shares, {node.name: node for node in nodes}.get).values())
-        bar = money.unaffordable(shape, price, egress=placement.egress, boot=placement.offer.boot_seconds)
-        if not bar:
+        shares, bar = _given(draft, shape, partition, placement, _grown(draft, None, placement)[1], money.unaffordable)
+        if shares is not None:
             return placement, shares
         dear = dear or bar
     return dear or why_not(answer)
@@ -321,13 +330,8 @@ def rehearse(draft: Draft, shape: Shape, partition: Partition) -> Bought | str |
         return None
     answer, barred = Orders(draft).answer(shape, partition), ""
     for placement in answer.placements:
-        _, nodes = _grown(draft, None, placement)
-        shares = on_these(shape, partition, nodes)
-        if shares is None:
-            continue
-        price = sum(money.rates_on(shape.spec, partition, shares, {node.name: node for node in nodes}.get).values())
-        bar = money.barrier(draft, shape, price, egress=placement.egress, boot=placement.offer.boot_seconds)
-        if not bar:
+        shares, bar = _given(draft, shape, partition, placement, _grown(draft, None, placement)[1], partial(money.barrier, draft))
+        if shares is not None:
             return Bought(placement.start, shares, tuple(tell(answer)))
         barred = barred or bar
     if barred:
